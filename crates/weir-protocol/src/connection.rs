@@ -1,0 +1,97 @@
+//! A connector set up for one account: `connections/<name>.yaml` of a project.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::name;
+use crate::spec::{Contract, Pii, Reliability};
+use crate::sync_mode::SyncMode;
+use crate::yaml;
+
+/// A connection as it stands in a file. `${NAME}` in any text is replaced by the environment
+/// variable of that name before the file is parsed.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionSpec {
+    /// Default: the file's name.
+    #[serde(default)]
+    pub connection: String,
+    /// Key of the connector.
+    pub connector: String,
+    /// The source part of table names. Default: the connector's key; set it where several
+    /// connections use the same connector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Settings, as the connector's `config` schema asks for.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// `method` and its secrets, as the connector's `auth` asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Credential>,
+    /// Chosen streams with what differs from the connector. Empty: all of them, unchanged.
+    #[serde(default)]
+    pub streams: BTreeMap<String, StreamChoice>,
+    /// Allows requests to private and loopback addresses, and plain HTTP to them.
+    #[serde(default)]
+    pub allow_private_hosts: bool,
+    /// Overrides of the connector's reliability, whole parts at a time.
+    #[serde(default)]
+    pub reliability: Reliability,
+}
+
+/// The secrets of one auth method. Its values never leave by `Debug` or serialisation.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Credential {
+    /// Which of the connector's auth methods. May be left out where there is but one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    #[serde(flatten)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub values: BTreeMap<String, crate::Secret>,
+}
+
+/// What a connection changes about one stream.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreamChoice {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<SyncMode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract: Option<Contract>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pii: Option<BTreeMap<String, Pii>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition_by: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explode: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary_key: Option<Vec<String>>,
+    /// JSON Schema of a record that replaces the connector's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+}
+
+impl ConnectionSpec {
+    /// Parses and validates text in which variables are already replaced. The name defaults to the file's.
+    pub fn parse(file: &Path, text: &str) -> Result<Self> {
+        let mut spec: Self = yaml::parse(file, text)?;
+        if spec.connection.is_empty() {
+            let stem = file.file_stem().and_then(|stem| stem.to_str());
+            spec.connection = stem.unwrap_or_default().to_owned();
+        }
+        name::check("connection", &spec.connection)
+            .and_then(|()| name::check("source", spec.source()))
+            .map_err(|error: Error| error.with("file", file.display()))?;
+        Ok(spec)
+    }
+
+    /// The source part of table names.
+    pub fn source(&self) -> &str {
+        self.source.as_deref().unwrap_or(&self.connector)
+    }
+}

@@ -1,0 +1,29 @@
+//! The words and contracts that cross weir's crates: the connector spec, records, batches, slices,
+//! state, secrets, errors, and the traits `Source`, `Destination` and `Query`.
+//!
+//! Nothing here does I/O, reads a clock or needs an async runtime.
+
+pub mod books;
+pub mod connection;
+pub mod destination;
+pub mod error;
+pub mod name;
+pub mod query;
+pub mod record;
+pub mod secret;
+pub mod source;
+pub mod spec;
+pub mod state;
+pub mod sync_mode;
+pub mod units;
+pub mod yaml;
+
+pub use books::Books;
+pub use destination::{Destination, Receipt, SchemaChange, StreamWriter, WritePlan};
+pub use error::{Error, ErrorKind, Result};
+pub use query::Query;
+pub use record::{Batch, Record};
+pub use secret::Secret;
+pub use source::{ReadEvent, ReadRequest, Source, StreamDescriptor};
+pub use state::{SliceState, StateChange, StreamState};
+pub use sync_mode::{ReadMode, SyncMode, WriteMode};

@@ -1,0 +1,108 @@
+//! What every outside system that is read looks like.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Result;
+use crate::record::Batch;
+use crate::spec::StreamPolicy;
+use crate::state::{StateChange, StreamState};
+use crate::sync_mode::{ReadMode, SyncMode};
+
+/// A connection that can be read.
+///
+/// # Contract
+///
+/// - `read` yields the batches of one stream; a [`ReadEvent::Advance`] covers all batches that came
+///   before it on the same stream, and no other.
+/// - Given the state that covers some batches, `read` yields at least every record after them. It
+///   may yield records again; the destination makes that harmless.
+/// - The last event of a read that came to its end is `Advance(StateChange::Complete { .. })`.
+/// - Dropping the stream stops the reading. An error is the stream's last item.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Proves that the credential and the settings work, with one cheap request.
+    async fn check(&self) -> Result<()>;
+
+    /// The streams that can be read, in the order they are declared.
+    async fn discover(&self) -> Result<Vec<StreamDescriptor>>;
+
+    fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>>;
+}
+
+/// What is known of a stream before it is read.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct StreamDescriptor {
+    pub name: String,
+    /// The entity part of its Silver table's name.
+    pub entity: String,
+    pub description: Option<String>,
+    /// JSON Schema of a record; none where the type is inferred from data.
+    pub schema: Option<Value>,
+    /// Paths of the primary key's fields, outermost first in each.
+    pub primary_key: Vec<String>,
+    /// Path of the cursor field.
+    pub cursor_field: Option<String>,
+    pub mode: Option<SyncMode>,
+    /// How the stream is typed and written, as far as the connector says.
+    pub policy: StreamPolicy,
+}
+
+/// A wish to read one stream.
+#[derive(Debug, Clone)]
+pub struct ReadRequest {
+    pub stream: String,
+    pub mode: ReadMode,
+    /// State to read on from: of the interrupted read for a full refresh, of the last one otherwise.
+    pub state: Option<StreamState>,
+    /// Leave out records that the state's `edge` digests name. Asked for where rows are appended
+    /// without a key to tell them apart.
+    pub skip_edge: bool,
+    /// Overrides the stream's start (a cursor value, inclusive).
+    pub from: Option<String>,
+    /// Stop after about so many records (preview); the read then ends without `Complete`.
+    pub records_max: Option<u64>,
+}
+
+impl ReadRequest {
+    pub fn full(stream: impl Into<String>) -> Self {
+        Self {
+            stream: stream.into(),
+            mode: ReadMode::FullRefresh,
+            state: None,
+            skip_edge: false,
+            from: None,
+            records_max: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub enum ReadEvent {
+    Batch(Batch),
+    Advance(StateChange),
+    Progress(Progress),
+    /// Something a person should know though the read goes on.
+    Notice(Notice),
+}
+
+/// How far a stream's read is; all counts are since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub pages: u64,
+    pub requests: u64,
+    pub bytes: u64,
+    pub slices_done: u64,
+    /// 0 while unknown.
+    pub slices_total: u64,
+    /// Records expected in all, 0 where the source does not say.
+    pub records_total: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub message: String,
+    pub hint: Option<String>,
+}

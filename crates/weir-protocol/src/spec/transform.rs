@@ -1,0 +1,59 @@
+//! Changes to records between the page and the lake. A stream without any is never re-serialised.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One step: exactly one field.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// Path to template (or plain value) over `record`, `slice`, `config`, `now`.
+    Add(BTreeMap<String, Value>),
+    /// Paths; `*` stands for every element or member.
+    Remove(Vec<String>),
+    /// Old path to new path.
+    Rename(BTreeMap<String, String>),
+    /// Lifts the members of nested objects to the top, joined by `separator`.
+    Flatten(Flatten),
+    /// Path to type.
+    Cast(BTreeMap<String, CastType>),
+    /// All keys to `lower`, or `snake` case.
+    Keys(KeyCase),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Flatten {
+    /// Only these objects; empty: all.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    #[serde(default = "underscore")]
+    pub separator: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CastType {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    /// Any cursor format that is an instant, to RFC 3339 in UTC.
+    Timestamp,
+    /// Text holding JSON, to that JSON.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyCase {
+    Lower,
+    Snake,
+}
+
+fn underscore() -> String {
+    "_".to_owned()
+}
