@@ -1,0 +1,125 @@
+"""Each bad input gets a clear message with the next step and its exit code; no record is lost."""
+
+import pytest
+
+from source import connection, record
+
+
+def refuse(project, code, *args, says=()):
+    done = project.run(*args, ok=False)
+    assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
+    assert "next:" in done.stderr, done.stderr
+    for word in says:
+        assert word in done.stderr, f"'{word}' is not in: {done.stderr}"
+    return done
+
+
+def broken(source, old, new):
+    text = connection(source.url)
+    assert old in text
+    return text.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    "old, new, code, says",
+    [
+        ("config:", "config: [", 3, ["demo.yaml"]),
+        ("connector: http_json", "conector: http_json", 3, ["demo.yaml:1", "connector"]),
+        ("path: /records", "pathh: /records", 3, ["pathh", "path"]),
+        ("path: /records", "path: '/records/{{ config.nothing }}'", 3, ["nothing"]),
+        ("path: /records", "path: '/records/{{ config.base_url'", 3, ["{{"]),
+        ("allow_private_hosts: true", "allow_private_hosts: false", 7, ["allow_private_hosts"]),
+        ("path: /records", "path: http://example.invalid/x", 7, ["example.invalid", "hosts"]),
+        ("primary_key: [id]", "primary_key: [id]\n      select: data.items", 4, ["data.items"]),
+        ("path: /records", "path: /nowhere", 4, ["404"]),
+        ("connector: http_json", "connector: http_jsom", 3, ["http_json"]),
+    ],
+)
+def test_wrong_files(project, source, old, new, code, says):
+    source.records = [record(i, i) for i in range(10)]
+    project.connection("demo", broken(source, old, new))
+    refuse(project, code, "sync", "demo", says=says)
+
+
+@pytest.mark.parametrize("status, code, says", [(401, 6, ["401"]), (403, 6, ["403"])])
+def test_refused_credentials(project, source, status, code, says):
+    source.faults.append(lambda handler, *_: handler.send(status, {"message": "no"}) or True)
+    project.connection("demo", connection(source.url))
+    refuse(project, code, "sync", "demo", says=says)
+
+
+def test_missing_credential(project):
+    project.connection("github", "connector: github\nconfig: { repository: a/b }\ncredential: { method: bearer }\n")
+    refuse(project, 6, "check", "github", says=["token"])
+
+
+def test_unset_variable(project):
+    project.connection(
+        "github",
+        "connector: github\nconfig: { repository: a/b }\ncredential: { method: bearer, token: '${NO_SUCH_TOKEN}' }\n",
+    )
+    refuse(project, 3, "check", "github", says=["NO_SUCH_TOKEN"])
+
+
+def test_an_html_answer(project, source):
+    def fault(handler, *_):
+        handler.send(200, b"<!doctype html><title>Log in</title>", {"Content-Type": "text/html"})
+        return True
+
+    source.faults.append(fault)
+    project.connection("demo", connection(source.url))
+    refuse(project, 4, "sync", "demo", says=["HTML"])
+
+
+def test_records_that_do_not_fit_wait_in_quarantine(project, source):
+    source.records = [record(i, i) for i in range(50)]
+    bad = [record(100, 100), record(101, 101), record(102, 102)]
+    del bad[0]["id"]
+    bad[1]["id"] = "text"
+    bad[2]["nested"] = "flat"
+    source.records += bad
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    assert project.query("SELECT count(*) AS n FROM demo_records") == [{"n": 50}]
+    runs = project.json("run", "list")
+    shown = project.run("run", "show", runs[0]["id"]).stdout
+    assert "quarantined" in shown and "3" in shown
+    listed = project.run("quarantine", "list", "demo").stdout
+    assert "id" in listed and "missing" in listed
+
+
+def test_cursor_missing_or_unparsable_loses_no_record(project, source):
+    source.records = [record(i, i) for i in range(50)]
+    del source.records[5]["updated_at"]
+    source.records[6]["updated_at"] = "yesterday"
+    source.records[7]["updated_at"] = None
+    project.connection("demo", connection(source.url))
+    done = project.run("sync", "demo")
+    landed = project.query("SELECT count(*) AS n FROM demo_records")[0]["n"]
+    held = project.query("SELECT count(*) AS n FROM bronze.raw_demo_records")[0]["n"]
+    assert held == 50
+    assert landed >= 49
+    assert "cursor" in done.stderr + done.stdout
+
+
+def test_a_frozen_stream_stops_on_a_new_field(project, source):
+    source.records = [record(i, i) for i in range(50)]
+    project.connection("demo", connection(source.url, extra="streams: { records: { contract: freeze } }\n"))
+    project.run("sync", "demo")
+    source.records.append({**record(60, 60), "surprise": 1})
+    refuse(project, 7, "sync", "demo", says=["surprise"])
+    assert project.query("SELECT count(*) AS n FROM demo_records") == [{"n": 50}]
+
+
+def test_usage_errors(project):
+    assert project.run("snyc", ok=False).returncode == 2
+    refuse(project, 1, "sync", "nothing", says=["nothing"])
+
+
+def test_a_query_that_writes_is_refused(project, source):
+    source.records = [record(i, i) for i in range(5)]
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    for sql in ("DELETE FROM demo_records", "COPY demo_records TO '/tmp/x.csv'", "SELECT 1; SELECT 2"):
+        assert project.run("query", sql, ok=False).returncode != 0
+    refuse(project, 1, "query", "SELECT * FROM demo_record", says=["demo_records"])

@@ -1,0 +1,181 @@
+"""Killed, interrupted and cut off: nothing lost, nothing doubled."""
+
+import random
+import signal
+import threading
+
+import pytest
+
+from source import connection, record
+
+COUNT = 2500
+SEED = 20261121
+
+
+def fill(source, count=COUNT):
+    # Ties: ten records share each second, so that page edges fall between equal cursors.
+    source.records = [record(i, i // 10) for i in range(count)]
+
+
+def verify(project, duck, mode, count=COUNT):
+    table = f"delta_scan('{project.silver('demo_records')}')"
+    assert duck.execute(f"SELECT count(*), count(DISTINCT id), min(id), max(id) FROM {table}").fetchone() == (
+        count,
+        count,
+        0,
+        count - 1,
+    ), mode
+
+
+MODES = ["incremental_merge", "incremental_append", "full_refresh_replace", "full_refresh_append"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_kill_nine_at_random_pages_then_resume(project, source, duck, mode):
+    fill(source)
+    print("seed", SEED)
+    dice = random.Random(f"{SEED}{mode}")
+    project.connection("demo", connection(source.url, mode=mode))
+    for _ in range(4):
+        at, reached = dice.randint(2, 24), threading.Event()
+        running = None
+
+        def on_page(page, at=at, reached=reached):
+            if page >= at:
+                reached.set()
+
+        source.on_page = on_page
+        running = project.start("sync", "demo", "--checkpoint-rows", "300")
+        while running.poll() is None and not reached.wait(0.02):
+            pass
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+    source.on_page = None
+    project.run("sync", "demo")
+    verify(project, duck, mode)
+
+
+FAIL_POINTS = [
+    "lake.before_bronze",
+    "lake.after_bronze",
+    "lake.before_commit",
+    "lake.after_commit",
+    "control.before_checkpoint",
+    "control.after_receipt",
+    "control.after_store",
+    "control.before_finish",
+]
+
+
+@pytest.mark.parametrize("mode", ["incremental_merge", "incremental_append", "full_refresh_replace"])
+@pytest.mark.parametrize("point", FAIL_POINTS)
+def test_death_at_a_named_point_then_resume(project, source, duck, mode, point):
+    fill(source, 1200)
+    project.connection("demo", connection(source.url, mode=mode))
+    died = 0
+    for nth in (1, 2):
+        done = project.run(
+            "sync", "demo", "--checkpoint-rows", "300", ok=False, env={"WEIR_FAILPOINT": f"{point}:{nth}"}
+        )
+        died += done.returncode != 0
+    assert died, f"fail point {point} was never passed"
+    project.run("sync", "demo")
+    verify(project, duck, mode, 1200)
+    runs = project.json("run", "list")
+    assert not [run for run in runs if run["status"] == "running"]
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_next_run_goes_on(project, source, duck):
+    fill(source)
+    reached = threading.Event()
+    gate = threading.Event()
+
+    def on_page(page):
+        if page == 12:
+            reached.set()
+            gate.wait(30)
+
+    source.on_page = on_page
+    project.connection("demo", connection(source.url))
+    running = project.start("sync", "demo", "--checkpoint-rows", "300")
+    assert reached.wait(60)
+    running.send_signal(signal.SIGINT)
+    gate.set()
+    running.communicate(timeout=60)
+    assert running.returncode == 1
+    landed = project.query("SELECT count(*) AS n FROM demo_records")[0]["n"]
+    assert landed > 0
+    source.on_page = None
+    asked = len(source.requests)
+    project.run("sync", "demo")
+    verify(project, duck, "incremental_merge")
+    first = next(query for path, query in source.requests[asked:] if path == "/records")
+    assert first.get("since"), "the next run began at the beginning"
+
+
+def test_two_syncs_of_one_stream_at_once(project, source, duck):
+    fill(source)
+    reached, gate = threading.Event(), threading.Event()
+
+    def on_page(page):
+        if page == 5:
+            reached.set()
+            gate.wait(30)
+
+    source.on_page = on_page
+    project.connection("demo", connection(source.url))
+    first = project.start("sync", "demo")
+    assert reached.wait(60)
+    second = project.run("sync", "demo", ok=False)
+    assert second.returncode != 0 and "next:" in second.stderr, second.stderr
+    gate.set()
+    out, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+    verify(project, duck, "incremental_merge")
+
+
+def test_a_source_that_fails_now_and_then(project, source, duck):
+    fill(source, 1500)
+    count = {"n": 0}
+    lock = threading.Lock()
+
+    def fault(handler, path, query):
+        if path != "/records":
+            return False
+        with lock:
+            count["n"] += 1
+            n = count["n"]
+        if n % 9 == 3:
+            handler.send(500, {"message": "sorry"})
+        elif n % 9 == 6:
+            handler.send(429, {"message": "slow down"}, {"Retry-After": "0"})
+        elif n % 9 == 8:
+            handler.send_response(200)
+            handler.send_header("Content-Length", "100000")
+            handler.end_headers()
+            handler.wfile.write(b'[{"id": 1')
+            handler.close_connection = True
+        else:
+            return False
+        return True
+
+    source.faults.append(fault)
+    project.connection("demo", connection(source.url, extra="").replace("attempts: 4", "attempts: 6, budget: 100%"))
+    project.run("sync", "demo")
+    verify(project, duck, "incremental_merge", 1500)
+
+
+def test_repeated_page_is_found(project, source):
+    fill(source, 500)
+
+    def fault(handler, path, query):
+        if path == "/records" and int(query.get("page", 1)) > 1:
+            link = f'<{source.url}/records?page=2&per_page=100>; rel="next"'
+            handler.send(200, source.records[100:200], {"Link": link})
+            return True
+        return False
+
+    source.faults.append(fault)
+    project.connection("demo", connection(source.url))
+    done = project.run("sync", "demo", ok=False)
+    assert done.returncode == 4 and "repeat" in done.stderr, done.stderr

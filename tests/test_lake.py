@@ -1,0 +1,174 @@
+"""The lake as other engines see it: all sync modes, S3, maintenance, rebuild, time travel."""
+
+import deltalake
+import polars
+import pytest
+
+from source import connection, record
+
+
+def fill(source, count, start=0):
+    source.records = [record(i, start + i) for i in range(count)]
+
+
+def rows(duck, project, table, columns="id, name"):
+    return duck.execute(f"SELECT {columns} FROM delta_scan('{project.silver(table)}') ORDER BY 1").fetchall()
+
+
+def fingerprint(duck, project, table):
+    """Row hashes of all data columns, as a set-like sum."""
+    return duck.execute(
+        f"""SELECT count(*), sum(hash(id, name, updated_at, nested, tags, text) % 1000000007)
+            FROM delta_scan('{project.silver(table)}')"""
+    ).fetchone()
+
+
+def test_three_readers_agree_and_bronze_is_plain_jsonl(project, source, duck):
+    fill(source, 1234)
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    table = project.silver("demo_records")
+    assert duck.execute(f"SELECT count(*), sum(id), sum(nested.level), sum(len(tags)) FROM delta_scan('{table}')").fetchone() == (
+        1234,
+        sum(range(1234)),
+        sum(i % 7 for i in range(1234)),
+        2468,
+    )
+    arrow = deltalake.DeltaTable(str(table)).to_pyarrow_table(columns=["id"])
+    assert sorted(arrow["id"].to_pylist()) == list(range(1234))
+    assert polars.read_delta(str(table)).select(polars.col("id").sum()).item() == sum(range(1234))
+    bronze = duck.execute(
+        f"SELECT count(*), sum((record->>'id')::INT), min(source) FROM read_json('{project.lake}/bronze/raw_demo_records/**/*.jsonl.zst', "
+        "columns = {emitted_at: 'VARCHAR', source: 'VARCHAR', stream: 'VARCHAR', cursor: 'VARCHAR', record: 'JSON'})"
+    ).fetchone()
+    assert bronze == (1234, sum(range(1234)), "demo")
+
+
+def test_a_second_sync_merges_changes_and_an_idle_one_commits_nothing(project, source, duck):
+    fill(source, 500)
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    source.records[10] = record(10, 900, name="changed")
+    source.records.append(record(500, 901))
+    source.records.sort(key=lambda r: r["updated_at"])
+    project.run("sync", "demo")
+    found = dict(rows(duck, project, "demo_records"))
+    assert len(found) == 501 and found[10] == "changed"
+    version = deltalake.DeltaTable(str(project.silver("demo_records"))).version()
+    project.run("sync", "demo")
+    assert deltalake.DeltaTable(str(project.silver("demo_records"))).version() == version
+
+
+@pytest.mark.parametrize("mode", ["full_refresh_append", "full_refresh_replace", "full_refresh_merge", "full_refresh_history"])
+def test_full_refresh_modes(project, source, duck, mode):
+    fill(source, 300)
+    project.connection("demo", connection(source.url, mode=mode))
+    project.run("sync", "demo")
+    source.records = source.records[50:]
+    source.records[0] = record(50, 50, name="changed")
+    project.run("sync", "demo")
+    table = f"delta_scan('{project.silver('demo_records')}')"
+    count = lambda where: duck.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0]  # noqa: E731
+    if mode == "full_refresh_append":
+        assert count("true") == 550
+    elif mode == "full_refresh_replace":
+        assert count("true") == 250 and count("name = 'changed'") == 1
+    elif mode == "full_refresh_merge":
+        assert count("true") == 300 and count("_deleted_at IS NOT NULL") == 50
+        assert count("name = 'changed' AND _deleted_at IS NULL") == 1
+    else:
+        assert count("true") == 301 and count("_is_current") == 250
+        assert count("id = 50") == 2 and count("id = 50 AND _is_current AND name = 'changed'") == 1
+
+
+@pytest.mark.parametrize("mode", ["incremental_append", "incremental_merge", "incremental_history"])
+def test_incremental_modes_do_not_double_the_edge(project, source, duck, mode):
+    fill(source, 250)
+    project.connection("demo", connection(source.url, mode=mode))
+    for step in range(3):
+        project.run("sync", "demo")
+        source.records.append(record(1000 + step, 1000 + step))
+    table = f"delta_scan('{project.silver('demo_records')}')"
+    assert duck.execute(f"SELECT count(*), count(DISTINCT id) FROM {table}").fetchone() == (252, 252)
+
+
+def test_append_without_a_key_does_not_double_the_edge(project, source, duck):
+    fill(source, 250)
+    project.connection("demo", connection(source.url, mode="incremental_append", key="[]"))
+    for step in range(3):
+        project.run("sync", "demo")
+        source.records.append(record(1000 + step, 249 + (step == 1)))
+    table = f"delta_scan('{project.silver('demo_records')}')"
+    assert duck.execute(f"SELECT count(*), count(DISTINCT id) FROM {table}").fetchone() == (252, 252)
+
+
+def test_rebuild_compact_vacuum_and_time_travel(project, source, duck):
+    fill(source, 400)
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    first = deltalake.DeltaTable(str(project.silver("demo_records"))).version()
+    for step in range(5):
+        source.records[step] = record(step, 2000 + step, name=f"step {step}")
+        source.records.append(record(3000 + step, 2000 + step))
+        source.records.sort(key=lambda r: r["updated_at"])
+        project.run("sync", "demo")
+    before = fingerprint(duck, project, "demo_records")
+    assert before[0] == 405
+    project.run("lake", "compact", "demo_records")
+    assert fingerprint(duck, project, "demo_records") == before
+    assert len(deltalake.DeltaTable(str(project.silver("demo_records"))).file_uris()) == 1
+    assert project.query("SELECT count(*) AS n FROM demo_records", "--as-of", str(first)) == [{"n": 400}]
+    project.run("lake", "rebuild", "demo", "records")
+    assert fingerprint(duck, project, "demo_records") == before
+    project.run("lake", "vacuum", "demo_records")
+    assert fingerprint(duck, project, "demo_records") == before
+    project.run("sync", "demo")
+    assert fingerprint(duck, project, "demo_records") == before
+
+
+def test_schema_evolves_and_old_files_read_on(project, source, duck):
+    fill(source, 200)
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    for i in range(5):
+        source.records.append({**record(500 + i, 5000 + i), "extra": {"a": i}, "id": 500 + i})
+    source.records.append({**record(600, 6000), "nested": {"level": 1.5, "label": "half", "more": True}})
+    source.records.append({**record(700, 7000), "name": ["not", "text"]})
+    project.run("sync", "demo")
+    table = f"delta_scan('{project.silver('demo_records')}')"
+    assert duck.execute(f"SELECT count(*), count(extra), sum(extra.a) FROM {table}").fetchone()[1:] == (5, 10)
+    assert duck.execute(f"SELECT nested.level FROM {table} WHERE id = 600").fetchone() == (1.5,)
+    assert duck.execute(f"SELECT nested.level FROM {table} WHERE id = 3").fetchone() == (3.0,)
+
+
+def test_a_lake_on_s3(project, source, s3):
+    endpoint, bucket = s3
+    config = (project.folder / "weir.yaml").read_text()
+    assert "lake" in config
+    project.write(
+        "weir.yaml",
+        f"""project: demo
+lake:
+  location: s3://{bucket}/lake
+  options: {{ endpoint: {endpoint}, region: us-east-1, access_key_id: test, secret_access_key: test, allow_http: "true" }}
+""",
+    )
+    fill(source, 700)
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    source.records[3] = record(3, 5000, name="changed")
+    source.records.sort(key=lambda r: r["updated_at"])
+    project.run("sync", "demo")
+    storage = {
+        "endpoint_url": endpoint,
+        "region": "us-east-1",
+        "access_key_id": "test",
+        "secret_access_key": "test",
+        "allow_http": "true",
+        "conditional_put": "etag",
+    }
+    table = deltalake.DeltaTable(f"s3://{bucket}/lake/silver/demo_records", storage_options=storage)
+    found = table.to_pyarrow_table(columns=["id", "name"]).to_pydict()
+    assert sorted(found["id"]) == list(range(700))
+    assert dict(zip(found["id"], found["name"]))[3] == "changed"
+    assert project.query("SELECT count(*) AS n FROM demo_records") == [{"n": 700}]
