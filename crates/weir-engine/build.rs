@@ -1,0 +1,58 @@
+//! Lists the files of `connectors/`, so that the binary carries every connector.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{fs, io};
+
+const CONNECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../connectors");
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo passes the output folder by the environment"
+)]
+fn main() -> io::Result<()> {
+    println!("cargo::rerun-if-changed={CONNECTORS}");
+    let mut files = Vec::new();
+    let root = Path::new(CONNECTORS);
+    if root.is_dir() {
+        collect(root, &mut files)?;
+    }
+    files.sort();
+    let mut list = String::from("&[\n");
+    for path in &files {
+        let inside = path
+            .strip_prefix(root)
+            .map_err(io::Error::other)?
+            .to_str()
+            .ok_or_else(|| io::Error::other(format!("{} is not UTF-8", path.display())))?
+            .replace('\\', "/");
+        writeln!(
+            list,
+            "    ({inside:?}, include_bytes!({:?})),",
+            path.canonicalize()?
+        )
+        .map_err(io::Error::other)?;
+    }
+    list.push_str("]\n");
+    let out = std::env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
+    fs::write(Path::new(&out).join("connectors.rs"), list)
+}
+
+fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_none_or(|name| name.starts_with('.'));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
