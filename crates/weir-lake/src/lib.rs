@@ -1,1 +1,18 @@
+//! The lake: Bronze objects, Silver and Gold Delta tables, and the checkpoint that ties a stream's
+//! state to the data it covers.
+//!
+//! Layout under the lake's location:
+//!
+//! - `bronze/raw_<source>_<stream>/`: records as received, zstd JSON Lines
+//! - `silver/<source>_<entity>/`: Delta tables, one a stream
+//! - `gold/<model>/`: Delta tables, one a model
+//! - `quarantine/<source>_<stream>/`: records that broke their contract
 
+mod failpoint;
+mod lake;
+mod storage;
+mod table;
+
+pub use lake::{Lake, LakeConfig, Layer, TableInfo, TableSnapshot};
+pub use storage::Storage;
+pub use table::{AsOf, DataFile};

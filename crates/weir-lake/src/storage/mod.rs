@@ -1,0 +1,168 @@
+//! Where the lake lies: a local folder or a bucket, and nothing above this module knows which.
+
+mod location;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use futures::TryStreamExt;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use url::Url;
+use weir_protocol::{Error, Result};
+
+/// The lake's place. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// URL of the lake's folder, ending in a slash.
+    url: Url,
+    /// Rooted at the file system or the bucket.
+    root: Arc<dyn ObjectStore>,
+    /// The lake's folder in `root`.
+    prefix: Path,
+    /// Rooted at the lake's folder.
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Storage {
+    /// `location` is a path, or a URL of a scheme that this build knows. `options` are the
+    /// settings of its object store: `endpoint`, `region`, `access_key_id`, `secret_access_key`, `allow_http`.
+    pub fn open(location: &str, options: &BTreeMap<String, String>) -> Result<Self> {
+        let (url, root, prefix) = location::open(location, options)?;
+        let store: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(root.clone(), prefix.clone()));
+        Ok(Self {
+            url,
+            root,
+            prefix,
+            store,
+        })
+    }
+
+    /// Rooted at the lake's folder: paths are those that the lake's objects name.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// Rooted at the file system or the bucket, for engines that register stores by URL.
+    pub fn root(&self) -> &Arc<dyn ObjectStore> {
+        &self.root
+    }
+
+    /// The lake's folder in [`Self::root`].
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// URL of the lake's folder, ending in a slash.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// A store rooted at a folder of the lake.
+    pub(crate) fn within(&self, folder: &Path) -> Arc<dyn ObjectStore> {
+        Arc::new(PrefixStore::new(self.store.clone(), folder.clone()))
+    }
+
+    /// The Delta log of the table in a folder of the lake.
+    pub(crate) fn log_store(&self, folder: &Path) -> Result<LogStoreRef> {
+        let url = self
+            .url
+            .join(&format!("{folder}/"))
+            .map_err(|error| unusable(self.url.as_str()).caused_by(error))?;
+        let config = StorageConfig::default();
+        Ok(default_logstore(
+            self.within(folder),
+            self.root.clone(),
+            &url,
+            &config,
+        ))
+    }
+
+    /// Every object below a folder.
+    pub(crate) async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
+        self.store
+            .list(Some(folder))
+            .try_collect()
+            .await
+            .map_err(|error| failed("list", folder, error))
+    }
+
+    /// Names of the folders directly below a folder.
+    pub(crate) async fn folders(&self, folder: &Path) -> Result<Vec<String>> {
+        let listed = self
+            .store
+            .list_with_delimiter(Some(folder))
+            .await
+            .map_err(|error| failed("list", folder, error))?;
+        let names = listed.common_prefixes.iter().filter_map(Path::filename);
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    pub(crate) async fn delete(&self, path: &Path) -> Result<()> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed("delete", path, error)),
+        }
+    }
+
+    /// Deletes everything below a folder.
+    pub(crate) async fn delete_folder(&self, folder: &Path) -> Result<()> {
+        for object in self.list(folder).await? {
+            self.delete(&object.location).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a small object as a whole.
+    pub(crate) async fn put(&self, path: &Path, body: Bytes) -> Result<()> {
+        self.store
+            .put(path, body.into())
+            .await
+            .map_err(|error| failed("write", path, error))?;
+        Ok(())
+    }
+}
+
+pub(crate) fn failed(verb: &'static str, path: &Path, error: object_store::Error) -> Error {
+    Error::destination(format!("cannot {verb} '{path}' in the lake"))
+        .hint("check that the lake's location is reachable, writable and has room; `weir doctor` tests it")
+        .caused_by(error)
+}
+
+fn unusable(location: &str) -> Error {
+    Error::spec(format!("'{location}' cannot be used as the lake's location"))
+        .hint("give a folder, or s3://bucket/prefix with its options")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_local_folder_is_made_and_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("new lake");
+        let storage = Storage::open(at.to_str().unwrap(), &BTreeMap::new()).unwrap();
+        storage
+            .put(&Path::from("a/b/c.txt"), Bytes::from_static(b"x"))
+            .await
+            .unwrap();
+        assert_eq!(storage.folders(&Path::from("a")).await.unwrap(), ["b"]);
+        storage.delete_folder(&Path::from("a")).await.unwrap();
+        assert!(storage.list(&Path::from("a")).await.unwrap().is_empty());
+        storage.delete(&Path::from("a/b/c.txt")).await.unwrap();
+    }
+
+    #[test]
+    fn wrong_places_are_refused_with_a_hint() {
+        let none = BTreeMap::new();
+        let error = Storage::open("ftp://x/y", &none).unwrap_err();
+        insta::assert_snapshot!(format!("{error:?}"), @"[spec] the lake cannot lie at 'ftp://x/y': 'ftp' is not supported -> use a folder or s3://; gs:// and az:// need a build with the feature `cloud`");
+        let wrong: BTreeMap<_, _> = [("regoin".to_owned(), "x".to_owned())].into();
+        let error = Storage::open("s3://bucket/lake", &wrong).unwrap_err();
+        insta::assert_snapshot!(format!("{error:?}"), @"[spec] the lake has an unknown option 'regoin' -> options of this kind of storage are for example endpoint, region, access_key_id, secret_access_key, allow_http");
+    }
+}

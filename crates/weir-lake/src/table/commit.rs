@@ -1,0 +1,184 @@
+//! Writing one version of a table.
+//!
+//! The log entry is written by us through delta-rs' log store rather than by its commit builder:
+//! without DataFusion that builder refuses tables with metadata domains, and we need to read the
+//! transaction version again between two tries.
+
+use arrow::datatypes::Schema;
+use deltalake::kernel::transaction::TransactionError;
+use deltalake::kernel::{
+    Action, Add, CommitInfo, DomainMetadata, Metadata, MetadataExt, Protocol, Remove, StructType,
+    Transaction, new_metadata,
+};
+use deltalake::logstore::CommitOrBytes;
+use object_store::path::Path;
+use serde_json::json;
+use weir_protocol::{Error, Result};
+
+use super::{Table, failed, now_ms, schema};
+use crate::storage::Storage;
+
+/// A Parquet checkpoint of the log is written every so many versions, so that opening stays cheap.
+const CHECKPOINT_VERSIONS: i64 = 20;
+
+/// What a version changes. All of it becomes visible at once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Change {
+    /// The operation's name in the table's history.
+    pub(crate) operation: &'static str,
+    pub(crate) adds: Vec<Add>,
+    pub(crate) removes: Vec<Remove>,
+    /// The columns from this version on.
+    pub(crate) schema: Option<Schema>,
+    /// Application id and its version.
+    pub(crate) transaction: Option<(String, i64)>,
+    /// Metadata domains and what they hold from now on; none removes the domain.
+    pub(crate) domains: Vec<(String, Option<String>)>,
+    /// Shown in the table's history.
+    pub(crate) notes: Vec<(String, serde_json::Value)>,
+}
+
+impl Change {
+    pub(crate) fn new(operation: &'static str) -> Self {
+        Self {
+            operation,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a reader of rows could tell the versions apart.
+    pub(crate) fn touches_data(&self) -> bool {
+        !self.adds.is_empty() || !self.removes.is_empty() || self.schema.is_some()
+    }
+}
+
+/// How a try to write the next version ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    Committed(i64),
+    /// Another writer took the version; the table is refreshed to see what it did.
+    Lost,
+}
+
+impl Table {
+    /// Makes an empty table. One that another writer made at the same time is opened.
+    pub(crate) async fn create(
+        storage: &Storage,
+        folder: &Path,
+        columns: &Schema,
+        partitions: &[String],
+        properties: &[(String, String)],
+    ) -> Result<Self> {
+        let columns = schema::to_delta(columns)?;
+        let metadata = new_metadata(&columns, partitions, properties.iter().cloned())
+            .map_err(|error| failed("create", folder, error.into()))?;
+        let actions = vec![
+            info("CREATE TABLE", &[]),
+            Action::Protocol(protocol()?),
+            Action::Metadata(metadata),
+        ];
+        let log = storage.log_store(folder)?;
+        let entry = CommitOrBytes::LogBytes(lines(&actions)?.into());
+        match log.write_commit_entry(0, entry, uuid::Uuid::new_v4()).await {
+            Ok(()) | Err(TransactionError::VersionAlreadyExists(_)) => {}
+            Err(error) => return Err(failed("create", folder, error.into())),
+        }
+        Self::open(storage, folder).await
+    }
+
+    /// Tries once to write the version after this one.
+    pub(crate) async fn try_commit(&mut self, change: &Change) -> Result<Attempt> {
+        let version = self.version() + 1;
+        let actions = self.actions(change)?;
+        let entry = CommitOrBytes::LogBytes(lines(&actions)?.into());
+        let wanted = u64::try_from(version)
+            .map_err(|error| Error::internal("a table version is negative").caused_by(error))?;
+        let written = self
+            .log
+            .write_commit_entry(wanted, entry, uuid::Uuid::new_v4())
+            .await;
+        match written {
+            Ok(()) => {}
+            Err(TransactionError::VersionAlreadyExists(_)) => {
+                tracing::debug!(table = self.name(), version, "another writer took the version");
+                self.refresh().await?;
+                return Ok(Attempt::Lost);
+            }
+            Err(error) => return Err(failed("commit to", &self.folder, error.into())),
+        }
+        self.refresh().await?;
+        if version % CHECKPOINT_VERSIONS == 0 {
+            self.write_checkpoint().await;
+        }
+        Ok(Attempt::Committed(version))
+    }
+
+    /// The version is durable already; a log checkpoint that fails only costs time, so it is told and not returned.
+    async fn write_checkpoint(&self) {
+        if let Err(error) = deltalake::checkpoints::create_checkpoint(&self.delta, None).await {
+            tracing::warn!(table = self.name(), %error, "cannot write a checkpoint of the table's log");
+        }
+    }
+
+    fn actions(&self, change: &Change) -> Result<Vec<Action>> {
+        let mut actions = vec![info(change.operation, &change.notes)];
+        if let Some(columns) = &change.schema {
+            let columns = schema::to_delta(columns)?;
+            actions.push(Action::Metadata(self.metadata_with(&columns)?));
+        }
+        if let Some((application, version)) = &change.transaction {
+            let transaction = Transaction::new_with_last_update(application, *version, Some(now_ms()));
+            actions.push(Action::Txn(transaction));
+        }
+        for (domain, configuration) in &change.domains {
+            actions.push(Action::DomainMetadata(DomainMetadata {
+                domain: domain.clone(),
+                configuration: configuration.clone().unwrap_or_default(),
+                removed: configuration.is_none(),
+            }));
+        }
+        actions.extend(change.removes.iter().cloned().map(Action::Remove));
+        actions.extend(change.adds.iter().cloned().map(Action::Add));
+        Ok(actions)
+    }
+
+    fn metadata_with(&self, columns: &StructType) -> Result<Metadata> {
+        self.snapshot()?
+            .metadata()
+            .clone()
+            .with_schema(columns)
+            .map_err(|error| failed("change the columns of", &self.folder, error.into()))
+    }
+}
+
+/// Readers need nothing special (version 1); writers must know metadata domains.
+fn protocol() -> Result<Protocol> {
+    let protocol = json!({
+        "minReaderVersion": 1,
+        "minWriterVersion": 7,
+        "writerFeatures": ["appendOnly", "invariants", "domainMetadata"],
+    });
+    serde_json::from_value(protocol)
+        .map_err(|error| Error::internal("delta-rs refuses our table protocol").caused_by(error))
+}
+
+fn info(operation: &str, notes: &[(String, serde_json::Value)]) -> Action {
+    Action::CommitInfo(CommitInfo {
+        timestamp: Some(now_ms()),
+        operation: Some(operation.to_owned()),
+        operation_parameters: Some(std::collections::HashMap::new()),
+        engine_info: Some(concat!("weir/", env!("CARGO_PKG_VERSION")).to_owned()),
+        info: notes.iter().cloned().collect(),
+        ..CommitInfo::default()
+    })
+}
+
+fn lines(actions: &[Action]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for action in actions {
+        serde_json::to_writer(&mut out, action)
+            .map_err(|error| Error::internal("a log action cannot be written").caused_by(error))?;
+        out.push(b'\n');
+    }
+    Ok(out)
+}

@@ -1,0 +1,94 @@
+//! Rows out of a table's files.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use object_store::ObjectStore;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::RowSelection;
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use weir_protocol::{Error, Result};
+
+use super::adapt::adapt;
+use super::object::ParquetObject;
+use super::{DataFile, partition};
+
+const BATCH_ROWS: usize = 8192;
+
+pub(crate) type Rows = BoxStream<'static, Result<RecordBatch>>;
+
+/// The rows of one file in their order, with exactly the columns of `schema` (a part of the
+/// table's columns, or all). `selection` picks rows by position.
+pub(crate) async fn read(
+    store: &Arc<dyn ObjectStore>,
+    file: &DataFile,
+    schema: &SchemaRef,
+    selection: Option<RowSelection>,
+) -> Result<Rows> {
+    let path = file.path.clone();
+    let reader = ParquetObject {
+        store: store.clone(),
+        path: file.location(),
+        size: file.size,
+    };
+    let mut builder = ParquetRecordBatchStreamBuilder::new(reader)
+        .await
+        .map_err(|error| failed(&path, error))?
+        .with_batch_size(BATCH_ROWS);
+    let roots: Vec<usize> = builder
+        .schema()
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| schema.column_with_name(field.name()).is_some())
+        .map(|(index, _)| index)
+        .collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+    builder = builder.with_projection(mask);
+    if let Some(selection) = selection {
+        builder = builder.with_row_selection(selection);
+    }
+    let stream = builder.build().map_err(|error| failed(&path, error))?;
+    let file = file.clone();
+    let schema = schema.clone();
+    let rows = stream
+        .map_err(move |error| failed(&path, error))
+        .map(move |batch| whole(&batch?, &file, &schema));
+    Ok(rows.boxed())
+}
+
+/// The batch with the file's partition values as columns.
+fn whole(batch: &RecordBatch, file: &DataFile, schema: &SchemaRef) -> Result<RecordBatch> {
+    let mut fields = batch.schema_ref().fields().to_vec();
+    let mut columns = batch.columns().to_vec();
+    for (name, value) in &file.partition {
+        if let Ok(field) = schema.field_with_name(name) {
+            let constant = partition::constant(value.as_deref(), field.data_type(), batch.num_rows())?;
+            fields.push(Arc::new(field.clone()));
+            columns.push(constant);
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+        .map_err(|error| Error::destination("a file's columns do not fit together").caused_by(error))?;
+    adapt(&batch, schema)
+}
+
+/// All rows of several files, one file after the other.
+pub(crate) fn read_all(store: Arc<dyn ObjectStore>, files: Vec<DataFile>, schema: SchemaRef) -> Rows {
+    futures::stream::iter(files.into_iter().map(Ok))
+        .and_then(move |file| {
+            let (store, schema) = (store.clone(), schema.clone());
+            async move { read(&store, &file, &schema, None).await }
+        })
+        .try_flatten()
+        .boxed()
+}
+
+fn failed(path: &str, error: parquet::errors::ParquetError) -> Error {
+    Error::destination(format!("cannot read the data file '{path}'"))
+        .hint("if the file is gone, restore it from a backup or run `weir lake rebuild` for this table")
+        .caused_by(error)
+}

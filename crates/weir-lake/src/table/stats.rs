@@ -1,0 +1,202 @@
+//! File statistics as the Delta log keeps them, gathered while rows are written.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::kernels::aggregate;
+use arrow::datatypes::{
+    DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
+use serde_json::{Map, Value, json};
+
+/// Text is cut to so many characters; a cut maximum gets the largest character appended.
+const TEXT_CHARS_MAX: usize = 32;
+/// Statistics are kept for so many columns, from the left.
+const COLUMNS_MAX: usize = 64;
+
+/// Smallest and largest value of a column.
+#[derive(Debug, Clone, PartialEq)]
+enum Range {
+    Int(i64, i64),
+    Float(f64, f64),
+    Text(String, String),
+    Bool(bool, bool),
+    /// Days since the epoch.
+    Date(i32, i32),
+    /// Microseconds since the epoch.
+    Time(i64, i64),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Column {
+    name: String,
+    nulls: u64,
+    range: Option<Range>,
+    /// A value that cannot be ordered (NaN) or cut makes the range useless.
+    unordered: bool,
+}
+
+/// Gathers the statistics of one file.
+#[derive(Debug, Default)]
+pub(crate) struct Gather {
+    rows: u64,
+    columns: Vec<Column>,
+}
+
+impl Gather {
+    pub(crate) fn add(&mut self, batch: &RecordBatch) {
+        if self.columns.is_empty() {
+            let names = batch.schema_ref().fields().iter().take(COLUMNS_MAX);
+            self.columns = names
+                .map(|field| Column {
+                    name: field.name().clone(),
+                    ..Column::default()
+                })
+                .collect();
+        }
+        self.rows += batch.num_rows() as u64;
+        for (column, array) in self.columns.iter_mut().zip(batch.columns()) {
+            column.nulls += array.null_count() as u64;
+            column.widen(array);
+        }
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        let mut min = Map::new();
+        let mut max = Map::new();
+        let mut nulls = Map::new();
+        for column in &self.columns {
+            nulls.insert(column.name.clone(), json!(column.nulls));
+            let Some((low, high)) = column.bounds() else {
+                continue;
+            };
+            min.insert(column.name.clone(), low);
+            max.insert(column.name.clone(), high);
+        }
+        json!({ "numRecords": self.rows, "minValues": min, "maxValues": max, "nullCount": nulls }).to_string()
+    }
+}
+
+impl Column {
+    fn widen(&mut self, array: &ArrayRef) {
+        if self.unordered || array.null_count() == array.len() {
+            return;
+        }
+        let Some(range) = range(array) else {
+            self.unordered = true;
+            return;
+        };
+        self.range = Some(match self.range.take() {
+            None => range,
+            Some(before) => match before.union(range) {
+                Some(union) => union,
+                None => {
+                    self.unordered = true;
+                    return;
+                }
+            },
+        });
+    }
+
+    fn bounds(&self) -> Option<(Value, Value)> {
+        if self.unordered {
+            return None;
+        }
+        match self.range.as_ref()? {
+            Range::Int(low, high) => Some((json!(low), json!(high))),
+            Range::Float(low, high) => Some((json!(low), json!(high))),
+            Range::Bool(low, high) => Some((json!(low), json!(high))),
+            Range::Text(low, high) => Some((json!(cut(low)), json!(cut_up(high)?))),
+            Range::Date(low, high) => Some((json!(day(*low)?), json!(day(*high)?))),
+            Range::Time(low, high) => Some((json!(instant(*low)?), json!(instant(*high)?))),
+        }
+    }
+}
+
+impl Range {
+    fn union(self, other: Self) -> Option<Self> {
+        Some(match (self, other) {
+            (Self::Int(a, b), Self::Int(c, d)) => Self::Int(a.min(c), b.max(d)),
+            (Self::Float(a, b), Self::Float(c, d)) => Self::Float(a.min(c), b.max(d)),
+            (Self::Text(a, b), Self::Text(c, d)) => Self::Text(a.min(c), b.max(d)),
+            (Self::Bool(a, b), Self::Bool(c, d)) => Self::Bool(a & c, b | d),
+            (Self::Date(a, b), Self::Date(c, d)) => Self::Date(a.min(c), b.max(d)),
+            (Self::Time(a, b), Self::Time(c, d)) => Self::Time(a.min(c), b.max(d)),
+            _ => return None,
+        })
+    }
+}
+
+fn range(array: &ArrayRef) -> Option<Range> {
+    match array.data_type() {
+        DataType::Int64 => {
+            let array = array.as_primitive::<Int64Type>();
+            Some(Range::Int(aggregate::min(array)?, aggregate::max(array)?))
+        }
+        DataType::Int32 => {
+            let array = array.as_primitive::<Int32Type>();
+            Some(Range::Int(
+                aggregate::min(array)?.into(),
+                aggregate::max(array)?.into(),
+            ))
+        }
+        DataType::Float64 => {
+            let array = array.as_primitive::<Float64Type>();
+            let finite = array.iter().flatten().all(f64::is_finite);
+            let both = aggregate::min(array).zip(aggregate::max(array));
+            both.filter(|_| finite).map(|(low, high)| Range::Float(low, high))
+        }
+        DataType::Utf8 => {
+            let array = array.as_string::<i32>();
+            Some(Range::Text(
+                aggregate::min_string(array)?.to_owned(),
+                aggregate::max_string(array)?.to_owned(),
+            ))
+        }
+        DataType::Boolean => {
+            let array = array.as_boolean();
+            Some(Range::Bool(
+                aggregate::min_boolean(array)?,
+                aggregate::max_boolean(array)?,
+            ))
+        }
+        DataType::Date32 => {
+            let array = array.as_primitive::<Date32Type>();
+            Some(Range::Date(aggregate::min(array)?, aggregate::max(array)?))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            let array = array.as_primitive::<TimestampMicrosecondType>();
+            Some(Range::Time(aggregate::min(array)?, aggregate::max(array)?))
+        }
+        _ => None,
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
+fn cut_up(text: &str) -> Option<String> {
+    let mut short = cut(text);
+    if short.len() < text.len() {
+        if short.contains(char::MAX) {
+            return None;
+        }
+        short.push(char::MAX);
+    }
+    Some(short)
+}
+
+fn day(days: i32) -> Option<String> {
+    let date = jiff::civil::date(1970, 1, 1)
+        .checked_add(jiff::Span::new().try_days(days).ok()?)
+        .ok()?;
+    Some(date.to_string())
+}
+
+pub(crate) fn instant(micros: i64) -> Option<String> {
+    let timestamp = jiff::Timestamp::from_microsecond(micros).ok()?;
+    Some(timestamp.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+}
