@@ -1,2 +1,3 @@
 pub mod catalog;
+pub mod fixtures;
 pub mod native;

@@ -1,6 +1,7 @@
 //! Sources that need code. A connector names one in `native:`; this is the list.
 
 pub mod files;
+pub mod http_json;
 
 use std::sync::Arc;
 
