@@ -73,7 +73,7 @@ impl fmt::Display for Span {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         let (unit, factor) = TIME_UNITS
             .iter()
-            .find(|(_, ms)| millis != 0 && millis % ms == 0)
+            .find(|(_, ms)| millis != 0 && millis.is_multiple_of(*ms))
             .unwrap_or(&("s", 1));
         write!(f, "{}{unit}", millis / factor)
     }
@@ -115,7 +115,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, factor) = SIZE_UNITS
             .iter()
-            .find(|(_, size)| self.0 != 0 && self.0 % size == 0)
+            .find(|(_, size)| self.0 != 0 && self.0.is_multiple_of(*size))
             .unwrap_or(&("B", 1));
         write!(f, "{}{unit}", self.0 / factor)
     }

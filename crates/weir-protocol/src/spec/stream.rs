@@ -281,14 +281,13 @@ impl StreamSpec {
                     .hint("add cursor: { field: … }, or choose a full_refresh mode"));
             }
         }
-        if let Some(lookback) = &self.cursor.as_ref().and_then(|cursor| cursor.lookback.clone()) {
-            if lookback.parse::<Span>().is_err() && lookback.parse::<i64>().is_err() {
-                return Err(Error::spec(format!(
-                    "lookback '{lookback}' is neither a duration nor a number"
-                ))
-                .hint("write 10m, 1d, or a plain number for an integer cursor"));
-            }
+        let lookback = self.cursor.as_ref().and_then(|cursor| cursor.lookback.as_deref());
+        match lookback {
+            Some(text) if text.parse::<Span>().is_err() && text.parse::<i64>().is_err() => Err(Error::spec(
+                format!("lookback '{text}' is neither a duration nor a number"),
+            )
+            .hint("write 10m, 1d, or a plain number for an integer cursor")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
