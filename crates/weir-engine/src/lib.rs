@@ -1,3 +1,4 @@
 pub mod catalog;
 pub mod fixtures;
 pub mod native;
+pub mod scaffold;
