@@ -13,6 +13,8 @@ use weir_protocol::{Error, Result};
 
 use super::column::write_text;
 
+/// Digits of the largest unsigned 64-bit number.
+const U64_DIGITS: i32 = 20;
 const NS_PER_S: i64 = 1_000_000_000;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -192,6 +194,11 @@ fn primitive(field: &Type) -> Result<Kind> {
         (ConvertedType::DECIMAL, _) => Kind::Decimal {
             precision: field.get_precision(),
             scale: field.get_scale(),
+        },
+        // Half of its values do not fit a signed number.
+        (ConvertedType::UINT_64, _) => Kind::Decimal {
+            precision: U64_DIGITS,
+            scale: 0,
         },
         (ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON, _) => Kind::Text,
         (ConvertedType::DATE, _) => Kind::Date,
