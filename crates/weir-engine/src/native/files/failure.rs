@@ -97,8 +97,21 @@ pub(super) fn store(error: object_store::Error, shown: &str) -> Error {
     };
     Error::new(kind, words)
         .with("path", shown)
-        .caused_by(error)
+        .with("answer", brief(&error))
         .hint(hint)
+}
+
+/// The store's own words, or the last cause: all causes together repeat each other at length.
+fn brief(error: &object_store::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(below) = last.source() {
+        last = below;
+    }
+    let text = error.to_string();
+    let told = text
+        .split_once("<Message>")
+        .and_then(|(_, rest)| rest.split_once("</Message>"));
+    told.map_or_else(|| last.to_string(), |(message, _)| message.to_owned())
 }
 
 pub(super) fn parquet(error: parquet::errors::ParquetError, file: &str) -> Error {

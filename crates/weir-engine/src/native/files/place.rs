@@ -184,7 +184,11 @@ impl Place {
             return Ok(None);
         };
         match object_store::ObjectStoreExt::head(self.store.as_ref(), key).await {
-            Ok(meta) => Ok(Some(file(meta, None))),
+            Ok(meta) => {
+                let mut file = file(meta, None);
+                file.name = key.filename().unwrap_or_default().to_owned();
+                Ok(Some(file))
+            }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(failure::store(error, &self.shown)),
         }
