@@ -1,4 +1,4 @@
-//! Sources that need code. A connector names one in `native:`; this is the list.
+//! Connectors that need code. A connector names one in `native:`; this is the list.
 
 pub mod files;
 pub mod http_json;
@@ -6,20 +6,71 @@ pub mod http_json;
 use std::sync::Arc;
 
 use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result, Source};
 
-type Constructor = fn(&ConnectionSpec) -> Result<Arc<dyn Source>>;
+use crate::catalog::Connector;
 
-const NATIVE: &[(&str, Constructor)] = &[("files", |connection| {
-    Ok(Arc::new(files::FilesSource::new(connection)?))
-})];
+/// What a native connector turns a connection into.
+pub enum Native {
+    /// A source of its own.
+    Source(Arc<dyn Source>),
+    /// A connector for the declarative engine, described by the connection.
+    Declared(Box<Connector>),
+}
 
-/// Makes the native source of this name for a connection.
-pub fn connect(name: &str, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
+type Constructor = fn(&Connector, &ConnectionSpec) -> Result<Native>;
+
+const NATIVE: &[(&str, Constructor)] = &[
+    ("files", |_, connection| {
+        Ok(Native::Source(Arc::new(files::FilesSource::new(connection)?)))
+    }),
+    ("http_json", |connector, connection| {
+        let spec = http_json::spec_of(&connector.spec, connection)?;
+        Ok(Native::Declared(Box::new(Connector {
+            spec,
+            ..connector.clone()
+        })))
+    }),
+];
+
+/// Resolves the name in a connector's `native:` for a connection.
+pub fn resolve(name: &str, connector: &Connector, connection: &ConnectionSpec) -> Result<Native> {
+    if let Some((_, constructor)) = NATIVE.iter().find(|(known, _)| *known == name) {
+        return constructor(connector, connection);
+    }
     let names: Vec<&str> = NATIVE.iter().map(|(name, _)| *name).collect();
-    match NATIVE.iter().find(|(known, _)| *known == name) {
-        Some((_, constructor)) => constructor(connection),
-        None => Err(Error::spec(format!("there is no native source '{name}'"))
-            .hint(format!("write native: {}", names.join(" or ")))),
+    let error =
+        Error::spec(format!("there is no native connector '{name}'")).with("connector", connector.key());
+    Err(match closest(name, &names) {
+        Some(near) => error.hint(format!("did you mean '{near}'?")),
+        None => error.hint(format!("write native: {}", names.join(" or "))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+
+    #[test]
+    fn every_native_connector_is_in_the_list() {
+        for connector in Catalog::embedded().list() {
+            let Some(name) = &connector.spec.native else {
+                continue;
+            };
+            assert!(NATIVE.iter().any(|(known, _)| known == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_gets_the_nearest() {
+        let catalog = Catalog::embedded();
+        let connection = serde_json::json!({ "connection": "x", "connector": "files" });
+        let connection: ConnectionSpec = serde_json::from_value(connection).unwrap();
+        let Err(error) = resolve("file", catalog.get("files").unwrap(), &connection) else {
+            panic!("resolved");
+        };
+        insta::assert_snapshot!(format!("{error:?}"), @"[spec] there is no native connector 'file' (connector: files) -> did you mean 'files'?");
     }
 }
