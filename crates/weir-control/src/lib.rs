@@ -1,1 +1,22 @@
+//! Decides and remembers: connections, runs with their books, states, leases and schema changes in
+//! one store, and the pump that moves a connection's streams from a source into a destination.
+//!
+//! One folder a noun: `mod.rs` holds the types and the use cases, `sql.rs` its queries, `rules.rs`
+//! the decisions that need no I/O.
 
+pub mod connections;
+pub mod leases;
+pub mod runs;
+pub mod schemas;
+pub mod states;
+pub mod store;
+pub mod sync;
+
+#[cfg(test)]
+mod twins;
+
+pub use connections::{Connection, DEFAULT_TENANT};
+pub use leases::Owner;
+pub use runs::{Run, RunStatus, StreamRun};
+pub use store::Store;
+pub use sync::{Observer, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan, sync};

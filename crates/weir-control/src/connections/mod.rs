@@ -1,0 +1,67 @@
+//! Connections that runs belong to.
+
+mod sql;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use weir_protocol::{Error, Result, yaml};
+
+use crate::Store;
+
+pub(crate) use sql::register_in;
+
+/// The tenant where there is only one.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// A connection as the control store knows it; its settings and secrets are not in here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromRow)]
+pub struct Connection {
+    pub tenant: String,
+    pub name: String,
+    /// Key of the connector.
+    pub connector: String,
+    /// The source part of table names.
+    pub source: String,
+}
+
+impl Connection {
+    pub fn new(name: impl Into<String>, connector: impl Into<String>, source: impl Into<String>) -> Self {
+        Self {
+            tenant: DEFAULT_TENANT.to_owned(),
+            name: name.into(),
+            connector: connector.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// Makes the connection known, or brings what is known of it up to date.
+pub async fn register(store: &Store, connection: &Connection) -> Result<()> {
+    let mut transaction = store.write().await?;
+    register_in(&mut transaction, connection)
+        .await
+        .map_err(|error| store.failed("register the connection", error))?;
+    store.commit(transaction).await
+}
+
+pub async fn list(store: &Store, tenant: &str) -> Result<Vec<Connection>> {
+    sql::list(store.pool(), tenant)
+        .await
+        .map_err(|error| store.failed("list connections", error))
+}
+
+pub async fn get(store: &Store, tenant: &str, name: &str) -> Result<Connection> {
+    let all = list(store, tenant).await?;
+    if let Some(found) = all.iter().find(|connection| connection.name == name) {
+        return Ok(found.clone());
+    }
+    let names: Vec<&str> = all.iter().map(|connection| connection.name.as_str()).collect();
+    let error = Error::not_found(format!("there is no connection '{name}'"));
+    Err(match yaml::closest(name, &names) {
+        Some(near) => error.hint(format!("did you mean '{near}'?")),
+        None if names.is_empty() => error.hint("none has been synced yet: run `weir sync CONNECTION`"),
+        None => error.hint(format!("known are {}", names.join(", "))),
+    })
+}

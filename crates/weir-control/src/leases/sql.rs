@@ -1,0 +1,136 @@
+use sqlx::{FromRow, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+
+use super::{Held, LEASE_TIME, Lease, Owner};
+use crate::Connection;
+use crate::store::int;
+
+/// The lease time as the database adds it.
+fn lease_ms() -> i64 {
+    int(u64::try_from(LEASE_TIME.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl FromRow<'_, SqliteRow> for Held {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            run: row.try_get("run")?,
+            owner: Owner {
+                host: row.try_get("host")?,
+                pid: row.try_get("pid")?,
+                machine: row.try_get("machine")?,
+                process_start: row.try_get("process_start")?,
+            },
+            acquired_at_ms: row.try_get("acquired_at_ms")?,
+            expired: row.try_get("expired")?,
+        })
+    }
+}
+
+pub(super) async fn held(
+    db: &mut SqliteConnection,
+    connection: &Connection,
+    stream: &str,
+) -> sqlx::Result<Option<Held>> {
+    sqlx::query_as(
+        "SELECT run, host, pid, machine, process_start, acquired_at_ms, expires_at_ms <= now_ms AS expired
+         FROM leases, clock
+         WHERE tenant = $1 AND connection = $2 AND stream = $3 AND run IS NOT NULL",
+    )
+    .bind(&connection.tenant)
+    .bind(&connection.name)
+    .bind(stream)
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn take(
+    db: &mut SqliteConnection,
+    connection: &Connection,
+    stream: &str,
+    run: &str,
+    owner: &Owner,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "INSERT INTO leases (tenant, connection, stream, term, run, host, pid, machine, process_start,
+                             acquired_at_ms, expires_at_ms)
+         SELECT $1, $2, $3, 1, $4, $5, $6, $7, $8, now_ms, now_ms + $9 FROM clock WHERE true
+         ON CONFLICT (tenant, connection, stream) DO UPDATE
+         SET term = leases.term + 1, run = excluded.run, host = excluded.host, pid = excluded.pid,
+             machine = excluded.machine, process_start = excluded.process_start,
+             acquired_at_ms = excluded.acquired_at_ms, expires_at_ms = excluded.expires_at_ms
+         RETURNING term",
+    )
+    .bind(&connection.tenant)
+    .bind(&connection.name)
+    .bind(stream)
+    .bind(run)
+    .bind(&owner.host)
+    .bind(owner.pid)
+    .bind(&owner.machine)
+    .bind(&owner.process_start)
+    .bind(lease_ms())
+    .fetch_one(db)
+    .await
+}
+
+pub(super) async fn renew(db: &SqlitePool, lease: &Lease) -> sqlx::Result<bool> {
+    let changed = sqlx::query(
+        "UPDATE leases SET expires_at_ms = (SELECT now_ms FROM clock) + $1
+         WHERE tenant = $2 AND connection = $3 AND stream = $4 AND run = $5 AND term = $6",
+    )
+    .bind(lease_ms())
+    .bind(&lease.tenant)
+    .bind(&lease.connection)
+    .bind(&lease.stream)
+    .bind(&lease.run)
+    .bind(lease.term)
+    .execute(db)
+    .await?;
+    Ok(changed.rows_affected() == 1)
+}
+
+pub(super) async fn release(db: &SqlitePool, lease: &Lease) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE leases SET run = NULL
+         WHERE tenant = $1 AND connection = $2 AND stream = $3 AND run = $4 AND term = $5",
+    )
+    .bind(&lease.tenant)
+    .bind(&lease.connection)
+    .bind(&lease.stream)
+    .bind(&lease.run)
+    .bind(lease.term)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Frees all that a run that died held.
+pub(crate) async fn release_run(db: &mut SqliteConnection, run: &str) -> sqlx::Result<()> {
+    sqlx::query("UPDATE leases SET run = NULL WHERE run = $1")
+        .bind(run)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn holds(db: &mut SqliteConnection, lease: &Lease) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM leases
+         WHERE tenant = $1 AND connection = $2 AND stream = $3 AND run = $4 AND term = $5)",
+    )
+    .bind(&lease.tenant)
+    .bind(&lease.connection)
+    .bind(&lease.stream)
+    .bind(&lease.run)
+    .bind(lease.term)
+    .fetch_one(db)
+    .await
+}
+
+/// Stands for the passing of the lease time.
+#[cfg(test)]
+pub(crate) async fn expire_all(db: &SqlitePool) {
+    sqlx::query("UPDATE leases SET expires_at_ms = 0")
+        .execute(db)
+        .await
+        .unwrap();
+}

@@ -1,0 +1,303 @@
+//! Runs: what was executed, how it ended, and its books.
+
+mod records;
+mod rules;
+mod sql;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+use weir_protocol::source::{Notice, Progress};
+use weir_protocol::{Error, Receipt, Result, StreamState, SyncMode, name};
+
+use crate::connections;
+use crate::leases::{self, Lease, Owner};
+use crate::store::stored_badly;
+use crate::{Connection, Store, schemas, states};
+
+pub use records::{Failure, Run, RunFilter, RunStatus, StoredNotice, StoredReceipt, StreamRun, Trigger};
+pub(crate) use rules::overall;
+
+/// At most so many notices are kept for a stream of a run; one more says that there were others.
+const NOTICES_MAX: u32 = 100;
+/// At most so many runs are listed at once.
+const LIST_MAX: u32 = 500;
+
+/// Begins a sync run: takes the leases of all its streams, or none.
+///
+/// Runs that died holding one of them become `abandoned`.
+pub(crate) async fn start_sync(
+    store: &Store,
+    connection: &Connection,
+    streams: &[(String, SyncMode)],
+    trigger: Trigger,
+    owner: &Owner,
+) -> Result<(String, Vec<Lease>)> {
+    let run = Uuid::now_v7().to_string();
+    let mut transaction = store.write().await?;
+    let db: &mut SqliteConnection = &mut transaction;
+    let failed = |error| store.failed("begin the run", error);
+    connections::register_in(db, connection).await.map_err(failed)?;
+    for (stream, _) in streams {
+        let held = leases::held(db, connection, stream).await.map_err(failed)?;
+        let Some(held) = held else { continue };
+        if !held.is_stale() {
+            return Err(held.refusal(&connection.name, stream));
+        }
+        tracing::warn!(run = held.run, stream, "taking over from a run that died");
+        sql::abandon(db, &held.run, stream, held.owner.is_dead())
+            .await
+            .map_err(failed)?;
+    }
+    sql::insert(db, &run, connection, trigger).await.map_err(failed)?;
+    let mut taken = Vec::with_capacity(streams.len());
+    for (stream, mode) in streams {
+        let run_name = name::run(&connection.source, stream, *mode);
+        sql::insert_stream(db, &run, stream, &run_name, *mode)
+            .await
+            .map_err(failed)?;
+        let lease = leases::take(db, connection, stream, &run, owner).await;
+        taken.push(lease.map_err(failed)?);
+    }
+    step(store, db, &run, RunStatus::Running, None).await?;
+    sql::insert_attempt(db, &run, &format!("{}/{}", owner.host, owner.pid))
+        .await
+        .map_err(failed)?;
+    store.commit(transaction).await?;
+    Ok((run, taken))
+}
+
+/// Ends a run.
+pub(crate) async fn finish(store: &Store, run: &str, status: RunStatus, error: Option<&Error>) -> Result<()> {
+    let mut transaction = store.write().await?;
+    let db: &mut SqliteConnection = &mut transaction;
+    step(store, db, run, status, error).await?;
+    let failed = |error| store.failed("end the run", error);
+    sql::finish_attempt(db, run, error).await.map_err(failed)?;
+    leases::release_run(db, run).await.map_err(failed)?;
+    store.commit(transaction).await
+}
+
+async fn step(
+    store: &Store,
+    db: &mut SqliteConnection,
+    run: &str,
+    to: RunStatus,
+    error: Option<&Error>,
+) -> Result<()> {
+    let failed = |error| store.failed("change the run's status", error);
+    let from = sql::status(db, run).await.map_err(failed)?;
+    let from = from.ok_or_else(|| no_such_run(run))?;
+    rules::step(run, from.parse()?, to)?;
+    sql::set_status(db, run, to, error).await.map_err(failed)
+}
+
+/// Moves one stream of a run to another state, under its lease.
+pub(crate) async fn stream_step(
+    store: &Store,
+    lease: &Lease,
+    mode: SyncMode,
+    source: &str,
+    to: RunStatus,
+    error: Option<&Error>,
+) -> Result<()> {
+    let mut transaction = store.write().await?;
+    let db: &mut SqliteConnection = &mut transaction;
+    let failed = |error| store.failed("change the stream's status", error);
+    leases::fence(db, lease).await.map_err(failed)??;
+    let from = sql::stream_status(db, &lease.run, &lease.stream)
+        .await
+        .map_err(failed)?;
+    let from: RunStatus = from.ok_or_else(|| no_such_run(&lease.run))?.parse()?;
+    // A stream that is tried again is already running.
+    if from != to {
+        rules::step(&lease.run, from, to)?;
+    }
+    let run_name = name::run(source, &lease.stream, mode);
+    sql::set_stream_status(db, lease, &run_name, mode, to, error)
+        .await
+        .map_err(failed)?;
+    store.commit(transaction).await
+}
+
+/// What one checkpoint left behind.
+#[derive(Debug)]
+pub(crate) struct Checkpoint<'a> {
+    pub(crate) receipt: &'a Receipt,
+    pub(crate) state: &'a StreamState,
+    pub(crate) mode: SyncMode,
+    pub(crate) progress: Progress,
+}
+
+/// Stores receipt, state and books of a checkpoint together, under the lease's term.
+pub(crate) async fn store_checkpoint(
+    store: &Store,
+    lease: &Lease,
+    checkpoint: &Checkpoint<'_>,
+) -> Result<()> {
+    let mut transaction = store.write().await?;
+    let db: &mut SqliteConnection = &mut transaction;
+    let failed = |error| store.failed("store the checkpoint", error);
+    leases::fence(db, lease).await.map_err(failed)??;
+    let receipt = checkpoint.receipt;
+    let known = sql::insert_receipt(db, lease, receipt).await.map_err(failed)?;
+    sql::set_stream_books(db, lease, receipt, checkpoint.progress, known)
+        .await
+        .map_err(failed)?;
+    states::advance(
+        store,
+        db,
+        lease,
+        receipt.sequence,
+        checkpoint.mode,
+        checkpoint.state,
+    )
+    .await?;
+    schemas::record(db, lease, receipt).await.map_err(failed)?;
+    store.commit(transaction).await
+}
+
+/// Brings the store up to what the lake committed though the run died before it could say so.
+pub(crate) async fn store_recovered(
+    store: &Store,
+    lease: &Lease,
+    committed: &weir_protocol::destination::Committed,
+) -> Result<()> {
+    let mut transaction = store.write().await?;
+    let db: &mut SqliteConnection = &mut transaction;
+    let failed = |error| store.failed("repair the state", error);
+    leases::fence(db, lease).await.map_err(failed)??;
+    let mode = sql::stream_mode(db, &committed.run, &lease.stream)
+        .await
+        .map_err(failed)?;
+    if mode.is_some() {
+        sql::insert_recovered(db, &lease.stream, committed)
+            .await
+            .map_err(failed)?;
+    }
+    states::recover(store, db, lease, committed, mode.as_deref()).await?;
+    store.commit(transaction).await
+}
+
+/// The mode in which a run read a stream, where the store knows it.
+pub(crate) async fn mode_of(store: &Store, run: &str, stream: &str) -> Result<Option<SyncMode>> {
+    let mut db = store
+        .pool()
+        .acquire()
+        .await
+        .map_err(|error| store.failed("read the run", error))?;
+    let mode = sql::stream_mode(&mut db, run, stream)
+        .await
+        .map_err(|error| store.failed("read the run", error))?;
+    mode.map(|mode| {
+        mode.parse()
+            .map_err(|error| stored_badly("sync mode", &mode, error))
+    })
+    .transpose()
+}
+
+/// Keeps a notice with its run. Past the limit, only that there were more.
+pub(crate) async fn note(store: &Store, lease: &Lease, notice: &Notice) -> Result<()> {
+    sql::insert_notice(store.pool(), lease, notice, NOTICES_MAX)
+        .await
+        .map_err(|error| store.failed("store a notice", error))
+}
+
+/// Marks running runs that hold no living lease as abandoned; gives back how many.
+pub async fn sweep(store: &Store) -> Result<u64> {
+    let mut transaction = store.write().await?;
+    let db: &mut SqliteConnection = &mut transaction;
+    let failed = |error| store.failed("look for runs that died", error);
+    let mut dead = 0;
+    for run in sql::unfinished(db).await.map_err(failed)? {
+        let holders = sql::living_holders(db, &run).await.map_err(failed)?;
+        if holders.iter().all(Owner::is_dead) {
+            sql::abandon_run(db, &run).await.map_err(failed)?;
+            dead += 1;
+        }
+    }
+    store.commit(transaction).await?;
+    Ok(dead)
+}
+
+/// Runs, newest first.
+pub async fn list(store: &Store, tenant: &str, filter: &RunFilter) -> Result<Vec<Run>> {
+    let mut runs = sql::list(store.pool(), tenant, filter, filter.limit.min(LIST_MAX))
+        .await
+        .map_err(|error| store.failed("list runs", error))?;
+    for run in &mut runs {
+        run.streams = sql::streams(store.pool(), &run.id)
+            .await
+            .map_err(|error| store.failed("read the run's streams", error))?;
+    }
+    Ok(runs)
+}
+
+/// One run. The start of an id is enough where it is the only one.
+pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Run> {
+    let found = sql::by_prefix(store.pool(), tenant, id)
+        .await
+        .map_err(|error| store.failed("read the run", error))?;
+    let mut run = match <[Run; 1]>::try_from(found) {
+        Ok([run]) => run,
+        Err(found) if found.is_empty() => return Err(no_such_run(id)),
+        Err(_) => {
+            return Err(Error::usage(format!("several runs begin with '{id}'")).hint("write more of the id"));
+        }
+    };
+    run.streams = sql::streams(store.pool(), &run.id)
+        .await
+        .map_err(|error| store.failed("read the run's streams", error))?;
+    Ok(run)
+}
+
+/// A run's receipts, oldest first.
+pub async fn receipts(store: &Store, run: &str) -> Result<Vec<StoredReceipt>> {
+    sql::receipts(store.pool(), run)
+        .await
+        .map_err(|error| store.failed("read the run's receipts", error))
+}
+
+/// A run's notices, oldest first.
+pub async fn notices(store: &Store, run: &str) -> Result<Vec<StoredNotice>> {
+    sql::notices(store.pool(), run)
+        .await
+        .map_err(|error| store.failed("read the run's notices", error))
+}
+
+/// Why something failed, as it is kept.
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            kind: error.kind().to_string(),
+            message: error.to_string(),
+            hint: error.next_step().map(ToOwned::to_owned),
+        }
+    }
+}
+
+fn no_such_run(id: &str) -> Error {
+    Error::not_found(format!("there is no run '{id}'")).hint("`weir run list` shows the runs there are")
+}
+
+/// Numbers of records and calls a run's streams add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub books: weir_protocol::Books,
+    pub source_bytes: u64,
+    pub requests: u64,
+}
+
+impl Run {
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for stream in &self.streams {
+            totals.books += stream.books;
+            totals.source_bytes += stream.source_bytes;
+            totals.requests += stream.requests;
+        }
+        totals
+    }
+}

@@ -1,0 +1,508 @@
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row, SqliteConnection, SqlitePool};
+use weir_protocol::destination::Committed;
+use weir_protocol::source::{Notice, Progress};
+use weir_protocol::{Books, Error, Receipt, SyncMode};
+
+use super::{Failure, Run, RunFilter, RunStatus, StoredNotice, StoredReceipt, StreamRun, Trigger};
+use crate::Connection;
+use crate::leases::{Lease, Owner, release_run};
+use crate::store::{count, int};
+
+pub(super) async fn insert(
+    db: &mut SqliteConnection,
+    run: &str,
+    connection: &Connection,
+    trigger: Trigger,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO runs (id, tenant, connection, kind, started_by, status, created_at_ms)
+         SELECT $1, $2, $3, 'sync', $4, 'queued', now_ms FROM clock",
+    )
+    .bind(run)
+    .bind(&connection.tenant)
+    .bind(&connection.name)
+    .bind(trigger.as_str())
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn insert_stream(
+    db: &mut SqliteConnection,
+    run: &str,
+    stream: &str,
+    name: &str,
+    mode: SyncMode,
+) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO run_streams (run, stream, name, mode, status) VALUES ($1, $2, $3, $4, 'queued')")
+        .bind(run)
+        .bind(stream)
+        .bind(name)
+        .bind(mode.as_str())
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn insert_attempt(db: &mut SqliteConnection, run: &str, owner: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO run_attempts (run, number, owner, started_at_ms)
+         SELECT $1, (SELECT count(*) + 1 FROM run_attempts WHERE run = $1), $2, now_ms FROM clock",
+    )
+    .bind(run)
+    .bind(owner)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn finish_attempt(
+    db: &mut SqliteConnection,
+    run: &str,
+    error: Option<&Error>,
+) -> sqlx::Result<()> {
+    let failure = error.map(Failure::from);
+    sqlx::query(
+        "UPDATE run_attempts SET finished_at_ms = (SELECT now_ms FROM clock), error_kind = $2, error_message = $3
+         WHERE run = $1 AND finished_at_ms IS NULL",
+    )
+    .bind(run)
+    .bind(failure.as_ref().map(|failure| &failure.kind))
+    .bind(failure.as_ref().map(|failure| &failure.message))
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn status(db: &mut SqliteConnection, run: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT status FROM runs WHERE id = $1")
+        .bind(run)
+        .fetch_optional(db)
+        .await
+}
+
+pub(super) async fn set_status(
+    db: &mut SqliteConnection,
+    run: &str,
+    status: RunStatus,
+    error: Option<&Error>,
+) -> sqlx::Result<()> {
+    let failure = error.map(Failure::from);
+    sqlx::query(
+        "UPDATE runs SET status = $2, error_kind = $4, error_message = $5, error_hint = $6,
+             started_at_ms = coalesce(started_at_ms, (SELECT now_ms FROM clock)),
+             finished_at_ms = CASE WHEN $3 THEN (SELECT now_ms FROM clock) END
+         WHERE id = $1",
+    )
+    .bind(run)
+    .bind(status.as_str())
+    .bind(status.is_final())
+    .bind(failure.as_ref().map(|failure| &failure.kind))
+    .bind(failure.as_ref().map(|failure| &failure.message))
+    .bind(failure.as_ref().and_then(|failure| failure.hint.as_ref()))
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn stream_status(
+    db: &mut SqliteConnection,
+    run: &str,
+    stream: &str,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT status FROM run_streams WHERE run = $1 AND stream = $2")
+        .bind(run)
+        .bind(stream)
+        .fetch_optional(db)
+        .await
+}
+
+pub(super) async fn stream_mode(
+    db: &mut SqliteConnection,
+    run: &str,
+    stream: &str,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT mode FROM run_streams WHERE run = $1 AND stream = $2")
+        .bind(run)
+        .bind(stream)
+        .fetch_optional(db)
+        .await
+}
+
+pub(super) async fn set_stream_status(
+    db: &mut SqliteConnection,
+    lease: &Lease,
+    name: &str,
+    mode: SyncMode,
+    status: RunStatus,
+    error: Option<&Error>,
+) -> sqlx::Result<()> {
+    let failure = error.map(Failure::from);
+    sqlx::query(
+        "UPDATE run_streams SET status = $3, error_kind = $5, error_message = $6, error_hint = $7,
+             name = $8, mode = $9,
+             started_at_ms = coalesce(started_at_ms, (SELECT now_ms FROM clock)),
+             finished_at_ms = CASE WHEN $4 THEN (SELECT now_ms FROM clock) END
+         WHERE run = $1 AND stream = $2",
+    )
+    .bind(&lease.run)
+    .bind(&lease.stream)
+    .bind(status.as_str())
+    .bind(status.is_final())
+    .bind(failure.as_ref().map(|failure| &failure.kind))
+    .bind(failure.as_ref().map(|failure| &failure.message))
+    .bind(failure.as_ref().and_then(|failure| failure.hint.as_ref()))
+    .bind(name)
+    .bind(mode.as_str())
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Gives back whether the receipt is new.
+pub(super) async fn insert_receipt(
+    db: &mut SqliteConnection,
+    lease: &Lease,
+    receipt: &Receipt,
+) -> sqlx::Result<bool> {
+    let inserted = sqlx::query(
+        "INSERT INTO receipts (run, stream, sequence, table_name, table_version, books, recovered, stored_at_ms)
+         SELECT $1, $2, $3, $4, $5, $6, 0, now_ms FROM clock WHERE true
+         ON CONFLICT (run, stream, sequence) DO NOTHING",
+    )
+    .bind(&lease.run)
+    .bind(&lease.stream)
+    .bind(int(receipt.sequence))
+    .bind(&receipt.table)
+    .bind(receipt.version)
+    .bind(sqlx::types::Json(receipt.books))
+    .execute(db)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+pub(super) async fn set_stream_books(
+    db: &mut SqliteConnection,
+    lease: &Lease,
+    receipt: &Receipt,
+    progress: Progress,
+    is_new: bool,
+) -> sqlx::Result<()> {
+    let Books {
+        read,
+        landed,
+        filtered,
+        deduplicated,
+        quarantined,
+    } = receipt.books;
+    sqlx::query(
+        "UPDATE run_streams SET read = $3, landed = $4, filtered = $5, deduplicated = $6, quarantined = $7,
+             pages = $8, requests = $9, source_bytes = $10, bronze_bytes = $11, silver_bytes = $12,
+             sequence = $13, table_name = $14, table_version = $15, quarantine_reasons = $16,
+             checkpoints = checkpoints + $17
+         WHERE run = $1 AND stream = $2",
+    )
+    .bind(&lease.run)
+    .bind(&lease.stream)
+    .bind(int(read))
+    .bind(int(landed))
+    .bind(int(filtered))
+    .bind(int(deduplicated))
+    .bind(int(quarantined))
+    .bind(int(progress.pages))
+    .bind(int(progress.requests))
+    .bind(int(progress.bytes))
+    .bind(int(receipt.bronze_bytes))
+    .bind(int(receipt.silver_bytes))
+    .bind(int(receipt.sequence))
+    .bind(&receipt.table)
+    .bind(receipt.version)
+    .bind(sqlx::types::Json(&receipt.quarantine_reasons))
+    .bind(i64::from(is_new))
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// A checkpoint that only the lake knew of.
+pub(super) async fn insert_recovered(
+    db: &mut SqliteConnection,
+    stream: &str,
+    committed: &Committed,
+) -> sqlx::Result<()> {
+    let inserted = sqlx::query(
+        "INSERT INTO receipts (run, stream, sequence, books, recovered, stored_at_ms)
+         SELECT $1, $2, $3, $4, 1, now_ms FROM clock WHERE true
+         ON CONFLICT (run, stream, sequence) DO NOTHING",
+    )
+    .bind(&committed.run)
+    .bind(stream)
+    .bind(int(committed.sequence))
+    .bind(sqlx::types::Json(committed.books))
+    .execute(&mut *db)
+    .await?;
+    let books = committed.books;
+    sqlx::query(
+        "UPDATE run_streams SET read = $3, landed = $4, filtered = $5, deduplicated = $6, quarantined = $7,
+             sequence = $8, checkpoints = checkpoints + $9
+         WHERE run = $1 AND stream = $2 AND coalesce(sequence, 0) < $8",
+    )
+    .bind(&committed.run)
+    .bind(stream)
+    .bind(int(books.read))
+    .bind(int(books.landed))
+    .bind(int(books.filtered))
+    .bind(int(books.deduplicated))
+    .bind(int(books.quarantined))
+    .bind(int(committed.sequence))
+    .bind(int(inserted.rows_affected()))
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn insert_notice(
+    db: &SqlitePool,
+    lease: &Lease,
+    notice: &Notice,
+    notices_max: u32,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO run_notices (run, stream, number, noticed_at_ms, message, hint)
+         SELECT $1, $2, n, now_ms,
+             CASE WHEN n > $3 THEN 'there were more notices; they stand in the log' ELSE $4 END,
+             CASE WHEN n > $3 THEN NULL ELSE $5 END
+         FROM clock, (SELECT count(*) + 1 AS n FROM run_notices WHERE run = $1 AND stream = $2)
+         WHERE n <= $3 + 1",
+    )
+    .bind(&lease.run)
+    .bind(&lease.stream)
+    .bind(notices_max)
+    .bind(&notice.message)
+    .bind(&notice.hint)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Marks what a dead holder of one stream's lease left. Where the whole process is known to be
+/// dead, or no other of its leases lives, its run ends too.
+pub(super) async fn abandon(
+    db: &mut SqliteConnection,
+    run: &str,
+    stream: &str,
+    is_dead: bool,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE run_streams SET status = 'abandoned', finished_at_ms = (SELECT now_ms FROM clock)
+         WHERE run = $1 AND stream = $2 AND status IN ('queued', 'running')",
+    )
+    .bind(run)
+    .bind(stream)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("UPDATE leases SET run = NULL WHERE run = $1 AND stream = $2")
+        .bind(run)
+        .bind(stream)
+        .execute(&mut *db)
+        .await?;
+    if is_dead || living_holders(db, run).await?.is_empty() {
+        abandon_run(db, run).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn abandon_run(db: &mut SqliteConnection, run: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE run_streams SET status = 'abandoned', finished_at_ms = (SELECT now_ms FROM clock)
+         WHERE run = $1 AND status IN ('queued', 'running')",
+    )
+    .bind(run)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query(
+        "UPDATE runs SET status = 'abandoned', finished_at_ms = (SELECT now_ms FROM clock)
+         WHERE id = $1 AND status IN ('queued', 'running')",
+    )
+    .bind(run)
+    .execute(&mut *db)
+    .await?;
+    finish_attempt(db, run, None).await?;
+    release_run(db, run).await
+}
+
+pub(super) async fn unfinished(db: &mut SqliteConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("SELECT id FROM runs WHERE status IN ('queued', 'running')")
+        .fetch_all(db)
+        .await
+}
+
+/// The holders of a run's leases that have not expired.
+pub(super) async fn living_holders(db: &mut SqliteConnection, run: &str) -> sqlx::Result<Vec<Owner>> {
+    let rows: Vec<(String, u32, String, String)> = sqlx::query_as(
+        "SELECT DISTINCT host, pid, machine, process_start FROM leases, clock
+         WHERE run = $1 AND expires_at_ms > now_ms",
+    )
+    .bind(run)
+    .fetch_all(db)
+    .await?;
+    let owner = |(host, pid, machine, process_start)| Owner {
+        host,
+        pid,
+        machine,
+        process_start,
+    };
+    Ok(rows.into_iter().map(owner).collect())
+}
+
+pub(super) async fn list(
+    db: &SqlitePool,
+    tenant: &str,
+    filter: &RunFilter,
+    limit: u32,
+) -> sqlx::Result<Vec<Run>> {
+    sqlx::query_as(
+        "SELECT * FROM runs
+         WHERE tenant = $1 AND ($2 IS NULL OR connection = $2) AND ($3 IS NULL OR status = $3)
+           AND ($4 IS NULL OR id < $4)
+         ORDER BY id DESC LIMIT $5",
+    )
+    .bind(tenant)
+    .bind(&filter.connection)
+    .bind(filter.status.map(RunStatus::as_str))
+    .bind(&filter.before)
+    .bind(limit)
+    .fetch_all(db)
+    .await
+}
+
+/// At most two, which is enough to know that the prefix is not the only one.
+pub(super) async fn by_prefix(db: &SqlitePool, tenant: &str, prefix: &str) -> sqlx::Result<Vec<Run>> {
+    sqlx::query_as(
+        "SELECT * FROM runs WHERE tenant = $1 AND substr(id, 1, length($2)) = $2 AND length($2) > 0
+         ORDER BY id LIMIT 2",
+    )
+    .bind(tenant)
+    .bind(prefix)
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn streams(db: &SqlitePool, run: &str) -> sqlx::Result<Vec<StreamRun>> {
+    sqlx::query_as("SELECT * FROM run_streams WHERE run = $1 ORDER BY rowid")
+        .bind(run)
+        .fetch_all(db)
+        .await
+}
+
+pub(super) async fn receipts(db: &SqlitePool, run: &str) -> sqlx::Result<Vec<StoredReceipt>> {
+    sqlx::query_as("SELECT * FROM receipts WHERE run = $1 ORDER BY stream, sequence")
+        .bind(run)
+        .fetch_all(db)
+        .await
+}
+
+pub(super) async fn notices(db: &SqlitePool, run: &str) -> sqlx::Result<Vec<StoredNotice>> {
+    sqlx::query_as("SELECT * FROM run_notices WHERE run = $1 ORDER BY stream, number")
+        .bind(run)
+        .fetch_all(db)
+        .await
+}
+
+fn number(row: &SqliteRow, column: &str) -> sqlx::Result<u64> {
+    row.try_get::<i64, _>(column).map(count)
+}
+
+fn run_status(row: &SqliteRow) -> sqlx::Result<RunStatus> {
+    let text: String = row.try_get("status")?;
+    text.parse()
+        .map_err(|error: Error| sqlx::Error::Decode(Box::new(error)))
+}
+
+fn failure(row: &SqliteRow) -> sqlx::Result<Option<Failure>> {
+    let kind: Option<String> = row.try_get("error_kind")?;
+    let Some(kind) = kind else { return Ok(None) };
+    Ok(Some(Failure {
+        kind,
+        message: row
+            .try_get::<Option<String>, _>("error_message")?
+            .unwrap_or_default(),
+        hint: row.try_get("error_hint")?,
+    }))
+}
+
+impl FromRow<'_, SqliteRow> for Run {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            connection: row.try_get("connection")?,
+            kind: row.try_get("kind")?,
+            started_by: row.try_get("started_by")?,
+            status: run_status(row)?,
+            created_at_ms: row.try_get("created_at_ms")?,
+            started_at_ms: row.try_get("started_at_ms")?,
+            finished_at_ms: row.try_get("finished_at_ms")?,
+            error: failure(row)?,
+            streams: Vec::new(),
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for StreamRun {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let reasons: sqlx::types::Json<Vec<(String, u64)>> = row.try_get("quarantine_reasons")?;
+        Ok(Self {
+            stream: row.try_get("stream")?,
+            name: row.try_get("name")?,
+            mode: row.try_get("mode")?,
+            status: run_status(row)?,
+            started_at_ms: row.try_get("started_at_ms")?,
+            finished_at_ms: row.try_get("finished_at_ms")?,
+            books: Books {
+                read: number(row, "read")?,
+                landed: number(row, "landed")?,
+                filtered: number(row, "filtered")?,
+                deduplicated: number(row, "deduplicated")?,
+                quarantined: number(row, "quarantined")?,
+            },
+            pages: number(row, "pages")?,
+            requests: number(row, "requests")?,
+            source_bytes: number(row, "source_bytes")?,
+            bronze_bytes: number(row, "bronze_bytes")?,
+            silver_bytes: number(row, "silver_bytes")?,
+            checkpoints: number(row, "checkpoints")?,
+            sequence: row.try_get::<Option<i64>, _>("sequence")?.map(count),
+            table: row.try_get("table_name")?,
+            table_version: row.try_get("table_version")?,
+            quarantine_reasons: reasons.0,
+            error: failure(row)?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for StoredReceipt {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let books: sqlx::types::Json<Books> = row.try_get("books")?;
+        Ok(Self {
+            stream: row.try_get("stream")?,
+            sequence: number(row, "sequence")?,
+            table: row.try_get("table_name")?,
+            table_version: row.try_get("table_version")?,
+            books: books.0,
+            recovered: row.try_get("recovered")?,
+            stored_at_ms: row.try_get("stored_at_ms")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for StoredNotice {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            stream: row.try_get("stream")?,
+            noticed_at_ms: row.try_get("noticed_at_ms")?,
+            message: row.try_get("message")?,
+            hint: row.try_get("hint")?,
+        })
+    }
+}

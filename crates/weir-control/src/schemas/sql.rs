@@ -1,0 +1,54 @@
+use sqlx::{SqliteConnection, SqlitePool};
+use weir_protocol::Receipt;
+use weir_protocol::destination::SchemaChangeKind;
+
+use super::StoredChange;
+use crate::leases::Lease;
+
+fn kind(kind: SchemaChangeKind) -> &'static str {
+    match kind {
+        SchemaChangeKind::Added => "added",
+        SchemaChangeKind::Widened => "widened",
+        SchemaChangeKind::Vanished => "vanished",
+        SchemaChangeKind::Conflict => "conflict",
+    }
+}
+
+/// A change that several receipts of one run report is kept once.
+pub(crate) async fn record(db: &mut SqliteConnection, lease: &Lease, receipt: &Receipt) -> sqlx::Result<()> {
+    for change in &receipt.schema_changes {
+        sqlx::query(
+            "INSERT INTO schema_changes (tenant, connection, stream, run, table_name, column_name, kind,
+                                         from_type, to_type, changed_at_ms)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, now_ms FROM clock WHERE true
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(&lease.tenant)
+        .bind(&lease.connection)
+        .bind(&lease.stream)
+        .bind(&lease.run)
+        .bind(&receipt.table)
+        .bind(&change.column)
+        .bind(kind(change.kind))
+        .bind(change.from.as_deref().unwrap_or_default())
+        .bind(change.to.as_deref().unwrap_or_default())
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn history(
+    db: &SqlitePool,
+    tenant: &str,
+    connection: &str,
+) -> sqlx::Result<Vec<StoredChange>> {
+    sqlx::query_as(
+        "SELECT stream, run, table_name, column_name, kind, from_type, to_type, changed_at_ms
+         FROM schema_changes WHERE tenant = $1 AND connection = $2 ORDER BY changed_at_ms, rowid",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,120 @@
+//! Where each stream of a connection is read on: a copy of what the lake holds, and a person's wish
+//! to read on from elsewhere.
+
+mod sql;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+use weir_protocol::destination::Committed;
+use weir_protocol::{Error, Result, StreamState, SyncMode};
+
+use crate::leases::Lease;
+use crate::store::stored_badly;
+use crate::{Connection, Store, connections, leases};
+
+/// A stream's state as the store knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredState {
+    pub stream: String,
+    /// Checkpoint that it belongs to; 0 before the first.
+    pub sequence: u64,
+    /// Run that wrote it.
+    pub run: Option<String>,
+    pub mode: Option<String>,
+    pub state: StreamState,
+    /// What the next run is to read on from instead.
+    pub wish: Option<Wish>,
+    pub updated_at_ms: i64,
+}
+
+/// Where a person wants the next run to begin. Over as soon as a checkpoint after it exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// At the beginning.
+    Reset,
+    From(StreamState),
+}
+
+pub async fn list(store: &Store, tenant: &str, connection: &str) -> Result<Vec<StoredState>> {
+    let rows = sql::list(store.pool(), tenant, connection)
+        .await
+        .map_err(|error| store.failed("read states", error))?;
+    rows.into_iter().map(sql::StateRow::read).collect()
+}
+
+pub async fn get(store: &Store, tenant: &str, connection: &str, stream: &str) -> Result<Option<StoredState>> {
+    let states = list(store, tenant, connection).await?;
+    Ok(states.into_iter().find(|state| state.stream == stream))
+}
+
+/// Makes the next run of a stream read on from elsewhere. Refused while a run has the stream.
+pub async fn set(store: &Store, connection: &Connection, stream: &str, wish: &Wish) -> Result<()> {
+    let failed = |error| store.failed("set the state", error);
+    let text = match wish {
+        Wish::Reset => "null".to_owned(),
+        Wish::From(state) => write(state)?,
+    };
+    let mut transaction = store.write().await?;
+    let db: &mut SqliteConnection = &mut transaction;
+    connections::register_in(db, connection).await.map_err(failed)?;
+    if let Some(held) = leases::held(db, connection, stream).await.map_err(failed)?
+        && !held.is_stale()
+    {
+        return Err(held.refusal(&connection.name, stream));
+    }
+    sql::set_wish(db, connection, stream, &text)
+        .await
+        .map_err(failed)?;
+    store.commit(transaction).await
+}
+
+/// The state of a new checkpoint, inside its transaction. It ends a wish that it fulfilled.
+pub(crate) async fn advance(
+    store: &Store,
+    db: &mut SqliteConnection,
+    lease: &Lease,
+    sequence: u64,
+    mode: SyncMode,
+    state: &StreamState,
+) -> Result<()> {
+    let text = write(state)?;
+    sql::advance(db, lease, sequence, Some(&lease.run), Some(mode.as_str()), &text)
+        .await
+        .map_err(|error| store.failed("store the state", error))
+}
+
+/// What the lake holds replaces what the store thought.
+pub(crate) async fn recover(
+    store: &Store,
+    db: &mut SqliteConnection,
+    lease: &Lease,
+    committed: &Committed,
+    mode: Option<&str>,
+) -> Result<()> {
+    let text = write(&committed.state)?;
+    sql::advance(db, lease, committed.sequence, Some(&committed.run), mode, &text)
+        .await
+        .map_err(|error| store.failed("repair the state", error))
+}
+
+fn write(state: &StreamState) -> Result<String> {
+    serde_json::to_string(state).map_err(|error| {
+        Error::internal("cannot write a state")
+            .caused_by(error)
+            .hint("report it")
+    })
+}
+
+fn read(text: &str) -> Result<StreamState> {
+    serde_json::from_str(text).map_err(|error| stored_badly("state", text, error))
+}
+
+impl StoredState {
+    /// The wish, as long as nothing was committed since it was made.
+    pub(crate) fn open_wish(&self, committed: u64) -> Option<&Wish> {
+        self.wish.as_ref().filter(|_| committed <= self.sequence)
+    }
+}

@@ -1,0 +1,97 @@
+use sqlx::{FromRow, SqliteConnection, SqlitePool};
+use weir_protocol::Result;
+
+use super::{StoredState, Wish, read};
+use crate::Connection;
+use crate::leases::Lease;
+use crate::store::{count, int};
+
+#[derive(FromRow)]
+pub(super) struct StateRow {
+    stream: String,
+    sequence: i64,
+    run: Option<String>,
+    mode: Option<String>,
+    state: String,
+    wish: Option<String>,
+    updated_at_ms: i64,
+}
+
+impl StateRow {
+    pub(super) fn read(self) -> Result<StoredState> {
+        let wish = match self.wish.as_deref() {
+            None => None,
+            Some("null") => Some(Wish::Reset),
+            Some(text) => Some(Wish::From(read(text)?)),
+        };
+        Ok(StoredState {
+            stream: self.stream,
+            sequence: count(self.sequence),
+            run: self.run,
+            mode: self.mode,
+            state: read(&self.state)?,
+            wish,
+            updated_at_ms: self.updated_at_ms,
+        })
+    }
+}
+
+pub(super) async fn list(db: &SqlitePool, tenant: &str, connection: &str) -> sqlx::Result<Vec<StateRow>> {
+    sqlx::query_as(
+        "SELECT stream, sequence, run, mode, state, wish, updated_at_ms FROM states
+         WHERE tenant = $1 AND connection = $2 ORDER BY stream",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn set_wish(
+    db: &mut SqliteConnection,
+    connection: &Connection,
+    stream: &str,
+    wish: &str,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO states (tenant, connection, stream, sequence, state, wish, wish_after, updated_at_ms)
+         SELECT $1, $2, $3, 0, '{}', $4, 0, now_ms FROM clock WHERE true
+         ON CONFLICT (tenant, connection, stream) DO UPDATE
+         SET wish = excluded.wish, wish_after = states.sequence, updated_at_ms = excluded.updated_at_ms",
+    )
+    .bind(&connection.tenant)
+    .bind(&connection.name)
+    .bind(stream)
+    .bind(wish)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn advance(
+    db: &mut SqliteConnection,
+    lease: &Lease,
+    sequence: u64,
+    run: Option<&str>,
+    mode: Option<&str>,
+    state: &str,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO states (tenant, connection, stream, sequence, run, mode, state, updated_at_ms)
+         SELECT $1, $2, $3, $4, $5, $6, $7, now_ms FROM clock WHERE true
+         ON CONFLICT (tenant, connection, stream) DO UPDATE
+         SET sequence = excluded.sequence, run = excluded.run, mode = excluded.mode, state = excluded.state,
+             wish = CASE WHEN excluded.sequence > states.wish_after THEN NULL ELSE states.wish END,
+             updated_at_ms = excluded.updated_at_ms",
+    )
+    .bind(&lease.tenant)
+    .bind(&lease.connection)
+    .bind(&lease.stream)
+    .bind(int(sequence))
+    .bind(run)
+    .bind(mode)
+    .bind(state)
+    .execute(db)
+    .await
+    .map(drop)
+}

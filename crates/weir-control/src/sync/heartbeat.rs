@@ -1,0 +1,66 @@
+//! Keeps a lease alive while its stream is synced.
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use weir_protocol::{Error, ErrorKind};
+
+use crate::Store;
+use crate::leases::{self, HEARTBEAT, LEASE_TIME, Lease};
+
+/// Renews a lease until it is dropped, or until the lease is lost.
+pub(super) struct Heartbeat {
+    lost: CancellationToken,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Heartbeat {
+    pub(super) fn start(store: Store, lease: Lease) -> Self {
+        let lost = CancellationToken::new();
+        let task = tokio::spawn(beat(store, lease, lost.clone()));
+        Self {
+            lost,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Waits until the lease is lost.
+    pub(super) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
+    }
+}
+
+async fn beat(store: Store, lease: Lease, lost: CancellationToken) {
+    let mut ticks = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewed_at = Instant::now();
+    loop {
+        ticks.tick().await;
+        match leases::try_renew(&store, &lease).await {
+            Ok(true) => renewed_at = Instant::now(),
+            // A store that is busy for a moment costs nothing as long as the lease holds.
+            Err(error) if renewed_at.elapsed() + HEARTBEAT < LEASE_TIME => {
+                tracing::warn!(run = lease.run, stream = lease.stream, %error, "heartbeat failed");
+            }
+            Ok(false) | Err(_) => {
+                tracing::error!(run = lease.run, stream = lease.stream, "lease lost");
+                lost.cancel();
+                return;
+            }
+        }
+    }
+}
+
+pub(super) fn lost(lease: &Lease) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "the lease could not be kept, so the stream was stopped",
+    )
+    .with("run", &lease.run)
+    .with("stream", &lease.stream)
+    .hint("what was committed stays; `weir run list` shows whether another run took over")
+}

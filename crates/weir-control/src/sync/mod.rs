@@ -1,0 +1,113 @@
+//! The pump: moves a connection's streams from a source into a destination, with a checkpoint each
+//! time enough was accepted, and keeps the books. It knows no connector and no table format.
+
+mod failpoint;
+mod heartbeat;
+mod observer;
+mod plan;
+mod pump;
+mod rules;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
+use weir_protocol::source::Progress;
+use weir_protocol::{Books, Error, Result, SyncMode, name};
+
+use crate::Store;
+use crate::runs::{self, RunStatus};
+
+pub use observer::{Observer, Silent};
+pub use plan::{Bounds, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
+use stream::StreamJob;
+
+/// Syncs the plan's streams and says what came of each.
+///
+/// An error is returned only where no run could begin or end; what went wrong within a stream is
+/// part of the outcome and does not stop the others.
+pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
+    if plan.streams.is_empty() {
+        return Err(Error::usage("there is no stream to sync")
+            .with("connection", &plan.connection.name)
+            .hint("choose streams in the connection's file, or name one with --stream"));
+    }
+    let streams: Vec<(String, SyncMode)> = plan
+        .streams
+        .iter()
+        .map(|stream| (stream.name.clone(), rules::wanted_mode(stream, &plan.options)))
+        .collect();
+    let (run, leases) =
+        runs::start_sync(store, &plan.connection, &streams, plan.trigger, &plan.owner).await?;
+    tracing::info!(
+        run,
+        connection = plan.connection.name,
+        streams = streams.len(),
+        "sync begins"
+    );
+
+    let plan = Arc::new(plan);
+    let (at_once, memory_bytes) = rules::shares(&plan.options, streams.len());
+    let turns = Arc::new(Semaphore::new(at_once));
+    let tasks: Vec<_> = leases
+        .into_iter()
+        .zip(&streams)
+        .enumerate()
+        .map(|(index, (lease, (_, mode)))| {
+            let job = StreamJob {
+                store: store.clone(),
+                plan: plan.clone(),
+                index,
+                lease,
+                mode: *mode,
+                memory_bytes,
+            };
+            AbortOnDropHandle::new(tokio::spawn(job.run(turns.clone())))
+        })
+        .collect();
+    let mut outcomes = Vec::with_capacity(tasks.len());
+    for (task, (stream, mode)) in tasks.into_iter().zip(streams) {
+        let outcome = task
+            .await
+            .unwrap_or_else(|panic| broken(&plan, stream, mode, &panic));
+        outcomes.push(outcome);
+    }
+    end(store, run, outcomes).await
+}
+
+async fn end(store: &Store, run: String, streams: Vec<StreamOutcome>) -> Result<SyncOutcome> {
+    let status = runs::overall(streams.iter().map(|stream| stream.status));
+    let outcome = SyncOutcome { run, status, streams };
+    let ended = runs::finish(store, &outcome.run, status, outcome.first_error()).await;
+    match ended {
+        Ok(()) => {}
+        // What made the streams fail says more than that the run's end could not be stored.
+        Err(error) if outcome.first_error().is_some() => {
+            tracing::error!(run = outcome.run, %error, "the run's end could not be stored");
+        }
+        Err(error) => return Err(error),
+    }
+    tracing::info!(run = outcome.run, %status, "sync ends");
+    Ok(outcome)
+}
+
+/// A stream whose task panicked: a bug, but the other streams' outcomes stand.
+fn broken(plan: &SyncPlan, stream: String, mode: SyncMode, panic: &tokio::task::JoinError) -> StreamOutcome {
+    let error = Error::internal(format!("the sync of stream '{stream}' broke off: {panic}"))
+        .hint("what was committed stays; run again, and report this if it comes back");
+    StreamOutcome {
+        name: name::run(&plan.connection.source, &stream, mode),
+        stream,
+        mode,
+        status: RunStatus::Failed,
+        books: Books::default(),
+        progress: Progress::default(),
+        receipt: None,
+        error: Some(error),
+        duration: Duration::ZERO,
+    }
+}

@@ -1,0 +1,280 @@
+//! One stream of a sync: its lease, its tries, its end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use weir_protocol::destination::Committed;
+use weir_protocol::source::{Notice, Progress};
+use weir_protocol::{Books, Error, ErrorKind, Receipt, Result, StreamDescriptor, StreamWriter, SyncMode};
+use weir_protocol::{WritePlan, name};
+
+use super::heartbeat::{self, Heartbeat};
+use super::pump::{End, Pump};
+use super::rules::{self, Decision, Last};
+use super::{StreamOutcome, SyncPlan};
+use crate::leases::{self, Lease};
+use crate::runs::{self, RunStatus};
+use crate::{Store, states};
+
+/// Wait before the first new try after a conflict; doubled each time.
+const CONFLICT_WAIT: Duration = Duration::from_millis(200);
+
+pub(super) struct StreamJob {
+    pub(super) store: Store,
+    pub(super) plan: Arc<SyncPlan>,
+    /// Place of the stream in the plan.
+    pub(super) index: usize,
+    pub(super) lease: Lease,
+    /// The mode that is wanted; an interrupted full read may be ended in its own first.
+    pub(super) mode: SyncMode,
+    pub(super) memory_bytes: u64,
+}
+
+/// What a stream has come to so far, over all its tries.
+pub(super) struct Tally {
+    pub(super) mode: SyncMode,
+    pub(super) progress: Progress,
+    pub(super) receipt: Option<Receipt>,
+    pub(super) books: Books,
+}
+
+/// Why a try ended badly.
+pub(super) enum Fault {
+    /// Another writer changed the table first: a new try may succeed.
+    Conflict(Error),
+    Final(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl Fault {
+    pub(super) fn of_destination(error: Error) -> Self {
+        if error.kind() == ErrorKind::Conflict {
+            Self::Conflict(error)
+        } else {
+            Self::Final(error)
+        }
+    }
+}
+
+impl StreamJob {
+    pub(super) fn stream(&self) -> &StreamDescriptor {
+        &self.plan.streams[self.index]
+    }
+
+    /// Waits for its turn, syncs, and gives the lease back. The heartbeat beats from the beginning,
+    /// because the lease is held while waiting too.
+    pub(super) async fn run(self, turns: Arc<Semaphore>) -> StreamOutcome {
+        let started = Instant::now();
+        let heartbeat = Heartbeat::start(self.store.clone(), self.lease.clone());
+        let mut tally = Tally {
+            mode: self.mode,
+            progress: Progress::default(),
+            receipt: None,
+            books: Books::default(),
+        };
+        let result = tokio::select! {
+            biased;
+            () = self.plan.cancel.cancelled() => Ok(End::Cancelled),
+            turn = turns.acquire_owned() => match turn {
+                Ok(_turn) => self.sync(&heartbeat, &mut tally).await,
+                Err(closed) => Err(Error::internal("no turn for the stream").caused_by(closed).hint("report it")),
+            },
+        };
+        self.conclude(result, tally, started.elapsed()).await
+    }
+
+    async fn sync(&self, heartbeat: &Heartbeat, tally: &mut Tally) -> Result<End> {
+        self.step(RunStatus::Running, tally.mode, None).await?;
+        let mut tries = 0;
+        loop {
+            let fault = match self.attempt(heartbeat, tally).await {
+                Ok(end) => return Ok(end),
+                Err(fault) => fault,
+            };
+            match fault {
+                Fault::Conflict(error)
+                    if tries < self.plan.options.conflict_retries_max && !heartbeat.is_lost() =>
+                {
+                    tracing::warn!(run = self.lease.run, stream = self.lease.stream, %error, "trying the stream again");
+                    tokio::time::sleep(CONFLICT_WAIT * 2_u32.saturating_pow(tries)).await;
+                    tries += 1;
+                }
+                Fault::Conflict(error) | Fault::Final(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Opens the stream where the lake says it stands, and pumps it to its end.
+    async fn attempt(&self, heartbeat: &Heartbeat, tally: &mut Tally) -> Result<End, Fault> {
+        let (writer, decision) = self.open().await?;
+        if decision.mode != tally.mode {
+            tally.mode = decision.mode;
+            let notice = Notice {
+                message: format!(
+                    "this run ends the {} that an earlier run left unfinished",
+                    decision.mode
+                ),
+                hint: Some("run again afterwards to fetch what changed since".to_owned()),
+            };
+            self.note(&notice).await;
+            self.step(RunStatus::Running, decision.mode, None).await?;
+        }
+        Pump::new(self, heartbeat, tally, writer, decision).run().await
+    }
+
+    /// Opens the writer; what the lake knows and the store does not is repaired here.
+    async fn open(&self) -> Result<(Box<dyn StreamWriter>, Decision), Fault> {
+        let Lease {
+            tenant,
+            connection,
+            stream,
+            ..
+        } = &self.lease;
+        let options = &self.plan.options;
+        let stored = states::get(&self.store, tenant, connection, stream).await?;
+        // Only the first try may forget what was left; later ones would forget this run's own work.
+        let known_run = stored.as_ref().and_then(|stored| stored.run.as_deref());
+        let restart = options.restart && known_run != Some(self.lease.run.as_str());
+        let mut writer = self.open_as(self.mode, restart).await?;
+        let committed = writer.committed().cloned();
+        let sequence = committed.as_ref().map_or(0, |committed| committed.sequence);
+        let wish = stored
+            .as_ref()
+            .and_then(|stored| stored.open_wish(sequence).cloned());
+        let known = stored.as_ref().map_or(0, |stored| stored.sequence);
+        if sequence != known {
+            self.repair(known, committed.as_ref()).await?;
+        }
+        let last = match &committed {
+            Some(committed) => Some(Last {
+                committed,
+                mode: runs::mode_of(&self.store, &committed.run, stream).await?,
+                is_ours: committed.run == self.lease.run,
+            }),
+            None => None,
+        };
+        let decision = rules::decide(self.mode, options, last.as_ref(), wish.as_ref());
+        if decision.mode != self.mode || (decision.restart && !restart) {
+            drop(writer);
+            writer = self.open_as(decision.mode, decision.restart).await?;
+        }
+        Ok((writer, decision))
+    }
+
+    async fn open_as(&self, mode: SyncMode, restart: bool) -> Result<Box<dyn StreamWriter>, Fault> {
+        let started_at = jiff::Timestamp::from_millisecond(self.store.now_ms().await?).unwrap_or_default();
+        let plan = WritePlan {
+            run: self.lease.run.clone(),
+            connection: self.lease.connection.clone(),
+            source: self.plan.connection.source.clone(),
+            stream: self.stream().clone(),
+            mode,
+            restart,
+            memory_bytes: self.memory_bytes,
+            started_at,
+        };
+        self.plan
+            .destination
+            .open(plan)
+            .await
+            .map_err(Fault::of_destination)
+    }
+
+    async fn repair(&self, known: u64, committed: Option<&Committed>) -> Result<()> {
+        let lake = committed.map_or(0, |committed| committed.sequence);
+        if lake < known {
+            let notice = Notice {
+                message: format!(
+                    "the lake holds checkpoint {lake}, the control store knew {known}: the lake counts"
+                ),
+                hint: Some(
+                    "this is right after a restore of the lake; otherwise look for who changed it".to_owned(),
+                ),
+            };
+            self.note(&notice).await;
+        } else {
+            tracing::info!(
+                run = self.lease.run,
+                stream = self.lease.stream,
+                known,
+                lake,
+                "state repaired from the lake"
+            );
+        }
+        match committed {
+            Some(committed) => runs::store_recovered(&self.store, &self.lease, committed).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the stream in the store and gives the lease back. What made it fail is never hidden by
+    /// a store that cannot take it.
+    async fn conclude(self, result: Result<End>, tally: Tally, duration: Duration) -> StreamOutcome {
+        let (status, error) = match result {
+            Ok(End::Complete) => (RunStatus::Succeeded, None),
+            Ok(End::Cancelled) => (RunStatus::Cancelled, Some(cancelled(&self.lease.stream))),
+            Err(error) => (RunStatus::Failed, Some(error)),
+        };
+        let stored = self.step(status, tally.mode, error.as_ref()).await;
+        let released = leases::release(&self.store, &self.lease).await;
+        let (status, error) = match stored.and(released) {
+            Ok(()) => (status, error),
+            Err(trouble) => {
+                tracing::error!(run = self.lease.run, stream = self.lease.stream, %trouble, "the stream's end could not be stored");
+                (RunStatus::Failed, error.or(Some(trouble)))
+            }
+        };
+        let outcome = StreamOutcome {
+            stream: self.lease.stream.clone(),
+            name: name::run(&self.plan.connection.source, &self.lease.stream, tally.mode),
+            mode: tally.mode,
+            status,
+            books: tally.books,
+            progress: tally.progress,
+            receipt: tally.receipt,
+            error,
+            duration,
+        };
+        self.plan.observer.on_stream_done(&outcome);
+        outcome
+    }
+
+    async fn step(&self, to: RunStatus, mode: SyncMode, error: Option<&Error>) -> Result<()> {
+        let source = &self.plan.connection.source;
+        runs::stream_step(&self.store, &self.lease, mode, source, to, error).await
+    }
+
+    /// Tells a notice to everybody. A store that cannot take it does not stop the sync.
+    pub(super) async fn note(&self, notice: &Notice) {
+        tracing::warn!(
+            run = self.lease.run,
+            stream = self.lease.stream,
+            hint = notice.hint,
+            "{}",
+            notice.message
+        );
+        self.plan.observer.on_notice(&self.lease.stream, notice);
+        if let Err(error) = runs::note(&self.store, &self.lease, notice).await {
+            tracing::warn!(run = self.lease.run, %error, "the notice could not be stored");
+        }
+    }
+
+    /// Proves, right before a commit to the lake, that the lease is still held.
+    pub(super) async fn hold(&self, heartbeat: &Heartbeat) -> Result<()> {
+        if heartbeat.is_lost() {
+            return Err(heartbeat::lost(&self.lease));
+        }
+        leases::renew(&self.store, &self.lease).await
+    }
+}
+
+fn cancelled(stream: &str) -> Error {
+    Error::cancelled(format!("the sync of stream '{stream}' was stopped"))
+        .hint("what was committed stays; the next run goes on from there")
+}
