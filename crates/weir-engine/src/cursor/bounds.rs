@@ -1,0 +1,146 @@
+//! From where to where a stream is read.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use weir_protocol::spec::{CursorOrder, CursorRequest, CursorSpec};
+use weir_protocol::{Error, Result};
+
+use super::{Format, Formats, Lookback, Point};
+use crate::extract::Path;
+use crate::interpolate::{Scope, Template, Templates, text_of};
+
+/// A stream's cursor, compiled.
+#[derive(Debug, Clone)]
+pub struct CursorPlan {
+    pub path: Path,
+    pub field: String,
+    pub formats: Formats,
+    pub order: CursorOrder,
+    pub request: Option<CursorRequest>,
+    request_format: Format,
+    lookback: Option<Lookback>,
+    start: Option<Template>,
+    end: Option<Template>,
+}
+
+/// Lower (inclusive) and upper bound of a read, or of one window of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Bounds {
+    pub lower: Option<Point>,
+    pub upper: Option<Point>,
+}
+
+impl CursorPlan {
+    pub fn new(templates: &Templates, field: &str, spec: &CursorSpec) -> Result<Self> {
+        let formats = Formats::new(&spec.format)?;
+        let request = spec.request.clone();
+        let request_format = match request.as_ref().and_then(|request| request.format.as_deref()) {
+            Some(format) => format.parse()?,
+            None => formats.main().clone(),
+        };
+        let compile = |name: &str, text: &Option<String>| {
+            let text = text.as_deref().filter(|text| !text.is_empty());
+            text.map(|text| templates.compile(format!("{field}.{name}"), text))
+                .transpose()
+        };
+        Ok(Self {
+            path: Path::parse(&spec.field)?,
+            field: spec.field.clone(),
+            order: spec.order,
+            request,
+            request_format,
+            lookback: spec.lookback.as_deref().map(str::parse).transpose()?,
+            start: compile("start", &spec.start)?,
+            end: compile("end", &spec.end)?,
+            formats,
+        })
+    }
+
+    /// Where a first read begins. `from` overrides the spec's start.
+    pub fn start(&self, scope: &Scope, from: Option<&str>) -> Result<Option<Point>> {
+        if let Some(from) = from {
+            return self.read_bound("from", Value::from(from)).map(Some);
+        }
+        self.render_bound("cursor.start", self.start.as_ref(), scope)
+    }
+
+    /// Where the read ends, if the spec says so.
+    pub fn end(&self, scope: &Scope) -> Result<Option<Point>> {
+        self.render_bound("cursor.end", self.end.as_ref(), scope)
+    }
+
+    /// The lower bound of a slice whose stored cursor is `stored`.
+    pub fn lower(&self, stored: Option<&Value>, start: Option<&Point>) -> Result<Option<Point>> {
+        let Some(stored) = stored else {
+            return Ok(start.cloned());
+        };
+        let point = self.formats.parse(stored).ok_or_else(|| {
+            Error::state(format!(
+                "the stored cursor {stored} does not fit the cursor's format"
+            ))
+            .with("cursor", &self.field)
+            .hint("reset the stream's state, or restore the connector's earlier cursor format")
+        })?;
+        let lower = match self.lookback {
+            Some(lookback) => lookback.apply(&point)?,
+            None => point,
+        };
+        match start {
+            Some(start) if lower.is_before(start) => Ok(Some(start.clone())),
+            _ => Ok(Some(lower)),
+        }
+    }
+
+    /// As the request carries it.
+    pub fn write(&self, point: &Point) -> Result<Value> {
+        match point {
+            Point::Instant(at) => {
+                let at = self.request_format.truncate(*at);
+                self.request_format.write(&Point::Instant(at))
+            }
+            other => self.request_format.write(other),
+        }
+    }
+
+    /// `cursor.start` and `cursor.end` of templates.
+    pub fn scope_value(&self, bounds: &Bounds) -> Result<Value> {
+        let write = |point: &Option<Point>| point.as_ref().map_or(Ok(Value::Null), |point| self.write(point));
+        Ok(serde_json::json!({ "start": write(&bounds.lower)?, "end": write(&bounds.upper)? }))
+    }
+
+    /// A value that lies further ahead than a clock can be wrong must not move the cursor there.
+    pub fn is_far_ahead(point: &Point, now: Timestamp) -> bool {
+        let Point::Instant(at) = point else {
+            return false;
+        };
+        now.checked_add(SignedDuration::from_hours(24))
+            .is_ok_and(|limit| *at > limit)
+    }
+
+    fn render_bound(&self, name: &str, template: Option<&Template>, scope: &Scope) -> Result<Option<Point>> {
+        let Some(template) = template else {
+            return Ok(None);
+        };
+        // A start over an optional setting means "from the beginning" where nobody set it.
+        let value = template.render_optional(scope)?;
+        match value {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(value) => self.read_bound(name, value).map(Some),
+        }
+    }
+
+    fn read_bound(&self, name: &str, value: Value) -> Result<Point> {
+        let usual = [Format::Rfc3339, Format::Date];
+        let is_time = !matches!(self.formats.main(), Format::Integer | Format::Text);
+        let found = self.formats.parse(&value).or_else(|| {
+            let mut usual = usual.iter().filter(|_| is_time);
+            usual.find_map(|format| format.parse_value(&value))
+        });
+        found.ok_or_else(|| {
+            Error::spec(format!("{name}: '{}' is no value of the cursor", text_of(value)))
+                .with("cursor", &self.field)
+                .hint("write it as the cursor's format says, or as 2026-01-31 or 2026-01-31T00:00:00Z")
+        })
+    }
+}

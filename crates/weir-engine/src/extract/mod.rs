@@ -1,0 +1,77 @@
+//! From an answer's text to where its records lie in it: one pass, no values are built.
+
+mod path;
+mod scan;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use serde_json::Value;
+use weir_protocol::Result;
+
+pub use path::{Path, Step};
+pub use select::{Page, Selector};
+
+use scan::{Scanner, key_is};
+
+/// The place of the value that `path` leads to within the value at `within`. Wildcards find nothing here.
+pub fn find(text: &[u8], within: &Range<usize>, path: &Path) -> Result<Option<Range<usize>>> {
+    let mut at = within.clone();
+    for step in &path.steps {
+        let Step::Key(key) = step else {
+            return Ok(None);
+        };
+        match child(text, &at, key)? {
+            Some(found) => at = found,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(at))
+}
+
+/// The value at `path` of a whole document, parsed; everything around it is only stepped over.
+pub fn value_at(text: &[u8], path: &Path) -> Result<Option<Value>> {
+    let whole = Scanner::new(text).value()?;
+    let found = find(text, &whole, path)?;
+    found.map(|range| parse(&text[range])).transpose()
+}
+
+/// A small piece of an answer as a value.
+pub fn parse(text: &[u8]) -> Result<Value> {
+    serde_json::from_slice(text).map_err(|error| {
+        weir_protocol::Error::decode("a part of the answer is not valid JSON")
+            .with("text", String::from_utf8_lossy(&text[..text.len().min(200)]))
+            .caused_by(error)
+            .hint("check what the source answers with `weir preview --verbose`")
+    })
+}
+
+/// One step down: a member by name, or an element by index.
+fn child(text: &[u8], at: &Range<usize>, key: &str) -> Result<Option<Range<usize>>> {
+    let mut scanner = Scanner::over(text, at);
+    if scanner.take(b'{') {
+        let mut first = true;
+        while let Some(name) = scanner.key(first)? {
+            first = false;
+            let value = scanner.value()?;
+            if key_is(text, &name, key) {
+                return Ok(Some(value));
+            }
+        }
+    } else if scanner.take(b'[') {
+        let Ok(wanted) = key.parse::<usize>() else {
+            return Ok(None);
+        };
+        let mut index = 0;
+        while scanner.element(index == 0)? {
+            let value = scanner.value()?;
+            if index == wanted {
+                return Ok(Some(value));
+            }
+            index += 1;
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,151 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use weir_protocol::spec::Select;
+
+use super::*;
+
+fn select(spec: Value, body: &str) -> Result<Vec<Value>> {
+    let spec: Select = serde_json::from_value(spec).unwrap();
+    let page = Selector::new(&spec)?.select(Bytes::copy_from_slice(body.as_bytes()))?;
+    Ok(page
+        .records
+        .iter()
+        .map(|record| serde_json::from_slice(page.json(record)).unwrap())
+        .collect())
+}
+
+#[test]
+fn follows_paths() {
+    let body = r#" { "data": {"items": [ {"id":1}, {"id":"}]\""} ]}, "groups": [{"users":[1,2]},{"users":[3]},{}] } "#;
+    assert_eq!(
+        select(json!("data.items"), body).unwrap(),
+        [json!({"id":1}), json!({"id":"}]\""})]
+    );
+    assert_eq!(select(json!("groups.*.users"), body).unwrap(), [1, 2, 3]);
+    assert_eq!(select(json!("groups.1.users"), body).unwrap(), [3]);
+    assert_eq!(select(json!("data"), body).unwrap().len(), 1);
+    assert_eq!(select(json!(null), "[1, {\"a\": 2}]").unwrap().len(), 2);
+    assert_eq!(select(json!(null), "{}").unwrap(), [json!({})]);
+    assert_eq!(select(json!("a"), "{\"a\":[]}").unwrap().len(), 0);
+    assert_eq!(select(json!("a"), "{\"a\":null}").unwrap().len(), 0);
+    assert_eq!(select(json!("\\u0061"), "{\"\\u0061\":[1]}").is_err(), true);
+    assert_eq!(select(json!("a"), "{\"\\u0061\":[1]}").unwrap(), [1]);
+}
+
+#[test]
+fn names_members() {
+    let spec = json!({ "path": "users", "key_as": "name" });
+    let found = select(spec, r#"{"users": {"ada": {"id": 1}, "b\"c": { }}}"#).unwrap();
+    assert_eq!(found, [json!({"name": "ada", "id": 1}), json!({"name": "b\"c"})]);
+}
+
+#[test]
+fn says_what_is_there_instead() {
+    let error = select(json!("items"), r#"{"item": [], "total": 0}"#).unwrap_err();
+    insta::assert_snapshot!(format!("{error:?}"), @"[decode] the answer has nothing at 'items' (select: items, answer has: item, total) -> did you mean 'item'? Otherwise write select: { path: items, optional: true } where answers without it hold no records");
+    let spec = json!({ "path": "items", "optional": true });
+    assert_eq!(select(spec, r#"{"total": 0}"#).unwrap().len(), 0);
+}
+
+#[test]
+fn refuses_what_breaks_off() {
+    for body in [
+        "",
+        "{",
+        "[1,",
+        "[{\"a\":1]",
+        "[1] [2]",
+        "[1 2]",
+        "\"abc",
+        "{\"a\":\"\\",
+    ] {
+        let error = select(json!(null), body).unwrap_err();
+        assert_eq!(error.kind(), weir_protocol::ErrorKind::Decode, "{body}");
+        assert!(error.next_step().is_some());
+    }
+    let deep = "[".repeat(1000) + &"]".repeat(1000);
+    assert_eq!(
+        select(json!(null), &deep).unwrap_err().kind(),
+        weir_protocol::ErrorKind::Limit
+    );
+}
+
+#[test]
+fn paths_read_and_print() {
+    for text in ["a.b", "a.*.c", "a\\.b.c", "0.id"] {
+        assert_eq!(Path::parse(text).unwrap().to_string(), text);
+    }
+    for text in ["a..b", ".", "a.", ".a"] {
+        assert!(Path::parse(text).is_err(), "{text}");
+    }
+    assert_eq!(Path::parse("\\*").unwrap().steps, [Step::Key("*".to_owned())]);
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1e9_f64..1e9).prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec(("[a-c\"\\\\.é]{1,2}", inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn spans_are_the_values(items in prop::collection::vec(any_json(), 0..8), pretty in any::<bool>()) {
+        let items: Vec<Value> = items.into_iter().filter(|item| !item.is_null()).collect();
+        let tree = json!({ "x": any_json_noise(&items), "data": items });
+        let body = if pretty { serde_json::to_string_pretty(&tree).unwrap() } else { tree.to_string() };
+        prop_assert_eq!(select(json!("data"), &body).unwrap(), items.clone());
+        let path = Path::parse("data").unwrap();
+        prop_assert_eq!(value_at(body.as_bytes(), &path).unwrap(), Some(Value::from(items)));
+    }
+
+    #[test]
+    fn members_are_found(tree in any_json()) {
+        let body = tree.to_string();
+        if let Value::Object(members) = &tree {
+            for (key, member) in members {
+                let path = Path { steps: vec![Step::Key(key.clone())] };
+                prop_assert_eq!(value_at(body.as_bytes(), &path).unwrap(), Some(member.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn cut_documents_are_refused(tree in prop::collection::vec(any_json(), 1..5), cut in any::<prop::sample::Index>()) {
+        let body = json!({ "data": tree }).to_string();
+        let at = (0..body.len()).filter(|at| body.is_char_boundary(*at)).collect::<Vec<_>>();
+        let cut = &body[..*cut.get(&at)];
+        prop_assert!(select(json!("data"), cut).is_err());
+    }
+
+    #[test]
+    fn noise_never_panics(body in ".*", path in "[a-c*.]{0,6}") {
+        if Path::parse(&path).is_ok() {
+            select_quietly(&path, &body);
+        }
+    }
+}
+
+fn any_json_noise(items: &[Value]) -> Value {
+    json!({ "data": [items.len()], "deep": items.first() })
+}
+
+fn select_quietly(path: &str, body: &str) {
+    let selector = Selector::new(&Select::Path(path.to_owned())).unwrap();
+    if let Ok(page) = selector.select(Bytes::copy_from_slice(body.as_bytes())) {
+        for record in &page.records {
+            assert!(record.start < record.end && record.end as usize <= body.len());
+        }
+    }
+}
