@@ -6,6 +6,7 @@
 
 pub mod connections;
 pub mod leases;
+pub mod reconcile;
 pub mod runs;
 pub mod schemas;
 pub mod states;

@@ -113,7 +113,9 @@ async fn a_checkpoint_stores_receipt_state_and_books_together() {
         .unwrap();
 
     // The start of its id is enough.
-    let found = get(&world.store, DEFAULT_TENANT, &run[..30]).await.unwrap();
+    let found = get(&world.store, DEFAULT_TENANT, run.get(..30).unwrap())
+        .await
+        .unwrap();
     assert_eq!(found.status, RunStatus::Succeeded);
     let stream = &found.streams[0];
     assert_eq!(stream.name, "sync_gh_issues_incremental_merge");
@@ -297,7 +299,7 @@ async fn lists_page_by_page() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     // All ids of this second begin alike.
     assert_eq!(
-        get(&world.store, DEFAULT_TENANT, &ids[0][..4])
+        get(&world.store, DEFAULT_TENANT, ids[0].get(..4).unwrap())
             .await
             .unwrap_err()
             .kind(),

@@ -28,6 +28,10 @@ pub(super) enum End {
 }
 
 /// What wakes the loop.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives for one turn of the loop; boxing each event costs more"
+)]
 enum Wake {
     Event(Option<Result<ReadEvent>>),
     Cancelled,

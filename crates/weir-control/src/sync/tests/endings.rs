@@ -57,7 +57,7 @@ async fn one_streams_failure_does_not_stop_the_others() {
     let failed = sync(&world.store, plan).await.unwrap();
     assert_eq!(failed.status, RunStatus::Failed);
     assert_eq!(
-        failed.first_error().map(|error| error.kind()),
+        failed.first_error().map(Error::kind),
         Some(ErrorKind::Unavailable)
     );
     assert_eq!(failed.exit_code(), 4);
@@ -101,10 +101,7 @@ async fn a_source_that_does_not_say_it_is_complete_fails_but_keeps_what_is_cover
     let mut api = items(4);
     api.forgets_to_complete = true;
     let outcome = world.sync(&api, "orders", IncrementalMerge).await;
-    assert_eq!(
-        outcome.first_error().map(|error| error.kind()),
-        Some(ErrorKind::Internal)
-    );
+    assert_eq!(outcome.first_error().map(Error::kind), Some(ErrorKind::Internal));
     assert_eq!(world.ids("orders").len(), 4);
 }
 
@@ -225,10 +222,7 @@ async fn a_run_that_loses_its_lease_commits_nothing_more() {
     let before = world.lake.committed("orders");
     cancel.cancel();
     let first = running.await.unwrap().unwrap();
-    assert_eq!(
-        first.first_error().map(|error| error.kind()),
-        Some(ErrorKind::Conflict)
-    );
+    assert_eq!(first.first_error().map(Error::kind), Some(ErrorKind::Conflict));
     assert_eq!(world.lake.committed("orders"), before);
     assert_eq!(world.ids("orders"), (1..=20).collect::<Vec<_>>());
     let run = runs::get(&world.store, DEFAULT_TENANT, &first.run).await.unwrap();

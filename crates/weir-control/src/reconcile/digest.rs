@@ -1,0 +1,65 @@
+//! One key in 16 bytes, the same whether it comes from a record's text or from a typed column.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+use weir_protocol::{Error, Result};
+
+/// The first 16 bytes of a SHA-256: among a billion keys, two that collide are not to be expected.
+pub type Digest = [u8; 16];
+
+/// The digest of a key's values in the order of the primary key. Numbers and texts that are written
+/// alike are alike, because a lake may hold an id as a number that the source quotes.
+pub fn key_digest<'a>(values: impl IntoIterator<Item = &'a Value>) -> Digest {
+    let mut hash = Sha256::new();
+    for value in values {
+        match value {
+            Value::String(text) => part(&mut hash, text),
+            other => part(&mut hash, &other.to_string()),
+        }
+    }
+    shortened(hash)
+}
+
+/// With its length before it, so that ("a", "bc") is not ("ab", "c").
+fn part(hash: &mut Sha256, text: &str) {
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text.as_bytes());
+}
+
+fn shortened(hash: Sha256) -> Digest {
+    let full = hash.finalize();
+    std::array::from_fn(|index| full[index])
+}
+
+/// The digest of a record's key. Only the objects on the key's paths are looked at.
+pub(super) fn record_digest(json: &[u8], key: &[String]) -> Result<Digest> {
+    let values: Vec<Value> = key.iter().map(|path| find(json, path)).collect::<Result<_>>()?;
+    Ok(key_digest(&values))
+}
+
+#[derive(Deserialize)]
+struct Members<'a>(#[serde(borrow)] BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+fn find(json: &[u8], path: &str) -> Result<Value> {
+    let bad = |error| {
+        Error::decode("a record's key cannot be read")
+            .with("path", path)
+            .caused_by(error)
+            .hint("look at the stream with `weir preview`, and at its primary_key")
+    };
+    let mut at: &RawValue = serde_json::from_slice(json).map_err(bad)?;
+    for step in path.split('.') {
+        let Members(members) = serde_json::from_str(at.get()).map_err(bad)?;
+        at = members.get(step).copied().ok_or_else(|| {
+            Error::decode("a record lacks its key")
+                .with("path", path)
+                .hint("look at the stream with `weir preview`, and at its primary_key")
+        })?;
+    }
+    serde_json::from_str(at.get()).map_err(bad)
+}

@@ -1,0 +1,95 @@
+//! Is the lake complete? Compares the keys that the source has with those that the lake holds, in
+//! bounded memory whatever their number.
+
+mod digest;
+mod spill;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt, pin_mut, stream};
+use serde::Serialize;
+use weir_protocol::{Error, ReadEvent, ReadRequest, Result, Source, StreamDescriptor};
+
+pub use digest::{Digest, key_digest};
+use spill::Spill;
+
+/// What a comparison found. Counts of keys, not of rows, where it does not say otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Records that the source gave.
+    pub source_records: u64,
+    /// Rows that the lake holds.
+    pub lake_rows: u64,
+    /// Different keys on both sides together.
+    pub checked: u64,
+    /// At the source, not in the lake.
+    pub missing: u64,
+    /// In the lake, not at the source (any more).
+    pub extra: u64,
+    /// In the lake more than once.
+    pub doubled: u64,
+}
+
+impl Report {
+    pub fn is_complete(&self) -> bool {
+        self.missing == 0 && self.extra == 0 && self.doubled == 0
+    }
+}
+
+/// Compares two streams of key digests. What does not fit into memory waits in unnamed files in
+/// `scratch`, which vanish with the process.
+pub async fn compare(
+    source: impl Stream<Item = Result<Digest>>,
+    lake: impl Stream<Item = Result<Digest>>,
+    scratch: &Path,
+) -> Result<Report> {
+    let source = collect(source, scratch).await?;
+    let lake = collect(lake, scratch).await?;
+    let compared = tokio::task::spawn_blocking(move || spill::compare(source, lake)).await;
+    compared.map_err(|error| {
+        Error::internal("the comparison broke off")
+            .caused_by(error)
+            .hint("report it")
+    })?
+}
+
+async fn collect(keys: impl Stream<Item = Result<Digest>>, scratch: &Path) -> Result<Spill> {
+    let mut spill = Spill::in_folder(scratch)?;
+    pin_mut!(keys);
+    while let Some(key) = keys.try_next().await? {
+        spill.add(key)?;
+    }
+    Ok(spill)
+}
+
+/// The digests of all keys that a stream has at its source, by reading it in full.
+pub fn source_keys(
+    source: &dyn Source,
+    stream: &StreamDescriptor,
+) -> Result<BoxStream<'static, Result<Digest>>> {
+    if stream.primary_key.is_empty() {
+        return Err(
+            Error::usage("a stream without a primary key cannot be reconciled")
+                .with("stream", &stream.name)
+                .hint("set primary_key on the stream"),
+        );
+    }
+    let key = stream.primary_key.clone();
+    let name = stream.name.clone();
+    let events = source.read(ReadRequest::full(&stream.name));
+    let digests = events.map(move |event| match event {
+        Ok(ReadEvent::Batch(batch)) => batch
+            .records
+            .iter()
+            .map(|record| {
+                digest::record_digest(batch.json(record), &key).map_err(|error| error.with("stream", &name))
+            })
+            .collect(),
+        Ok(_) => Vec::new(),
+        Err(error) => vec![Err(error)],
+    });
+    Ok(digests.flat_map(stream::iter).boxed())
+}

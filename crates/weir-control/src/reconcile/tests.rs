@@ -1,0 +1,96 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::twins::Api;
+
+fn digests(ids: &[u16]) -> impl Stream<Item = Result<Digest>> + use<> {
+    let keys: Vec<_> = ids.iter().map(|id| Ok(key_digest([&json!(id)]))).collect();
+    stream::iter(keys)
+}
+
+async fn compared(source: &[u16], lake: &[u16]) -> Report {
+    let scratch = tempfile::tempdir().unwrap();
+    compare(digests(source), digests(lake), scratch.path())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_source_is_compared_with_what_the_lake_holds() {
+    let api = Api::new((1..=10).map(|id| (id, id)));
+    let stream = StreamDescriptor {
+        name: "orders".to_owned(),
+        primary_key: vec!["id".to_owned()],
+        ..StreamDescriptor::default()
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let keys = source_keys(&api, &stream).unwrap();
+    let report = compare(keys, digests(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 77]), scratch.path())
+        .await
+        .unwrap();
+    let expected = Report {
+        source_records: 10,
+        lake_rows: 11,
+        checked: 11,
+        missing: 1,
+        extra: 1,
+        doubled: 1,
+    };
+    assert_eq!(report, expected);
+    assert!(!report.is_complete());
+    assert!(source_keys(&api, &StreamDescriptor::default()).is_err());
+}
+
+#[tokio::test]
+async fn a_sources_failure_is_no_result() {
+    let mut api = Api::new((1..=10).map(|id| (id, id)));
+    api.fails_at_page = Some(2);
+    let stream = StreamDescriptor {
+        primary_key: vec!["id".to_owned()],
+        ..StreamDescriptor::default()
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let keys = source_keys(&api, &stream).unwrap();
+    compare(keys, digests(&[]), scratch.path()).await.unwrap_err();
+}
+
+#[test]
+fn a_record_and_its_values_have_the_same_digest() {
+    let record = br#"{"a": {"b\u0063": "x"}, "n": 12, "rest": [1, {"id": 3}]}"#;
+    let key = ["a.bc".to_owned(), "n".to_owned()];
+    let digest = digest::record_digest(record, &key).unwrap();
+    assert_eq!(digest, key_digest([&json!("x"), &json!(12)]));
+    assert_eq!(digest, key_digest([&json!("x"), &json!("12")]));
+    assert_ne!(digest, key_digest([&json!("x1"), &json!("2")]));
+    assert!(digest::record_digest(record, &["a.c".to_owned()]).is_err());
+    assert!(digest::record_digest(b"[]", &key).is_err());
+    assert_ne!(key_digest([&Value::Null]), key_digest([&json!("")]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_agrees_with_counting(
+        source in prop::collection::vec(0_u16..300, 0..200),
+        lake in prop::collection::vec(0_u16..300, 0..200),
+    ) {
+        let mut counts: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
+        source.iter().for_each(|id| counts.entry(*id).or_default().0 += 1);
+        lake.iter().for_each(|id| counts.entry(*id).or_default().1 += 1);
+        let how_many = |wanted: fn(&(u64, u64)) -> bool| counts.values().filter(|count| wanted(count)).count() as u64;
+        let expected = Report {
+            source_records: source.len() as u64,
+            lake_rows: lake.len() as u64,
+            checked: counts.len() as u64,
+            missing: how_many(|(_, lake)| *lake == 0),
+            extra: how_many(|(source, _)| *source == 0),
+            doubled: how_many(|(_, lake)| *lake > 1),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        prop_assert_eq!(runtime.block_on(compared(&source, &lake)), expected);
+    }
+}
