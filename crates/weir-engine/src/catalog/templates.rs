@@ -30,7 +30,7 @@ fn walk(environment: &Environment<'_>, value: &Value, path: &str, errors: &mut V
                     Error::template(format!("{path}: the template cannot be compiled"))
                         .with("template", text)
                         .with("problem", error)
-                        .hint("write {{ config.name }} for a value; see docs/reference/connector.md"),
+                        .hint("write {{ config.name }} for a value, as in /items/{{ config.account }}"),
                 );
             }
         }
