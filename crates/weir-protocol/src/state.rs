@@ -44,6 +44,9 @@ pub struct SliceState {
     /// Digests of the records exactly at `cursor`, so that an append stream does not take them twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edge: Vec<String>,
+    /// ETag of the slice's first page, where the stream asks with If-None-Match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
 }
 
 /// One step of a stream's state. A source emits it after the batches that it covers.
