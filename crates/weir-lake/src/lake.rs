@@ -5,12 +5,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use futures::stream::BoxStream;
 use object_store::{ObjectStore, path::Path};
 use weir_protocol::{Error, Result, Secret};
 
 use crate::storage::Storage;
-use crate::table::{AsOf, DataFile, Table};
+use crate::table::{AsOf, DataFile, Table, scan};
 
 /// Where the lake lies and what it is opened with.
 #[derive(Debug, Clone)]
@@ -106,7 +108,7 @@ impl Lake {
             let mut names = self.storage.folders(&Path::from(layer.as_str())).await?;
             names.sort();
             for name in names {
-                let Some(table) = Table::find(&self.storage, &folder(layer, &name)).await? else {
+                let Some(table) = self.find(layer, &name).await? else {
                     continue;
                 };
                 let files = table.files()?;
@@ -132,24 +134,51 @@ impl Lake {
             Some(as_of) => table.at(as_of).await?,
             None => table,
         };
-        let prefix = Path::from_iter(self.storage.prefix().parts().chain(table.folder().parts()));
+        self.snapshot_of(layer, &table)
+    }
+
+    pub(crate) fn snapshot_of(&self, layer: Layer, table: &Table) -> Result<TableSnapshot> {
         Ok(TableSnapshot {
-            name: name.to_owned(),
+            name: table.name().to_owned(),
             layer,
             version: table.version(),
             schema: table.schema().clone(),
             partition_columns: table.partition_columns()?,
             files: table.files()?,
             store: self.storage.root().clone(),
-            prefix,
+            prefix: Path::from_iter(self.storage.prefix().parts().chain(table.folder().parts())),
             properties: table.properties()?,
         })
+    }
+
+    /// All rows of a table, now or as it was, streamed file by file.
+    pub async fn rows(
+        &self,
+        name: &str,
+        as_of: Option<AsOf>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let (_, table) = self.table(name).await?;
+        let table = match as_of {
+            Some(as_of) => table.at(as_of).await?,
+            None => table,
+        };
+        Ok(scan::read_all(
+            table.store(),
+            table.files()?,
+            table.schema().clone(),
+        ))
+    }
+
+    /// A table that readers may see: a Gold table has its first rows with version 1.
+    async fn find(&self, layer: Layer, name: &str) -> Result<Option<Table>> {
+        let table = Table::find(&self.storage, &folder(layer, name)).await?;
+        Ok(table.filter(|table| layer != Layer::Gold || table.version() > 0))
     }
 
     /// Finds a table by its name alone: names are unique over the layers by the naming rules.
     pub(crate) async fn table(&self, name: &str) -> Result<(Layer, Table)> {
         for layer in [Layer::Silver, Layer::Gold] {
-            if let Some(table) = Table::find(&self.storage, &folder(layer, name)).await? {
+            if let Some(table) = self.find(layer, name).await? {
                 return Ok((layer, table));
             }
         }

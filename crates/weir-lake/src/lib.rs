@@ -9,10 +9,17 @@
 //! - `quarantine/<source>_<stream>/`: records that broke their contract
 
 mod failpoint;
+mod gold;
 mod lake;
+mod maintenance;
 mod storage;
+mod streams;
 mod table;
+mod upsert;
+mod writer;
 
+pub use gold::{GoldBuild, GoldMode};
 pub use lake::{Lake, LakeConfig, Layer, TableInfo, TableSnapshot};
+pub use maintenance::{Archived, BronzeRetention, Compacted, SilverRetention, Usage, Vacuumed};
 pub use storage::Storage;
 pub use table::{AsOf, DataFile};

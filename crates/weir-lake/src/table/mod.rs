@@ -9,6 +9,7 @@ pub(crate) mod partition;
 pub(crate) mod scan;
 pub(crate) mod schema;
 pub(crate) mod stats;
+pub(crate) mod widen;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use arrow::datatypes::SchemaRef;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Add, EagerSnapshot, Remove};
 use deltalake::logstore::LogStoreRef;
+use futures::FutureExt;
 use object_store::{ObjectStore, path::Path};
 use weir_protocol::{Error, Result};
 
@@ -107,6 +109,7 @@ impl Table {
         let mut delta = DeltaTable::new(log.clone());
         delta
             .load()
+            .boxed()
             .await
             .map_err(|error| failed("open", folder, error))?;
         let schema = state(&delta, folder)?.arrow_schema();
@@ -136,6 +139,7 @@ impl Table {
         let mut delta = DeltaTable::new(self.log.clone());
         delta
             .load_version(wanted)
+            .boxed()
             .await
             .map_err(|error| self.no_version(version).caused_by(error))?;
         let schema = state(&delta, &self.folder)?.arrow_schema();
@@ -177,6 +181,7 @@ impl Table {
     pub(crate) async fn refresh(&mut self) -> Result<()> {
         self.delta
             .update_state()
+            .boxed()
             .await
             .map_err(|error| failed("read", &self.folder, error))?;
         self.schema = state(&self.delta, &self.folder)?.arrow_schema();
@@ -256,6 +261,7 @@ impl Table {
     pub(crate) async fn transaction(&self, application: &str) -> Result<Option<i64>> {
         self.snapshot()?
             .transaction_version(self.log.as_ref(), application)
+            .boxed()
             .await
             .map_err(|error| failed("read", &self.folder, error))
     }
@@ -264,6 +270,7 @@ impl Table {
     pub(crate) async fn domain(&self, domain: &str) -> Result<Option<String>> {
         self.snapshot()?
             .domain_metadata(self.log.as_ref(), domain)
+            .boxed()
             .await
             .map_err(|error| failed("read", &self.folder, error))
     }

@@ -29,6 +29,8 @@ enum Range {
 struct Column {
     name: String,
     nulls: u64,
+    /// Structs and lists: the log would want their statistics nested.
+    nested: bool,
     range: Option<Range>,
     /// A value that cannot be ordered (NaN) or cut makes the range useless.
     unordered: bool,
@@ -48,6 +50,7 @@ impl Gather {
             self.columns = names
                 .map(|field| Column {
                     name: field.name().clone(),
+                    nested: field.data_type().is_nested(),
                     ..Column::default()
                 })
                 .collect();
@@ -67,7 +70,7 @@ impl Gather {
         let mut min = Map::new();
         let mut max = Map::new();
         let mut nulls = Map::new();
-        for column in &self.columns {
+        for column in self.columns.iter().filter(|column| !column.nested) {
             nulls.insert(column.name.clone(), json!(column.nulls));
             let Some((low, high)) = column.bounds() else {
                 continue;

@@ -1,0 +1,14 @@
+//! What keeps the lake fast and small: compaction, vacuum, retention, restore, rebuild.
+
+mod archive;
+mod compact;
+mod restore;
+mod retention;
+mod usage;
+mod vacuum;
+
+pub use archive::Archived;
+pub use compact::Compacted;
+pub use retention::{BronzeRetention, SilverRetention};
+pub use usage::Usage;
+pub use vacuum::Vacuumed;

@@ -1,0 +1,113 @@
+//! Removing files that no version within the retention needs.
+
+use std::collections::BTreeSet;
+
+use deltalake::kernel::Action;
+use jiff::Timestamp;
+use object_store::{ObjectMeta, ObjectStoreExt, path::Path};
+use weir_protocol::{Error, Result};
+
+use crate::failpoint;
+use crate::lake::{Lake, folder};
+use crate::storage::failed;
+use crate::table::Table;
+use crate::upsert::SPILL_FOLDER;
+use crate::writer::staging;
+
+/// What a vacuum removed, or would remove.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vacuumed {
+    /// Relative to the lake.
+    pub paths: Vec<String>,
+    pub bytes: u64,
+}
+
+impl Lake {
+    /// Removes data files of a table that no version since `keep_since` refers to. Files written
+    /// since then stay in any case: a writer at work may be about to commit them. So do the files
+    /// of an unfinished full refresh. `keep_since` should lie further back than the longest query
+    /// and the longest sync take.
+    pub async fn vacuum(&self, name: &str, keep_since: Timestamp, dry_run: bool) -> Result<Vacuumed> {
+        let (layer, table) = self.table(name).await?;
+        let folder = folder(layer, name);
+        let mut needed: BTreeSet<String> = table.files()?.into_iter().map(|file| file.path).collect();
+        needed.extend(removed_since(&table, keep_since).await?);
+        needed.extend(staged(self, &folder).await?);
+        let mut done = Vacuumed::default();
+        for object in self.storage.list(&folder).await? {
+            let Some(path) = data_path(&folder, &object) else {
+                continue;
+            };
+            let is_old = object.last_modified.timestamp_millis() < keep_since.as_millisecond();
+            if !is_old || needed.contains(&path) {
+                continue;
+            }
+            done.bytes += object.size;
+            done.paths.push(object.location.to_string());
+            if !dry_run {
+                failpoint::reach("lake.in_vacuum")?;
+                self.storage.delete(&object.location).await?;
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// The object's path from the table's folder, if it is a data file.
+fn data_path(folder: &Path, object: &ObjectMeta) -> Option<String> {
+    let parts: Vec<_> = object.location.prefix_match(folder)?.collect();
+    let is_log = parts.iter().any(|part| part.as_ref() == "_delta_log");
+    let is_spill = parts.first().is_some_and(|part| part.as_ref() == SPILL_FOLDER);
+    let is_data = object.location.extension() == Some("parquet");
+    if is_log || is_spill || !is_data {
+        return None;
+    }
+    Some(Path::from_iter(parts).to_string())
+}
+
+/// Paths that commits since then took out: the version before still needs them.
+async fn removed_since(table: &Table, since: Timestamp) -> Result<Vec<String>> {
+    let log = table.folder().clone().join("_delta_log");
+    let mut paths = Vec::new();
+    for object in table.storage().list(&log).await? {
+        let is_commit = object.location.extension() == Some("json");
+        if !is_commit || object.last_modified.timestamp_millis() < since.as_millisecond() {
+            continue;
+        }
+        let store = table.storage().store();
+        let entry = match store.get(&object.location).await {
+            Ok(entry) => entry.bytes().await,
+            Err(error) => Err(error),
+        };
+        let entry = entry.map_err(|error| failed("read", &object.location, error))?;
+        for line in entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            if memchr::memmem::find(line, b"\"remove\"").is_none() {
+                continue;
+            }
+            let action: Action = serde_json::from_slice(line).map_err(|error| {
+                Error::destination(format!("the log entry '{}' is damaged", object.location))
+                    .hint("restore it from a backup before vacuuming")
+                    .caused_by(error)
+            })?;
+            if let Action::Remove(remove) = action {
+                paths.push(remove.path);
+            }
+        }
+    }
+    Ok(paths)
+}
+
+/// Files of full refreshes that are not finished.
+async fn staged(lake: &Lake, folder: &Path) -> Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for name in lake.storage.folders(folder).await? {
+        if !staging::is_name(&name) {
+            continue;
+        }
+        if let Some(table) = Table::find(&lake.storage, &folder.clone().join(name.as_str())).await? {
+            let files = table.files()?;
+            paths.extend(files.into_iter().map(|file| format!("{name}/{}", file.path)));
+        }
+    }
+    Ok(paths)
+}

@@ -1,0 +1,238 @@
+//! Rows that wait for their checkpoint: in memory while they fit, in spilled files otherwise,
+//! there split by key so that every part fits.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use futures::FutureExt;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, path::Path};
+use weir_protocol::{Error, Result};
+
+use super::keys::Keys;
+use crate::storage::Storage;
+use crate::table::adapt::adapt;
+use crate::table::columns;
+use crate::table::file_writer::{FileWriter, Layout};
+use crate::table::{DataFile, scan};
+
+/// Folder of spilled rows below a table's. Readers and other tools pass over a leading underscore.
+pub(crate) const SPILL_FOLDER: &str = "_spill";
+const BUCKET: &str = "_bucket";
+/// Spilled rows are split into so many parts.
+const SPILL_BUCKETS: u64 = 32;
+/// A Parquet byte is about so many in memory.
+const INFLATION: u64 = 6;
+
+/// Rows of one load.
+pub(crate) struct Incoming {
+    keys: Keys,
+    memory_bytes: u64,
+    place: Place,
+    batches: Vec<RecordBatch>,
+    bytes: u64,
+    rows: u64,
+    spill: Option<FileWriter>,
+    /// Finished spills, one for each schema that the load had.
+    spilled: Vec<DataFile>,
+}
+
+/// Where spilled files go.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) store: Arc<dyn ObjectStore>,
+}
+
+impl Place {
+    pub(crate) fn of(storage: &Storage, table: &Path) -> Self {
+        Self {
+            store: storage.within(table),
+        }
+    }
+}
+
+/// One part of a load: rows with equal keys are in the same part.
+pub(crate) struct Bucket {
+    number: u64,
+    of: u64,
+    rows: Rows,
+}
+
+enum Rows {
+    Memory(Vec<RecordBatch>),
+    Files(Arc<dyn ObjectStore>, Vec<DataFile>),
+}
+
+impl Incoming {
+    pub(crate) fn new(keys: Keys, memory_bytes: u64, place: Place) -> Self {
+        Self {
+            keys,
+            memory_bytes,
+            place,
+            batches: Vec::new(),
+            bytes: 0,
+            rows: 0,
+            spill: None,
+            spilled: Vec::new(),
+        }
+    }
+
+    /// Rows that lie in files already. They are split first where they would not fit into memory.
+    pub(crate) async fn from_files(
+        keys: Keys,
+        memory_bytes: u64,
+        place: Place,
+        files: Vec<DataFile>,
+        schema: &SchemaRef,
+    ) -> Result<Self> {
+        let store = place.store.clone();
+        let mut incoming = Self::new(keys, memory_bytes, place);
+        let inflated: u64 = files.iter().map(|file| file.size).sum::<u64>() * INFLATION;
+        let mut rows = scan::read_all(store, files, schema.clone());
+        if inflated > memory_bytes {
+            incoming.start_spill(schema)?;
+        }
+        while let Some(batch) = rows.try_next().await? {
+            incoming.push(batch).await?;
+        }
+        Ok(incoming)
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(crate) async fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.rows += batch.num_rows() as u64;
+        if self.spill.is_some() {
+            return self.spill(&batch).await;
+        }
+        self.bytes += batch.get_array_memory_size() as u64;
+        self.batches.push(batch);
+        if self.bytes <= self.memory_bytes {
+            return Ok(());
+        }
+        for batch in std::mem::take(&mut self.batches) {
+            self.spill(&batch).await?;
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn start_spill(&mut self, schema: &SchemaRef) -> Result<()> {
+        let schema = columns::with(schema, [Field::new(BUCKET, DataType::Int32, true)]);
+        let layout = Layout {
+            store: self.place.store.clone(),
+            below: format!("{SPILL_FOLDER}/"),
+            schema,
+            partitions: vec![BUCKET.to_owned()],
+        };
+        self.spill = Some(FileWriter::new(layout, self.memory_bytes));
+        Ok(())
+    }
+
+    async fn spill(&mut self, batch: &RecordBatch) -> Result<()> {
+        let widened = columns::with(batch.schema_ref(), [Field::new(BUCKET, DataType::Int32, true)]);
+        let hashes = self.keys.hashes(batch)?;
+        let buckets: Int32Array = hashes
+            .iter()
+            .map(|hash| i32::try_from(hash % SPILL_BUCKETS).ok())
+            .collect();
+        let mut arrays = batch.columns().to_vec();
+        arrays.push(Arc::new(buckets) as ArrayRef);
+        let batch = RecordBatch::try_new(widened.clone(), arrays).map_err(unfit)?;
+        if self
+            .spill
+            .as_ref()
+            .is_some_and(|spill| *spill.schema() != widened)
+        {
+            // The columns changed in the middle of the load: earlier files keep theirs.
+            if let Some(spill) = self.spill.take() {
+                self.spilled.extend(spill.finish().await?);
+            }
+        }
+        if self.spill.is_none() {
+            self.start_spill(batch.schema_ref())?;
+        }
+        match &mut self.spill {
+            Some(spill) => spill.write(&batch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The parts of the load.
+    pub(crate) async fn buckets(&mut self) -> Result<Vec<Bucket>> {
+        if let Some(spill) = self.spill.take() {
+            self.spilled.extend(spill.finish().await?);
+        }
+        if self.spilled.is_empty() {
+            let rows = Rows::Memory(self.batches.clone());
+            return Ok(vec![Bucket {
+                number: 0,
+                of: 1,
+                rows,
+            }]);
+        }
+        let buckets = (0..SPILL_BUCKETS).map(|number| {
+            let name = number.to_string();
+            let mut files: Vec<DataFile> = self
+                .spilled
+                .iter()
+                .filter(|file| file.partition.get(BUCKET).and_then(Option::as_ref) == Some(&name))
+                .cloned()
+                .collect();
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            Bucket {
+                number,
+                of: SPILL_BUCKETS,
+                rows: Rows::Files(self.place.store.clone(), files),
+            }
+        });
+        Ok(buckets.collect())
+    }
+
+    /// Removes what was spilled.
+    pub(crate) async fn clear(self) {
+        crate::table::file_writer::discard(&self.place.store, &self.spilled)
+            .boxed()
+            .await;
+    }
+}
+
+impl Bucket {
+    /// Whether a key of this hash belongs into this part.
+    pub(crate) fn takes(&self, hash: u64) -> bool {
+        hash % self.of == self.number
+    }
+
+    pub(crate) fn is_only(&self) -> bool {
+        self.of == 1
+    }
+
+    /// All rows of the part with the columns of `schema`.
+    pub(crate) async fn load(&self, schema: &SchemaRef) -> Result<RecordBatch> {
+        let batches = match &self.rows {
+            Rows::Memory(batches) => batches
+                .iter()
+                .map(|batch| adapt(batch, schema))
+                .collect::<Result<_>>()?,
+            Rows::Files(store, files) => {
+                scan::read_all(store.clone(), files.clone(), schema.clone())
+                    .try_collect::<Vec<_>>()
+                    .await?
+            }
+        };
+        concat_batches(schema, &batches).map_err(unfit)
+    }
+}
+
+fn unfit(error: arrow::error::ArrowError) -> Error {
+    Error::internal("waiting rows do not fit together")
+        .hint("report this defect with the stream's schema")
+        .caused_by(error)
+}

@@ -1,0 +1,98 @@
+//! One part of a load, with one row chosen for each key.
+
+use std::collections::HashMap;
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::row::Rows;
+use weir_protocol::{Error, Result};
+
+use super::keys::Keys;
+
+/// Rows of a load by key: of several with the same key the newest leads, the last one on a tie.
+pub(crate) struct Load<'a> {
+    pub(crate) batch: &'a RecordBatch,
+    leads: HashMap<&'a [u8], usize>,
+    /// By key: its leading row, and whether that row is still to be written.
+    chosen: Vec<(u32, bool)>,
+    cursors: Option<Rows>,
+    keys: &'a Rows,
+}
+
+impl<'a> Load<'a> {
+    pub(crate) fn choose(batch: &'a RecordBatch, keys: &'a Rows, by: &Keys) -> Result<Self> {
+        let order = by.order(batch)?;
+        let mut leads: HashMap<&[u8], usize> = HashMap::with_capacity(batch.num_rows());
+        let mut chosen: Vec<(u32, bool)> = Vec::new();
+        for row in 0..batch.num_rows() {
+            let position = u32::try_from(row).map_err(|_| too_many())?;
+            match leads.entry(keys.row(row).data()) {
+                std::collections::hash_map::Entry::Vacant(entry) => {
+                    entry.insert(chosen.len());
+                    chosen.push((position, true));
+                }
+                std::collections::hash_map::Entry::Occupied(entry) => {
+                    let lead = &mut chosen[*entry.get()];
+                    if order.row(row) >= order.row(lead.0 as usize) {
+                        lead.0 = position;
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            batch,
+            leads,
+            chosen,
+            cursors: by.cursors(batch)?,
+            keys,
+        })
+    }
+
+    /// The place of a key among the load's keys.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
+        self.leads.get(key).copied()
+    }
+
+    pub(crate) fn is_open(&self, place: usize) -> bool {
+        self.chosen[place].1
+    }
+
+    /// The key's row is not needed: the table has it, or a newer one.
+    pub(crate) fn drop(&mut self, place: usize) {
+        self.chosen[place].1 = false;
+    }
+
+    pub(crate) fn lead(&self, place: usize) -> u32 {
+        self.chosen[place].0
+    }
+
+    /// Whether a stored row's cursor is newer than the incoming one's.
+    pub(crate) fn is_older_than(&self, place: usize, cursors: Option<&Rows>, row: usize) -> bool {
+        let incoming = self.chosen[place].0 as usize;
+        match (&self.cursors, cursors) {
+            (Some(ours), Some(theirs)) => theirs.row(row).data() > ours.row(incoming).data(),
+            _ => false,
+        }
+    }
+
+    /// The rows to write, in the order of their keys.
+    pub(crate) fn survivors(&self) -> Vec<u32> {
+        let open = self.chosen.iter().filter(|(_, open)| *open);
+        let mut rows: Vec<u32> = open.map(|(row, _)| *row).collect();
+        rows.sort_unstable_by(|a, b| self.keys.row(*a as usize).cmp(&self.keys.row(*b as usize)));
+        rows
+    }
+
+    pub(crate) fn take(&self, rows: &[u32]) -> Result<RecordBatch> {
+        take_record_batch(self.batch, &UInt32Array::from(rows.to_vec())).map_err(|error| {
+            Error::internal("chosen rows cannot be taken")
+                .hint("report this defect")
+                .caused_by(error)
+        })
+    }
+}
+
+fn too_many() -> Error {
+    Error::limit("one part of a load has more than 4,294,967,295 rows")
+        .hint("raise the memory budget so that the load is split less, or sync smaller slices")
+}

@@ -1,0 +1,338 @@
+//! Merging rows into a table by key, at a cost that follows the change: files that cannot hold an
+//! incoming key are left alone, of the others only the key columns are read, and only files with a
+//! hit are written again.
+
+mod duplicates;
+mod incoming;
+pub(crate) mod keys;
+mod load;
+mod mark;
+mod prune;
+mod rewrite;
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use futures::FutureExt;
+use futures::TryStreamExt;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use weir_protocol::Result;
+
+pub(crate) use duplicates::has_duplicates;
+pub(crate) use incoming::{Bucket, Incoming, Place, SPILL_FOLDER};
+pub(crate) use keys::Keys;
+use load::Load;
+use prune::Wanted;
+
+use crate::table::columns::{self, DELETED_AT, IS_CURRENT, RUN};
+use crate::table::file_writer::{FileWriter, Layout};
+use crate::table::{DataFile, Table, scan};
+
+const WRITE_ROWS: usize = 8192;
+
+/// What an incoming row does to the rows that have its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// A row that is there already (same key, same cursor) is not taken again; nothing is changed.
+    Distinct,
+    /// It replaces them.
+    Merge,
+    /// It ends the current one and stands beside it.
+    History,
+}
+
+/// One merge into one version of a table.
+pub(crate) struct Upsert<'a> {
+    pub(crate) table: &'a Table,
+    /// The files of the table that the load is merged with.
+    pub(crate) files: Vec<DataFile>,
+    /// The table's columns after the merge.
+    pub(crate) schema: SchemaRef,
+    pub(crate) keys: Keys,
+    pub(crate) rule: Rule,
+    /// The load is the whole of the source: rows whose key is not in it vanished at this time (µs).
+    pub(crate) vanish: Option<i64>,
+    pub(crate) run: &'a str,
+    pub(crate) memory_bytes: u64,
+}
+
+/// What a merge did; nothing of it is committed yet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
+    pub(crate) adds: Vec<DataFile>,
+    pub(crate) removes: Vec<DataFile>,
+    pub(crate) landed: u64,
+    pub(crate) deduplicated: u64,
+    pub(crate) vanished: u64,
+}
+
+/// A stored row that the load has something to say about.
+struct Match {
+    row: u32,
+    /// Place of its key in the load; none: the key vanished.
+    place: Option<usize>,
+}
+
+struct Merging<'a> {
+    upsert: &'a Upsert<'a>,
+    files: Vec<DataFile>,
+    /// By file: positions of the rows that go.
+    hits: BTreeMap<usize, Vec<u32>>,
+    writer: FileWriter,
+    /// Rows that this run landed in an earlier checkpoint and that now went.
+    superseded: u64,
+    outcome: Outcome,
+}
+
+impl Upsert<'_> {
+    pub(crate) async fn run(&self, incoming: &mut Incoming) -> Result<Outcome> {
+        let layout = Layout::of(self.table, self.schema.clone())?;
+        let mut merging = Merging {
+            upsert: self,
+            files: self.files.clone(),
+            hits: BTreeMap::new(),
+            writer: FileWriter::new(layout, self.memory_bytes),
+            superseded: 0,
+            outcome: Outcome::default(),
+        };
+        for bucket in incoming.buckets().await? {
+            merging.merge(&bucket).await?;
+        }
+        merging.finish().await
+    }
+}
+
+impl Merging<'_> {
+    async fn merge(&mut self, bucket: &Bucket) -> Result<()> {
+        let batch = bucket.load(&self.upsert.schema).await?;
+        if batch.num_rows() == 0 && (self.upsert.vanish.is_none() || self.files.is_empty()) {
+            return Ok(());
+        }
+        let batch = match self.upsert.rule {
+            Rule::History => mark::begin(&batch, &self.upsert.keys)?,
+            Rule::Merge | Rule::Distinct => batch,
+        };
+        let keys = self.upsert.keys.keys(&batch)?;
+        let mut load = Load::choose(&batch, &keys, &self.upsert.keys)?;
+        let wanted = self.wanted(&batch)?;
+        for index in 0..self.files.len() {
+            if self.upsert.vanish.is_none() && !prune::may_hold(&self.files[index], &wanted)? {
+                continue;
+            }
+            let matches = self.find(index, bucket, &mut load).await?;
+            if !matches.is_empty() {
+                self.judge(index, &matches, &mut load).await?;
+            }
+        }
+        let survivors = load.survivors();
+        self.outcome.landed += survivors.len() as u64;
+        self.outcome.deduplicated += (batch.num_rows() - survivors.len()) as u64;
+        for rows in survivors.chunks(WRITE_ROWS) {
+            self.writer.write(&load.take(rows)?).await?;
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, batch: &RecordBatch) -> Result<Vec<Wanted>> {
+        let columns = self.upsert.keys.key_columns(batch)?;
+        let mut wanted = Vec::new();
+        for (path, values) in self.upsert.keys.paths().iter().zip(columns) {
+            wanted.extend(Wanted::new(path, values)?);
+        }
+        Ok(wanted)
+    }
+
+    /// Reads the key columns of a file and finds the rows that the load is about.
+    async fn find(&mut self, index: usize, bucket: &Bucket, load: &mut Load<'_>) -> Result<Vec<Match>> {
+        let mut names = self.upsert.keys.roots(&self.upsert.schema);
+        names.extend([IS_CURRENT.to_owned(), DELETED_AT.to_owned()]);
+        let schema = keys::project(&self.upsert.schema, &names);
+        let mut rows = scan::read(&self.upsert.table.store(), &self.files[index], &schema, None)
+            .boxed()
+            .await?;
+        let mut matches = Vec::new();
+        let mut position = 0;
+        while let Some(batch) = rows.try_next().await? {
+            self.find_in(&batch, position, bucket, load, &mut matches)?;
+            position += u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+        }
+        Ok(matches)
+    }
+
+    fn find_in(
+        &self,
+        batch: &RecordBatch,
+        position: u32,
+        bucket: &Bucket,
+        load: &mut Load<'_>,
+        matches: &mut Vec<Match>,
+    ) -> Result<()> {
+        let by = &self.upsert.keys;
+        let keys = by.keys(batch)?;
+        let cursors = by.cursors(batch)?;
+        let hashes = if self.upsert.vanish.is_some() && !bucket.is_only() {
+            Some(by.hashes(batch)?)
+        } else {
+            None
+        };
+        let current = flags(batch, IS_CURRENT);
+        let deleted = batch.column_by_name(DELETED_AT);
+        for (index, row) in (position..).zip(0..batch.num_rows()) {
+            let is_past = current.is_some_and(|flags| !(flags.is_valid(row) && flags.value(row)));
+            if self.upsert.rule == Rule::History && is_past {
+                continue;
+            }
+            if let Some(place) = load.find(keys.row(row).data()) {
+                if !load.is_open(place) {
+                    continue;
+                }
+                if self.upsert.rule == Rule::Distinct || load.is_older_than(place, cursors.as_ref(), row) {
+                    load.drop(place);
+                    continue;
+                }
+                matches.push(Match {
+                    row: index,
+                    place: Some(place),
+                });
+                continue;
+            }
+            let ours = hashes.as_ref().is_none_or(|hashes| bucket.takes(hashes[row]));
+            let is_deleted = deleted.is_some_and(|deleted| deleted.is_valid(row));
+            if self.upsert.vanish.is_some() && ours && !is_deleted {
+                matches.push(Match {
+                    row: index,
+                    place: None,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the matched rows whole and decides for each: equal rows stay, others go.
+    async fn judge(&mut self, index: usize, matches: &[Match], load: &mut Load<'_>) -> Result<()> {
+        let selection = select(matches.iter().map(|found| found.row));
+        let store = self.upsert.table.store();
+        let mut rows = scan::read(&store, &self.files[index], &self.upsert.schema, Some(selection))
+            .boxed()
+            .await?;
+        let mut matches = matches.iter();
+        while let Some(batch) = rows.try_next().await? {
+            let part: Vec<&Match> = matches.by_ref().take(batch.num_rows()).collect();
+            self.judge_part(index, &batch, &part, load).await?;
+        }
+        Ok(())
+    }
+
+    async fn judge_part(
+        &mut self,
+        index: usize,
+        stored: &RecordBatch,
+        matches: &[&Match],
+        load: &mut Load<'_>,
+    ) -> Result<()> {
+        let equal = self.equal(stored, matches, load)?;
+        let runs = stored.column_by_name(RUN).map(|array| array.as_string::<i32>());
+        let mut vanished = Vec::new();
+        let mut ended = Vec::new();
+        for (row, found) in matches.iter().enumerate() {
+            match found.place {
+                Some(place) if equal[row] => load.drop(place),
+                Some(place) if load.is_open(place) => {
+                    self.hits.entry(index).or_default().push(found.row);
+                    ended.push((u32::try_from(row).unwrap_or(u32::MAX), load.lead(place)));
+                    let same_run =
+                        runs.is_some_and(|runs| runs.is_valid(row) && runs.value(row) == self.upsert.run);
+                    if self.upsert.rule == Rule::Merge && same_run {
+                        // The row that this run landed before is now an older one of the same key.
+                        self.superseded += 1;
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    self.hits.entry(index).or_default().push(found.row);
+                    vanished.push(u32::try_from(row).unwrap_or(u32::MAX));
+                }
+            }
+        }
+        self.outcome.vanished += vanished.len() as u64;
+        if let (false, Some(at)) = (vanished.is_empty(), self.upsert.vanish) {
+            let marked = mark::vanished(stored, &vanished, at, self.upsert.rule)?;
+            self.writer.write(&marked).await?;
+        }
+        if self.upsert.rule == Rule::History && !ended.is_empty() {
+            let closed = mark::ended(stored, &ended, load.batch)?;
+            self.writer.write(&closed).await?;
+        }
+        Ok(())
+    }
+
+    /// For each match: whether the stored row has the same data as the incoming one.
+    fn equal(&self, stored: &RecordBatch, matches: &[&Match], load: &Load<'_>) -> Result<Vec<bool>> {
+        let leads: Vec<u32> = matches
+            .iter()
+            .map(|found| found.place.map_or(0, |place| load.lead(place)))
+            .collect();
+        if load.batch.num_rows() == 0 {
+            return Ok(vec![false; matches.len()]);
+        }
+        let incoming = load.take(&leads)?;
+        let data = columns::data_schema(&self.upsert.schema);
+        let mut ours = Vec::new();
+        let mut theirs = Vec::new();
+        for field in data.fields() {
+            ours.extend(incoming.column_by_name(field.name()).cloned());
+            theirs.extend(stored.column_by_name(field.name()).cloned());
+        }
+        let (ours, theirs) = (keys::encode(&ours)?, keys::encode(&theirs)?);
+        let is_deleted = |batch: &RecordBatch, row: usize| {
+            batch
+                .column_by_name(DELETED_AT)
+                .is_some_and(|array| array.is_valid(row))
+        };
+        let same = (0..matches.len()).map(|row| {
+            matches[row].place.is_some()
+                && ours.row(row).data() == theirs.row(row).data()
+                && is_deleted(&incoming, row) == is_deleted(stored, row)
+        });
+        Ok(same.collect())
+    }
+
+    async fn finish(mut self) -> Result<Outcome> {
+        for (index, mut rows) in std::mem::take(&mut self.hits) {
+            rows.sort_unstable();
+            rows.dedup();
+            let file = &self.files[index];
+            if (rows.len() as u64) < file.rows {
+                rewrite::without(self.upsert.table, file, &rows, &mut self.writer)
+                    .boxed()
+                    .await?;
+            }
+            self.outcome.removes.push(file.clone());
+        }
+        let superseded = self.superseded.min(self.outcome.landed);
+        self.outcome.landed -= superseded;
+        self.outcome.deduplicated += superseded;
+        self.outcome.adds = self.writer.finish().await?;
+        Ok(self.outcome)
+    }
+}
+
+fn flags<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a BooleanArray> {
+    batch.column_by_name(name)?.as_boolean_opt()
+}
+
+/// The rows at these positions, which ascend.
+fn select(rows: impl Iterator<Item = u32>) -> RowSelection {
+    let mut selectors = Vec::new();
+    let mut next = 0;
+    for row in rows {
+        let row = row as usize;
+        if row > next {
+            selectors.push(RowSelector::skip(row - next));
+        }
+        selectors.push(RowSelector::select(1));
+        next = row + 1;
+    }
+    RowSelection::from(selectors)
+}

@@ -1,0 +1,147 @@
+//! Which files may hold one of the incoming keys, by the statistics in the log.
+
+use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::compute::{cast, concat};
+use arrow::datatypes::DataType;
+use arrow::row::Rows;
+use serde_json::Value;
+use weir_protocol::Result;
+
+use super::keys::encode;
+use crate::table::DataFile;
+
+/// One key column's incoming values, sorted.
+pub(crate) struct Wanted {
+    column: String,
+    values: ArrayRef,
+    sorted: Vec<Box<[u8]>>,
+}
+
+impl Wanted {
+    /// None for a column whose bounds say nothing about its values (nested).
+    pub(crate) fn new(column: &str, values: ArrayRef) -> Result<Option<Self>> {
+        let fits = values.data_type().is_integer()
+            || matches!(
+                values.data_type(),
+                DataType::Utf8 | DataType::Date32 | DataType::Timestamp(..)
+            );
+        if !fits || values.null_count() > 0 || column.contains('.') {
+            return Ok(None);
+        }
+        let rows = encode(std::slice::from_ref(&values))?;
+        let mut sorted: Vec<Box<[u8]>> = rows.iter().map(|row| row.data().into()).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        Ok(Some(Self {
+            column: column.to_owned(),
+            values: values.slice(0, 0),
+            sorted,
+        }))
+    }
+
+    /// Whether any wanted value lies between the file's smallest and largest.
+    fn may_be_in(&self, stats: &Value, partition: Option<&Option<String>>) -> Result<bool> {
+        let Some(bounds) = self.bounds(stats, partition)? else {
+            return Ok(true);
+        };
+        let (low, high) = (bounds.row(0), bounds.row(1));
+        let (low, high): (&[u8], &[u8]) = (low.data(), high.data());
+        let first = self.sorted.partition_point(|value| value.as_ref() < low);
+        Ok(self.sorted.get(first).is_some_and(|value| value.as_ref() <= high))
+    }
+
+    fn bounds(&self, stats: &Value, partition: Option<&Option<String>>) -> Result<Option<Rows>> {
+        let (low, high) = match partition {
+            Some(value) => (value.clone(), value.clone()),
+            None => (
+                text(&stats["minValues"][&self.column]),
+                text(&stats["maxValues"][&self.column]),
+            ),
+        };
+        let (Some(low), Some(high)) = (low, high) else {
+            return Ok(None);
+        };
+        let texts = StringArray::from(vec![low, high]);
+        let Ok(bounds) = cast(&texts, self.values.data_type()) else {
+            return Ok(None);
+        };
+        if bounds.null_count() > 0 {
+            return Ok(None);
+        }
+        // The same converter's type as the sorted values: an empty slice pins it.
+        let Ok(bounds) = concat(&[self.values.as_ref(), bounds.as_ref()]) else {
+            return Ok(None);
+        };
+        encode(&[bounds]).map(Some)
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Whether a file may hold a wanted key.
+pub(crate) fn may_hold(file: &DataFile, wanted: &[Wanted]) -> Result<bool> {
+    let stats = file
+        .stats
+        .as_deref()
+        .and_then(|stats| serde_json::from_str(stats).ok())
+        .unwrap_or(Value::Null);
+    for column in wanted {
+        if !column.may_be_in(&stats, file.partition.get(&column.column))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(stats: &str) -> DataFile {
+        DataFile {
+            path: "p".into(),
+            size: 1,
+            rows: 1,
+            partition: Default::default(),
+            stats: Some(stats.into()),
+            modified_ms: 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_with_a_wanted_key_is_never_left_out(
+            stored in prop::collection::vec(any::<i64>(), 1..20),
+            wanted in prop::collection::vec(any::<i64>(), 1..20),
+        ) {
+            let (min, max) = (stored.iter().min().unwrap(), stored.iter().max().unwrap());
+            let file = file(&format!(r#"{{"minValues":{{"id":{min}}},"maxValues":{{"id":{max}}}}}"#));
+            let column = Wanted::new("id", Arc::new(Int64Array::from(wanted.clone()))).unwrap().unwrap();
+            let may = may_hold(&file, &[column]).unwrap();
+            prop_assert_eq!(may, wanted.iter().any(|key| min <= key && key <= max));
+        }
+
+        #[test]
+        fn cut_text_bounds_leave_nothing_out(stored in "[a-zé]{30,40}", tail in "[a-z]{0,5}") {
+            let mut gather = crate::table::stats::Gather::default();
+            let array: ArrayRef = Arc::new(StringArray::from(vec![stored.clone()]));
+            gather.add(&arrow::array::RecordBatch::try_from_iter([("id", array.clone())]).unwrap());
+            let file = file(&gather.to_json());
+            let column = Wanted::new("id", array).unwrap().unwrap();
+            prop_assert!(may_hold(&file, &[column]).unwrap());
+            let other: ArrayRef = Arc::new(StringArray::from(vec![format!("~{tail}")]));
+            prop_assert!(!may_hold(&file, &[Wanted::new("id", other).unwrap().unwrap()]).unwrap());
+        }
+    }
+}

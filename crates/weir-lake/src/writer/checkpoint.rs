@@ -1,0 +1,192 @@
+//! The checkpoint: rows, transaction and state in one version of a table.
+
+use arrow::datatypes::SchemaRef;
+use futures::FutureExt;
+use weir_protocol::{Error, ErrorKind, Result};
+
+use super::gathered::Gathered;
+use super::shape::Shape;
+use super::state::StateRecord;
+use crate::failpoint;
+use crate::storage::Storage;
+use crate::table::file_writer;
+use crate::table::widen::ATTEMPTS_MAX;
+use crate::table::{Attempt, Change, DataFile, Table};
+use crate::upsert::{Incoming, Outcome, Rule, Upsert};
+
+/// One checkpoint that is to be committed.
+pub(crate) struct Checkpoint<'a> {
+    pub(crate) shape: &'a Shape,
+    pub(crate) rows: Gathered,
+    /// The table's columns, as far as the stream's rows say.
+    pub(crate) schema: SchemaRef,
+    /// None where rows are added without looking at the table.
+    pub(crate) rule: Option<Rule>,
+    pub(crate) memory_bytes: u64,
+    /// State and books, without what the rows come to.
+    pub(crate) record: StateRecord,
+}
+
+/// What stands in the table now.
+pub(crate) struct Written {
+    pub(crate) record: StateRecord,
+    pub(crate) version: i64,
+}
+
+/// Rows on their way into the table.
+enum Load {
+    /// Compared with the table anew for each version that is tried.
+    Rows(Incoming),
+    /// Written already.
+    Files(Outcome),
+}
+
+impl Checkpoint<'_> {
+    pub(crate) async fn commit(self, table: &mut Table) -> Result<Written> {
+        table.evolve(&self.schema, self.memory_bytes).await?;
+        let mut load = match self.rows {
+            Gathered::Keyed(incoming) => Load::Rows(incoming),
+            Gathered::Plain(plain) => Load::Files(Outcome {
+                landed: plain.rows(),
+                adds: plain.finish(table.schema()).await?,
+                ..Outcome::default()
+            }),
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(found) = already_there(table, &self.record).boxed().await? {
+                return Ok(found);
+            }
+            let outcome = match &mut load {
+                Load::Files(outcome) => outcome.clone(),
+                Load::Rows(incoming) => {
+                    let upsert = Upsert {
+                        table,
+                        files: table.files()?,
+                        schema: table.schema().clone(),
+                        keys: match self.rule {
+                            Some(Rule::Distinct) => self.shape.keys().versions(),
+                            _ => self.shape.keys(),
+                        },
+                        rule: self.rule.unwrap_or(Rule::Merge),
+                        vanish: None,
+                        run: &self.record.run,
+                        memory_bytes: self.memory_bytes,
+                    };
+                    upsert.run(incoming).boxed().await?
+                }
+            };
+            let record = with_outcome(&self.record, &outcome)?;
+            let change = change("WRITE", &outcome, &record)?;
+            failpoint::reach("lake.before_commit")?;
+            match (table.try_commit(&change).await?, load) {
+                (Attempt::Committed(version), load) => {
+                    failpoint::reach("lake.after_commit")?;
+                    if let Load::Rows(incoming) = load {
+                        incoming.clear().await;
+                    }
+                    return Ok(Written { record, version });
+                }
+                (Attempt::Lost, Load::Files(outcome)) => load = Load::Files(outcome),
+                (Attempt::Lost, Load::Rows(incoming)) => {
+                    file_writer::discard(&table.store(), &outcome.adds).boxed().await;
+                    load = Load::Rows(incoming);
+                }
+            }
+        }
+        Err(table.contended())
+    }
+}
+
+fn with_outcome(record: &StateRecord, outcome: &Outcome) -> Result<StateRecord> {
+    let mut record = record.clone();
+    record.books.landed += outcome.landed;
+    record.books.deduplicated += outcome.deduplicated;
+    record.silver_bytes += bytes(&outcome.adds);
+    balanced(&record)?;
+    Ok(record)
+}
+
+/// A change that carries a stream's state.
+pub(crate) fn change(operation: &'static str, outcome: &Outcome, record: &StateRecord) -> Result<Change> {
+    let mut change = Change::new(operation);
+    change.adds = outcome.adds.iter().map(|file| file.add(true)).collect();
+    change.removes = outcome.removes.iter().map(|file| file.remove(true)).collect();
+    let sequence = i64::try_from(record.sequence)
+        .map_err(|error| Error::internal("a checkpoint's number is too large").caused_by(error))?;
+    change.transaction = Some((record.application(), sequence));
+    change.domains = vec![(record.domain(), Some(record.to_json()?))];
+    change.notes = vec![
+        ("weir.run".to_owned(), record.run.clone().into()),
+        ("weir.sequence".to_owned(), record.sequence.into()),
+    ];
+    Ok(change)
+}
+
+/// The checkpoint as it was committed before, when the answer to that commit was lost. Another
+/// writer's is a conflict.
+pub(crate) async fn already_there(table: &Table, record: &StateRecord) -> Result<Option<Written>> {
+    let found = table.transaction(&record.application()).await?;
+    let wanted = i64::try_from(record.sequence).unwrap_or(i64::MAX);
+    if found.is_none_or(|found| found < wanted) {
+        return Ok(None);
+    }
+    let theirs = StateRecord::read(table, &record.connection, &record.stream).await?;
+    match theirs {
+        Some(theirs) if theirs.sequence == record.sequence && theirs.run == record.run => Ok(Some(Written {
+            version: table.version(),
+            record: theirs,
+        })),
+        _ => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("another run wrote stream '{}' in the meantime", record.stream),
+        )
+        .with("table", table.name())
+        .with("checkpoint", record.sequence)
+        .with("found", found.unwrap_or_default())
+        .hint("let only one run write a stream at a time, then sync again: nothing was lost")),
+    }
+}
+
+fn balanced(record: &StateRecord) -> Result<()> {
+    if record.books.balance() {
+        return Ok(());
+    }
+    Err(Error::internal("the books of this checkpoint do not balance")
+        .with("books", format!("{:?}", record.books))
+        .hint("nothing was committed; report this defect with the run's log"))
+}
+
+pub(crate) fn bytes(files: &[DataFile]) -> u64 {
+    files.iter().map(|file| file.size).sum()
+}
+
+/// Makes the table if it is not there yet.
+pub(crate) async fn table(
+    storage: &Storage,
+    shape: &Shape,
+    folder: &object_store::path::Path,
+    schema: &SchemaRef,
+) -> Result<Table> {
+    if let Some(table) = Table::find(storage, folder).await? {
+        let (theirs, ours) = (table.partition_columns()?, shape.partition_columns());
+        if theirs != ours {
+            return Err(
+                Error::spec(format!("table '{}' is partitioned in another way", shape.name))
+                    .with("table", theirs.join(", "))
+                    .with("stream", ours.join(", "))
+                    .hint("set partition_by back, or move the table's folder away and sync with --full"),
+            );
+        }
+        return Ok(table);
+    }
+    shape.check_partitions(schema)?;
+    Table::create(
+        storage,
+        folder,
+        schema,
+        &shape.partition_columns(),
+        &shape.properties(),
+    )
+    .boxed()
+    .await
+}

@@ -1,0 +1,132 @@
+//! Typed rows since the last checkpoint.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::FutureExt;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use weir_protocol::Result;
+
+use crate::storage::Storage;
+use crate::table::file_writer::{self, FileWriter, Layout};
+use crate::table::{DataFile, scan, schema};
+use crate::upsert::{Incoming, Keys, Place};
+
+/// Where rows wait.
+pub(crate) enum Gathered {
+    /// They are compared with the table at the checkpoint.
+    Keyed(Incoming),
+    /// They are added as they are: files are written at once.
+    Plain(Plain),
+}
+
+pub(crate) struct Plain {
+    storage: Storage,
+    folder: Path,
+    partitions: Vec<String>,
+    memory_bytes: u64,
+    writer: Option<FileWriter>,
+    done: Vec<(SchemaRef, Vec<DataFile>)>,
+    rows: u64,
+}
+
+impl Gathered {
+    pub(crate) fn keyed(keys: Keys, memory_bytes: u64, storage: &Storage, folder: &Path) -> Self {
+        Self::Keyed(Incoming::new(keys, memory_bytes, Place::of(storage, folder)))
+    }
+
+    pub(crate) fn plain(
+        storage: &Storage,
+        folder: &Path,
+        partitions: Vec<String>,
+        memory_bytes: u64,
+    ) -> Self {
+        Self::Plain(Plain {
+            storage: storage.clone(),
+            folder: folder.clone(),
+            partitions,
+            memory_bytes,
+            writer: None,
+            done: Vec::new(),
+            rows: 0,
+        })
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        match self {
+            Self::Keyed(incoming) => incoming.rows(),
+            Self::Plain(plain) => plain.rows,
+        }
+    }
+
+    pub(crate) async fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        match self {
+            Self::Keyed(incoming) => incoming.push(batch).await,
+            Self::Plain(plain) => plain.push(&batch).await,
+        }
+    }
+}
+
+impl Plain {
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    async fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.rows += batch.num_rows() as u64;
+        let fits = |writer: &FileWriter| schema::equal(writer.schema(), batch.schema_ref());
+        if self.writer.as_ref().is_some_and(|writer| !fits(writer)) {
+            self.close().await?;
+        }
+        let layout = || Layout {
+            store: self.storage.within(&self.folder),
+            below: String::new(),
+            schema: batch.schema(),
+            partitions: self.partitions.clone(),
+        };
+        let memory = self.memory_bytes;
+        self.writer
+            .get_or_insert_with(|| FileWriter::new(layout(), memory))
+            .write(batch)
+            .await
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            let schema = writer.schema().clone();
+            self.done.push((schema, writer.finish().await?));
+        }
+        Ok(())
+    }
+
+    /// The files with the columns of the table. Those that were written before a type was widened
+    /// are written again.
+    pub(crate) async fn finish(mut self, target: &SchemaRef) -> Result<Vec<DataFile>> {
+        self.close().await?;
+        let store = self.storage.within(&self.folder);
+        let mut files = Vec::new();
+        for (schema, done) in self.done {
+            if !schema::needs_rewrite(&schema, target) {
+                files.extend(done);
+                continue;
+            }
+            let layout = Layout {
+                store: store.clone(),
+                below: String::new(),
+                schema: target.clone(),
+                partitions: self.partitions.clone(),
+            };
+            let mut writer = FileWriter::new(layout, self.memory_bytes);
+            let mut rows = scan::read_all(store.clone(), done.clone(), target.clone());
+            while let Some(batch) = rows.try_next().await? {
+                writer.write(&batch).await?;
+            }
+            files.extend(writer.finish().await?);
+            file_writer::discard(&store, &done).boxed().await;
+        }
+        Ok(files)
+    }
+}

@@ -1,0 +1,134 @@
+//! How a stream's rows stand in its table, as its plan says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use object_store::path::Path;
+use weir_protocol::{Error, Result, SyncMode, WriteMode, WritePlan, name};
+
+use crate::lake::{Layer, folder};
+use crate::table::columns;
+use crate::table::partition::{self, PartitionBy};
+use crate::upsert::{Keys, Rule};
+
+const PRIMARY_KEY: &str = "weir.primaryKey";
+const CONNECTION: &str = "weir.connection";
+const STREAM: &str = "weir.stream";
+
+/// The primary key that a table's properties name.
+pub(crate) fn primary_key(properties: &BTreeMap<String, String>) -> Vec<String> {
+    let text = properties.get(PRIMARY_KEY).map_or("", String::as_str);
+    text.split(',')
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The connection and stream that a table's properties name.
+pub(crate) fn stream_of(properties: &BTreeMap<String, String>) -> Option<(String, String)> {
+    Some((
+        properties.get(CONNECTION)?.clone(),
+        properties.get(STREAM)?.clone(),
+    ))
+}
+
+/// The fixed properties of one stream's table.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    pub(crate) name: String,
+    pub(crate) folder: Path,
+    pub(crate) mode: SyncMode,
+    pub(crate) by: Vec<PartitionBy>,
+    pub(crate) primary_key: Vec<String>,
+    pub(crate) cursor: Option<String>,
+    pub(crate) connection: String,
+    pub(crate) stream: String,
+}
+
+impl Shape {
+    pub(crate) fn new(plan: &WritePlan) -> Result<Self> {
+        let stream = &plan.stream;
+        let name = name::silver(&plan.source, &stream.entity);
+        if plan.mode.needs_primary_key() && stream.primary_key.is_empty() {
+            return Err(Error::spec(format!("mode {} needs a primary key", plan.mode))
+                .with("stream", &stream.name)
+                .hint("add primary_key to the stream, or choose an append or replace mode"));
+        }
+        if stream.policy.deletion_vectors {
+            return Err(Error::spec("deletion_vectors is not available in this version")
+                .with("stream", &stream.name)
+                .hint("remove deletion_vectors from the stream: changed files are rewritten instead"));
+        }
+        let by = stream.policy.partition_by.iter();
+        Ok(Self {
+            folder: folder(Layer::Silver, &name),
+            name,
+            mode: plan.mode,
+            by: by.map(|text| PartitionBy::parse(text)).collect::<Result<_>>()?,
+            primary_key: stream.primary_key.clone(),
+            cursor: stream.cursor_field.clone(),
+            connection: plan.connection.clone(),
+            stream: stream.name.clone(),
+        })
+    }
+
+    /// Whether rows wait in a staging table until the read is complete.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.mode.read() == weir_protocol::ReadMode::FullRefresh && self.mode.write() != WriteMode::Append
+    }
+
+    pub(crate) fn keys(&self) -> Keys {
+        Keys::new(self.primary_key.clone(), self.cursor.clone())
+    }
+
+    /// What a checkpoint does with rows of known keys; none where every row is simply added.
+    pub(crate) fn rule(&self) -> Option<Rule> {
+        if self.primary_key.is_empty() {
+            return None;
+        }
+        match self.mode {
+            SyncMode::IncrementalMerge | SyncMode::FullRefreshMerge => Some(Rule::Merge),
+            SyncMode::IncrementalHistory | SyncMode::FullRefreshHistory => Some(Rule::History),
+            // Without a cursor two versions of a row cannot be told apart from a repeated read.
+            SyncMode::IncrementalAppend => self.cursor.is_some().then_some(Rule::Distinct),
+            SyncMode::FullRefreshAppend | SyncMode::FullRefreshReplace => None,
+        }
+    }
+
+    /// The columns of the table for rows of these columns.
+    pub(crate) fn table_schema(&self, rows: &Schema) -> SchemaRef {
+        let mut extra: Vec<Field> = self.by.iter().filter_map(PartitionBy::derived_field).collect();
+        if self.mode.write() == WriteMode::History {
+            extra.extend(columns::history());
+        }
+        extra.push(columns::deleted_at());
+        columns::with(rows, extra)
+    }
+
+    pub(crate) fn partition_columns(&self) -> Vec<String> {
+        self.by.iter().map(|by| by.column.clone()).collect()
+    }
+
+    /// What the table's properties say about its stream.
+    pub(crate) fn properties(&self) -> Vec<(String, String)> {
+        vec![
+            (PRIMARY_KEY.to_owned(), self.primary_key.join(",")),
+            (CONNECTION.to_owned(), self.connection.clone()),
+            (STREAM.to_owned(), self.stream.clone()),
+        ]
+    }
+
+    /// Refuses a partitioning that the columns do not allow.
+    pub(crate) fn check_partitions(&self, schema: &Schema) -> Result<()> {
+        self.by.iter().try_for_each(|by| by.check(schema))
+    }
+
+    /// Typed rows as rows of the table.
+    pub(crate) fn rows(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let batch = partition::derive(batch, &self.by)?;
+        let schema = self.table_schema(batch.schema_ref());
+        crate::table::adapt::adapt(&batch, &Arc::clone(&schema))
+    }
+}

@@ -1,0 +1,101 @@
+//! What a commit says about its stream: state, books and which generations the table went through.
+
+use serde::{Deserialize, Serialize};
+use weir_protocol::destination::Committed;
+use weir_protocol::{Books, Error, Result, StreamState, SyncMode};
+
+use crate::table::Table;
+
+/// Generations that are remembered for a rebuild; Bronze older than these is archived long before.
+const GENERATIONS_MAX: usize = 1_000;
+
+/// The content of the domain `weir.state.<connection>.<stream>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StateRecord {
+    pub(crate) connection: String,
+    pub(crate) stream: String,
+    pub(crate) source: String,
+    pub(crate) mode: SyncMode,
+    pub(crate) sequence: u64,
+    pub(crate) run: String,
+    pub(crate) state: StreamState,
+    pub(crate) books: Books,
+    #[serde(default)]
+    pub(crate) bronze_bytes: u64,
+    #[serde(default)]
+    pub(crate) silver_bytes: u64,
+    /// Full refreshes that were published, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) generations: Vec<Generation>,
+    /// Records of this generation that went to quarantine.
+    #[serde(default)]
+    pub(crate) held: u64,
+}
+
+/// One published full refresh: the checkpoints it was read in, and when it was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Generation {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Microseconds since the epoch: the time that vanished rows were marked with.
+    pub(crate) at: i64,
+    pub(crate) mode: SyncMode,
+    /// Whether rows that it lacked were marked as vanished.
+    #[serde(default)]
+    pub(crate) vanish: bool,
+}
+
+impl StateRecord {
+    pub(crate) fn domain_of(connection: &str, stream: &str) -> String {
+        format!("weir.state.{connection}.{stream}")
+    }
+
+    pub(crate) fn domain(&self) -> String {
+        Self::domain_of(&self.connection, &self.stream)
+    }
+
+    /// The application id of the Delta transaction.
+    pub(crate) fn application(&self) -> String {
+        application(&self.connection, &self.stream)
+    }
+
+    pub(crate) async fn read(table: &Table, connection: &str, stream: &str) -> Result<Option<Self>> {
+        let domain = Self::domain_of(connection, stream);
+        let Some(text) = table.domain(&domain).await? else {
+            return Ok(None);
+        };
+        serde_json::from_str(&text).map(Some).map_err(|error| {
+            Error::state(format!(
+                "the state of stream '{stream}' in the lake is unreadable"
+            ))
+            .with("table", table.name())
+            .with("domain", domain)
+            .hint("reset it with `weir state reset`; the next sync then starts over")
+            .caused_by(error)
+        })
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|error| Error::internal("a state cannot be written as JSON").caused_by(error))
+    }
+
+    pub(crate) fn committed(&self) -> Committed {
+        Committed {
+            sequence: self.sequence,
+            run: self.run.clone(),
+            state: self.state.clone(),
+            books: self.books,
+        }
+    }
+
+    pub(crate) fn remember(&mut self, generation: Generation) {
+        self.generations.push(generation);
+        let surplus = self.generations.len().saturating_sub(GENERATIONS_MAX);
+        self.generations.drain(..surplus);
+    }
+}
+
+pub(crate) fn application(connection: &str, stream: &str) -> String {
+    format!("weir:{connection}:{stream}")
+}

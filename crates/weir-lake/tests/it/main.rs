@@ -1,0 +1,4 @@
+//! The lake as its callers see it.
+
+mod gold;
+mod harness;
