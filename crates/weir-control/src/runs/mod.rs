@@ -1,6 +1,7 @@
 //! Runs: what was executed, how it ended, and its books.
 
 mod records;
+mod rows;
 mod rules;
 mod sql;
 #[cfg(test)]

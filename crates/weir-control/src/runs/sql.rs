@@ -1,5 +1,4 @@
-use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row, SqliteConnection, SqlitePool};
+use sqlx::{SqliteConnection, SqlitePool};
 use weir_protocol::destination::Committed;
 use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{Books, Error, Receipt, SyncMode};
@@ -7,7 +6,7 @@ use weir_protocol::{Books, Error, Receipt, SyncMode};
 use super::{Failure, Run, RunFilter, RunStatus, StoredNotice, StoredReceipt, StreamRun, Trigger};
 use crate::Connection;
 use crate::leases::{Lease, Owner, release_run};
-use crate::store::{count, int};
+use crate::store::int;
 
 pub(super) async fn insert(
     db: &mut SqliteConnection,
@@ -408,101 +407,4 @@ pub(super) async fn notices(db: &SqlitePool, run: &str) -> sqlx::Result<Vec<Stor
         .bind(run)
         .fetch_all(db)
         .await
-}
-
-fn number(row: &SqliteRow, column: &str) -> sqlx::Result<u64> {
-    row.try_get::<i64, _>(column).map(count)
-}
-
-fn run_status(row: &SqliteRow) -> sqlx::Result<RunStatus> {
-    let text: String = row.try_get("status")?;
-    text.parse()
-        .map_err(|error: Error| sqlx::Error::Decode(Box::new(error)))
-}
-
-fn failure(row: &SqliteRow) -> sqlx::Result<Option<Failure>> {
-    let kind: Option<String> = row.try_get("error_kind")?;
-    let Some(kind) = kind else { return Ok(None) };
-    Ok(Some(Failure {
-        kind,
-        message: row
-            .try_get::<Option<String>, _>("error_message")?
-            .unwrap_or_default(),
-        hint: row.try_get("error_hint")?,
-    }))
-}
-
-impl FromRow<'_, SqliteRow> for Run {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.try_get("id")?,
-            connection: row.try_get("connection")?,
-            kind: row.try_get("kind")?,
-            started_by: row.try_get("started_by")?,
-            status: run_status(row)?,
-            created_at_ms: row.try_get("created_at_ms")?,
-            started_at_ms: row.try_get("started_at_ms")?,
-            finished_at_ms: row.try_get("finished_at_ms")?,
-            error: failure(row)?,
-            streams: Vec::new(),
-        })
-    }
-}
-
-impl FromRow<'_, SqliteRow> for StreamRun {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        let reasons: sqlx::types::Json<Vec<(String, u64)>> = row.try_get("quarantine_reasons")?;
-        Ok(Self {
-            stream: row.try_get("stream")?,
-            name: row.try_get("name")?,
-            mode: row.try_get("mode")?,
-            status: run_status(row)?,
-            started_at_ms: row.try_get("started_at_ms")?,
-            finished_at_ms: row.try_get("finished_at_ms")?,
-            books: Books {
-                read: number(row, "read")?,
-                landed: number(row, "landed")?,
-                filtered: number(row, "filtered")?,
-                deduplicated: number(row, "deduplicated")?,
-                quarantined: number(row, "quarantined")?,
-            },
-            pages: number(row, "pages")?,
-            requests: number(row, "requests")?,
-            source_bytes: number(row, "source_bytes")?,
-            bronze_bytes: number(row, "bronze_bytes")?,
-            silver_bytes: number(row, "silver_bytes")?,
-            checkpoints: number(row, "checkpoints")?,
-            sequence: row.try_get::<Option<i64>, _>("sequence")?.map(count),
-            table: row.try_get("table_name")?,
-            table_version: row.try_get("table_version")?,
-            quarantine_reasons: reasons.0,
-            error: failure(row)?,
-        })
-    }
-}
-
-impl FromRow<'_, SqliteRow> for StoredReceipt {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        let books: sqlx::types::Json<Books> = row.try_get("books")?;
-        Ok(Self {
-            stream: row.try_get("stream")?,
-            sequence: number(row, "sequence")?,
-            table: row.try_get("table_name")?,
-            table_version: row.try_get("table_version")?,
-            books: books.0,
-            recovered: row.try_get("recovered")?,
-            stored_at_ms: row.try_get("stored_at_ms")?,
-        })
-    }
-}
-
-impl FromRow<'_, SqliteRow> for StoredNotice {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            stream: row.try_get("stream")?,
-            noticed_at_ms: row.try_get("noticed_at_ms")?,
-            message: row.try_get("message")?,
-            hint: row.try_get("hint")?,
-        })
-    }
 }

@@ -299,3 +299,18 @@ async fn a_lake_that_was_emptied_counts_and_is_filled_again() {
     let notices = runs::notices(&world.store, &outcome.run).await.unwrap();
     assert!(notices[0].message.contains("the lake counts"), "{notices:?}");
 }
+
+#[tokio::test]
+async fn what_state_does_not_cover_is_not_committed_when_the_source_breaks_off() {
+    let world = World::new().await;
+    let mut api = items(20);
+    // State moves after pages 2 and 4; page 5 was given, page 6 fails.
+    api.pages_per_advance = 2;
+    api.fails_at_page = Some(5);
+    let outcome = world.sync(&api, "orders", IncrementalAppend).await;
+    assert_eq!((outcome.status, outcome.books().read), (RunStatus::Failed, 12));
+    api.fails_at_page = None;
+    let outcome = world.sync(&api, "orders", IncrementalAppend).await;
+    assert_eq!(outcome.books().read, 8);
+    assert_eq!(world.ids("orders"), (1..=20).collect::<Vec<_>>());
+}
