@@ -1,0 +1,120 @@
+//! The commands, one file each, and what they have in common.
+
+mod completions;
+mod connector;
+mod init;
+mod schema;
+mod validate;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use weir_protocol::{Error, Result};
+
+use crate::config::{LogFormat, Settings, variable};
+use crate::output::Format;
+use crate::project::Project;
+
+/// A self-hosted connector platform: data from the systems you use into a lakehouse you own.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  weir demo                          the whole path, no account needed\n  weir init shop && cd shop          a new project folder\n  weir sync github                   read a connection into the lake\n  weir query \"SELECT count(*) FROM github_issues\""
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Project folder; without it, the nearest one above that holds weir.yaml
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+    /// How rows are printed
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// How logs and errors are printed on standard error [default: text]
+    #[arg(long, global = true, value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Log more; twice for even more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Log errors only, no progress
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// No progress bars
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::InitArgs),
+    Validate(validate::ValidateArgs),
+    Connector(connector::ConnectorArgs),
+    Schema(schema::SchemaArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Cli {
+    pub(crate) fn run(self, settings: Settings) -> Result<()> {
+        let context = Context {
+            settings,
+            global: self.global,
+        };
+        match self.command {
+            Command::Init(args) => init::run(&args, &context),
+            Command::Validate(args) => validate::run(&args, &context),
+            Command::Connector(args) => connector::run(&args, &context),
+            Command::Schema(args) => schema::run(&args),
+            Command::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+/// What every command is given.
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    pub(crate) global: GlobalArgs,
+}
+
+impl Context {
+    pub(crate) fn format(&self) -> Format {
+        self.global.format
+    }
+
+    /// Where the project is looked for.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.global
+            .project
+            .clone()
+            .or_else(|| self.settings.project.clone())
+            .unwrap_or_else(|| PathBuf::from("."))
+    }
+
+    pub(crate) fn project(&self) -> Result<Project> {
+        Project::find(&self.folder(), &variable)
+    }
+}
+
+/// Runs to the end what needs a runtime. Commands that need none start without one.
+#[expect(dead_code, reason = "used by the commands that read and write")]
+fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::internal("cannot start the runtime")
+                .caused_by(error)
+                .hint("the system is out of threads or file descriptors; close something and try again")
+        })?
+        .block_on(work)
+}

@@ -1,0 +1,160 @@
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use weir_engine::catalog::{Catalog, Connector};
+use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::yaml::closest;
+use weir_protocol::{Error, Result};
+
+use super::Context;
+use crate::config::variable;
+use crate::errors;
+use crate::output::{line, raw};
+use crate::project::Project;
+
+/// Check everything in the project, and say all that is wrong at once
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  weir validate && weir sync github")]
+pub(crate) struct ValidateArgs {}
+
+pub(crate) fn run(_args: &ValidateArgs, context: &Context) -> Result<()> {
+    let project = context.project()?;
+    let catalog = Catalog::open(&[project.connector_folder()])?;
+    let mut problems: Vec<Error> = Vec::new();
+    for problem in catalog.problems() {
+        let text = format!("connector '{}': {}", problem.connector, problem.error);
+        let hint = problem.error.next_step().unwrap_or("mend the file named");
+        problems.push(Error::spec(text).hint(hint));
+    }
+    let connections = connections(&project, &catalog, &mut problems)?;
+    problems.extend(shared_tables(&connections));
+    let models = project.models()?;
+    for (file, _) in &models {
+        let stem = file
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        if let Err(error) = weir_protocol::name::check_gold(stem) {
+            problems.push(error.with("file", file.display()));
+        }
+    }
+    if problems.is_empty() {
+        line(format!(
+            "{}: {} connections, {} connectors and {} models are right",
+            project.file.project,
+            connections.len(),
+            catalog.list().count(),
+            models.len()
+        ));
+        return Ok(());
+    }
+    for problem in &problems {
+        raw(&format!("{}\n", errors::text(problem)));
+    }
+    let count = problems.len();
+    let noun = if count == 1 { "problem" } else { "problems" };
+    Err(Error::spec(format!("the project has {count} {noun}"))
+        .hint("mend what is listed above and validate again"))
+}
+
+/// Reads every connection. Variables that are not set do not keep the rest from being checked.
+fn connections(
+    project: &Project,
+    catalog: &Catalog,
+    problems: &mut Vec<Error>,
+) -> Result<Vec<ConnectionSpec>> {
+    let mut found = Vec::new();
+    for (name, path) in project.connection_files()? {
+        let unset = RefCell::new(BTreeSet::new());
+        let environment = |name: &str| {
+            Some(variable(name).unwrap_or_else(|| {
+                unset.borrow_mut().insert(name.to_owned());
+                name.to_owned()
+            }))
+        };
+        let connection = match project.read_connection(&path, &environment) {
+            Ok(connection) => connection,
+            Err(error) => {
+                problems.push(error);
+                continue;
+            }
+        };
+        for variable in unset.borrow().iter() {
+            line(format!(
+                "note: connection '{name}' needs the environment variable {variable}, which is not set here"
+            ));
+        }
+        match catalog.get(&connection.connector) {
+            Ok(connector) => {
+                let named = |error: Error| error.with("connection", &name);
+                problems.extend(unknown_streams(&connection, connector).into_iter().map(named));
+                problems.extend(unknown_method(&connection, connector).map(named));
+            }
+            Err(error) => problems.push(error.with("connection", &name)),
+        }
+        found.push(connection);
+    }
+    Ok(found)
+}
+
+fn unknown_streams(connection: &ConnectionSpec, connector: &Connector) -> Vec<Error> {
+    if connector.spec.native.is_some() {
+        return Vec::new();
+    }
+    let names = connection.streams.keys();
+    names
+        .filter_map(|stream| connector.spec.stream(stream).err())
+        .collect()
+}
+
+fn unknown_method(connection: &ConnectionSpec, connector: &Connector) -> Option<Error> {
+    let method = connection.credential.as_ref()?.method.as_deref()?;
+    let known: Vec<&str> = connector
+        .spec
+        .auth
+        .iter()
+        .map(weir_protocol::spec::AuthSpec::method)
+        .collect();
+    if connector.spec.native.is_some() || known.contains(&method) {
+        return None;
+    }
+    let error = Error::spec(format!(
+        "connector '{}' has no auth method '{method}'",
+        connector.key()
+    ));
+    Some(match closest(method, &known) {
+        Some(near) => error.hint(format!("did you mean '{near}'?")),
+        None => error.hint(format!("its methods are {}", known.join(", "))),
+    })
+}
+
+/// Two connections that would write the same tables.
+fn shared_tables(connections: &[ConnectionSpec]) -> Vec<Error> {
+    let mut by_source: BTreeMap<&str, Vec<&ConnectionSpec>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for connection in connections {
+        let others = by_source.entry(connection.source()).or_default();
+        for other in others.iter().filter(|other| overlap(connection, other)) {
+            problems.push(
+                Error::spec(format!(
+                    "connections '{}' and '{}' would write the same tables",
+                    other.connection, connection.connection
+                ))
+                .with("source", connection.source())
+                .hint("give one of them another 'source:'"),
+            );
+        }
+        others.push(connection);
+    }
+    problems
+}
+
+fn overlap(one: &ConnectionSpec, other: &ConnectionSpec) -> bool {
+    one.streams.is_empty()
+        || other.streams.is_empty()
+        || one
+            .streams
+            .keys()
+            .any(|stream| other.streams.contains_key(stream))
+}

@@ -1,0 +1,95 @@
+//! Settings from the environment. Nothing else in weir reads it.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use weir_protocol::{Error, Result};
+
+/// How logs and errors are written to standard error.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Defaults for connectors that are silent about their reliability.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ConnectorDefaults {
+    /// `CONNECTOR_RETRY_MAX_ATTEMPTS`: tries of a request, the first one included.
+    pub(crate) retry_attempts: Option<u32>,
+    /// `CONNECTOR_RETRY_BASE_DELAY_MS`: wait before the second try.
+    pub(crate) retry_base_ms: Option<u64>,
+    /// `CONNECTOR_TIMEOUT_MS`: time for a whole request.
+    pub(crate) timeout_ms: Option<u64>,
+    /// `CONNECTOR_CIRCUIT_BREAKER_THRESHOLD`: failures in a row that open the breaker.
+    pub(crate) breaker_failures: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    /// `WEIR_PROJECT`: the project folder, where `--project` is absent.
+    pub(crate) project: Option<PathBuf>,
+    /// `WEIR_LOG`: what is logged, as in `info,weir_engine=debug`.
+    pub(crate) log: Option<String>,
+    /// `WEIR_LOG_FORMAT`: `text` or `json`.
+    pub(crate) log_format: LogFormat,
+    /// `WEIR_PII_KEY`: the key of hashed personal fields, instead of the key file.
+    pub(crate) pii_key: Option<String>,
+    /// `WEIR_FAILPOINT`: `<name>[:<nth>]`; the process dies when it passes that point (test builds only).
+    pub(crate) failpoint: Option<String>,
+    /// `NO_COLOR` is set to something.
+    pub(crate) no_color: bool,
+}
+
+impl Settings {
+    pub(crate) fn from_environment() -> Self {
+        let log_format = match variable("WEIR_LOG_FORMAT").as_deref() {
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Text,
+        };
+        Self {
+            project: variable("WEIR_PROJECT").map(PathBuf::from),
+            log: variable("WEIR_LOG"),
+            log_format,
+            pii_key: variable("WEIR_PII_KEY"),
+            failpoint: variable("WEIR_FAILPOINT"),
+            no_color: variable("NO_COLOR").is_some(),
+        }
+    }
+}
+
+impl ConnectorDefaults {
+    pub(crate) fn from_environment() -> Result<Self> {
+        Ok(Self {
+            retry_attempts: number("CONNECTOR_RETRY_MAX_ATTEMPTS")?,
+            retry_base_ms: number("CONNECTOR_RETRY_BASE_DELAY_MS")?,
+            timeout_ms: number("CONNECTOR_TIMEOUT_MS")?,
+            breaker_failures: number("CONNECTOR_CIRCUIT_BREAKER_THRESHOLD")?,
+        })
+    }
+}
+
+/// A variable that is set to something.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
+    variable(name)
+        .map(|value| {
+            value.parse().map_err(|_| {
+                Error::spec(format!("{name} is not a whole number"))
+                    .with("value", &value)
+                    .hint(format!(
+                        "unset {name}, or set it to a whole number that is not too large"
+                    ))
+            })
+        })
+        .transpose()
+}

@@ -1,0 +1,128 @@
+//! A project folder: `weir.yaml`, `connections/`, `connectors/`, `models/`.
+
+mod connections;
+mod draft;
+mod file;
+mod pii_key;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use weir_protocol::{Error, Result};
+
+pub(crate) use draft::draft_connection;
+pub(crate) use file::ProjectFile;
+pub(crate) use variables::{Environment, substitute};
+
+use crate::errors;
+
+/// The file that makes a folder a project.
+pub(crate) const PROJECT_FILE: &str = "weir.yaml";
+/// Folder of what weir keeps for itself; not for git.
+pub(crate) const OWN_FOLDER: &str = ".weir";
+
+#[derive(Debug, Clone)]
+pub(crate) struct Project {
+    /// Absolute path of the folder.
+    pub(crate) root: PathBuf,
+    pub(crate) file: ProjectFile,
+}
+
+impl Project {
+    /// Finds the project in `start` or the nearest folder above it.
+    pub(crate) fn find(start: &Path, environment: Environment<'_>) -> Result<Self> {
+        let absolute = std::path::absolute(start).map_err(|error| errors::file("find", start, error))?;
+        let root = absolute
+            .ancestors()
+            .find(|folder| folder.join(PROJECT_FILE).is_file())
+            .ok_or_else(|| {
+                Error::spec(format!("there is no {PROJECT_FILE} here or in a folder above"))
+                    .with("folder", absolute.display())
+                    .hint("`weir init` makes a project here; --project names another folder")
+            })?;
+        Self::open(root, environment)
+    }
+
+    fn open(root: &Path, environment: Environment<'_>) -> Result<Self> {
+        let path = root.join(PROJECT_FILE);
+        let text = read(&path)?;
+        let file = substitute(Path::new(PROJECT_FILE), &text, environment)?.parse(ProjectFile::parse)?;
+        Ok(Self {
+            root: root.to_owned(),
+            file,
+        })
+    }
+
+    /// A path of the project file: relative ones begin at the project's folder.
+    pub(crate) fn path(&self, path: &Path) -> PathBuf {
+        self.root.join(path)
+    }
+
+    pub(crate) fn connector_folder(&self) -> PathBuf {
+        self.root.join("connectors")
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path(&self.file.store)
+    }
+
+    /// Where the lake lies: an absolute path, or a URL as it is.
+    pub(crate) fn lake_location(&self) -> String {
+        let location = &self.file.lake.location;
+        if location.contains("://") {
+            location.clone()
+        } else {
+            self.path(Path::new(location)).display().to_string()
+        }
+    }
+
+    pub(crate) fn lake_options(&self) -> BTreeMap<String, String> {
+        self.file.lake.options.clone()
+    }
+
+    /// `models/**/*.sql`: path and text.
+    pub(crate) fn models(&self) -> Result<Vec<(PathBuf, String)>> {
+        let mut files = Vec::new();
+        walk(&self.root.join("models"), &mut files)?;
+        files.retain(|path| path.extension().is_some_and(|ending| ending == "sql"));
+        files.sort();
+        files
+            .into_iter()
+            .map(|path| {
+                let text = read(&path)?;
+                Ok((self.shown(&path), text))
+            })
+            .collect()
+    }
+
+    /// A path as messages show it: from the project's folder on.
+    fn shown(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root).unwrap_or(path).to_owned()
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| errors::file("read", path, error))
+}
+
+/// All files below a folder; a folder that does not exist has none.
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(errors::file("list", folder, error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(|error| errors::file("list", folder, error))?.path();
+        if path.is_dir() {
+            walk(&path, found)?;
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
