@@ -1,9 +1,11 @@
 //! Whether every template of a spec can be compiled.
 
-use minijinja::Environment;
 use serde_json::Value;
 use weir_protocol::Error;
 use weir_protocol::spec::ConnectorSpec;
+
+use crate::clock::Clock;
+use crate::interpolate::{Templates, is_template};
 
 /// Fields of the spec that hold JSON Schemas, in which braces are only text.
 const SCHEMAS: &[&str] = &["config", "schema"];
@@ -12,7 +14,7 @@ const SCHEMAS: &[&str] = &["config", "schema"];
 pub(super) fn check(spec: &ConnectorSpec) -> Vec<Error> {
     let mut errors = Vec::new();
     match serde_json::to_value(spec) {
-        Ok(tree) => walk(&Environment::new(), &tree, "", &mut errors),
+        Ok(tree) => walk(&Templates::new(&Clock::system()), &tree, "", &mut errors),
         Err(error) => errors.push(
             Error::internal("a connector spec cannot be written as JSON")
                 .caused_by(error)
@@ -22,23 +24,18 @@ pub(super) fn check(spec: &ConnectorSpec) -> Vec<Error> {
     errors
 }
 
-fn walk(environment: &Environment<'_>, value: &Value, path: &str, errors: &mut Vec<Error>) {
+fn walk(templates: &Templates, value: &Value, path: &str, errors: &mut Vec<Error>) {
     match value {
-        Value::String(text) if text.contains("{{") || text.contains("{%") => {
-            if let Err(error) = environment.template_from_str(text) {
-                errors.push(
-                    Error::template(format!("{path}: the template cannot be compiled"))
-                        .with("template", text)
-                        .with("problem", error)
-                        .hint("write {{ config.name }} for a value, as in /items/{{ config.account }}"),
-                );
+        Value::String(text) if is_template(text) => {
+            if let Err(error) = templates.compile(path, text) {
+                errors.push(error);
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 let name = item.get("name").and_then(Value::as_str);
                 let step = name.map_or_else(|| index.to_string(), str::to_owned);
-                walk(environment, item, &format!("{path}[{step}]"), errors);
+                walk(templates, item, &format!("{path}[{step}]"), errors);
             }
         }
         Value::Object(members) => {
@@ -51,7 +48,7 @@ fn walk(environment: &Environment<'_>, value: &Value, path: &str, errors: &mut V
                 } else {
                     format!("{path}.{key}")
                 };
-                walk(environment, member, &step, errors);
+                walk(templates, member, &step, errors);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

@@ -98,7 +98,7 @@ fn every_problem_is_told_with_its_file() {
     [spec] not a valid JSON Schema (at: /type, problem: "objekt" is not valid under any of the schemas listed in the 'anyOf' keyword, file: ./acne/schemas/invoices.json) -> see https://json-schema.org/draft/2020-12
     [spec] ./acne/gold/notes.txt does not end in .sql -> rename or remove the file
     [spec] 'invoices' is not a valid model name (file: ./acne/gold/invoices.sql) -> name a model gold_<domain>_<entity>, as in gold_engineering_open_issues
-    [template] streams[invoices].path: the template cannot be compiled (template: /{{ config.a, problem: syntax error: unexpected end of input, expected end of variable block (in <string>:1), file: ./acne/connector.yaml) -> write {{ config.name }} for a value, as in /items/{{ config.account }}
+    [template] streams[invoices].path: the template cannot be compiled (template: /{{ config.a, problem: syntax error: unexpected end of input, expected end of variable block, file: ./acne/connector.yaml) -> write {{ config.name }} for a value and {% if … %}…{% endif %} for a choice
     "#);
 }
 

@@ -10,6 +10,7 @@ use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result, Source};
 
 use crate::catalog::Connector;
+use crate::clock::Clock;
 
 /// What a native connector turns a connection into.
 pub enum Native {
@@ -19,13 +20,14 @@ pub enum Native {
     Declared(Box<Connector>),
 }
 
-type Constructor = fn(&Connector, &ConnectionSpec) -> Result<Native>;
+type Constructor = fn(&Connector, &ConnectionSpec, &Clock) -> Result<Native>;
 
 const NATIVE: &[(&str, Constructor)] = &[
-    ("files", |_, connection| {
-        Ok(Native::Source(Arc::new(files::FilesSource::new(connection)?)))
+    ("files", |_, connection, clock| {
+        let source = files::FilesSource::new(connection, clock.clone())?;
+        Ok(Native::Source(Arc::new(source)))
     }),
-    ("http_json", |connector, connection| {
+    ("http_json", |connector, connection, _| {
         let spec = http_json::spec_of(&connector.spec, connection)?;
         Ok(Native::Declared(Box::new(Connector {
             spec,
@@ -35,9 +37,14 @@ const NATIVE: &[(&str, Constructor)] = &[
 ];
 
 /// Resolves the name in a connector's `native:` for a connection.
-pub fn resolve(name: &str, connector: &Connector, connection: &ConnectionSpec) -> Result<Native> {
+pub fn resolve(
+    name: &str,
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    clock: &Clock,
+) -> Result<Native> {
     if let Some((_, constructor)) = NATIVE.iter().find(|(known, _)| *known == name) {
-        return constructor(connector, connection);
+        return constructor(connector, connection, clock);
     }
     let names: Vec<&str> = NATIVE.iter().map(|(name, _)| *name).collect();
     let error =
@@ -68,7 +75,12 @@ mod tests {
         let catalog = Catalog::embedded();
         let connection = serde_json::json!({ "connection": "x", "connector": "files" });
         let connection: ConnectionSpec = serde_json::from_value(connection).unwrap();
-        let Err(error) = resolve("file", catalog.get("files").unwrap(), &connection) else {
+        let Err(error) = resolve(
+            "file",
+            catalog.get("files").unwrap(),
+            &connection,
+            &Clock::system(),
+        ) else {
             panic!("resolved");
         };
         insta::assert_snapshot!(format!("{error:?}"), @"[spec] there is no native connector 'file' (connector: files) -> did you mean 'files'?");

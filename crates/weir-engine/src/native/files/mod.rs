@@ -33,6 +33,7 @@ use weir_protocol::connection::{ConnectionSpec, StreamChoice};
 use weir_protocol::spec::StreamPolicy;
 use weir_protocol::{ReadEvent, ReadRequest, Result, Source, StreamDescriptor, SyncMode};
 
+use crate::clock::Clock;
 use config::FilesConfig;
 use place::Place;
 use streams::Stream;
@@ -46,15 +47,17 @@ pub struct FilesSource {
     config: Arc<FilesConfig>,
     place: Place,
     choices: Arc<std::collections::BTreeMap<String, StreamChoice>>,
+    clock: Clock,
 }
 
 impl FilesSource {
-    pub fn new(connection: &ConnectionSpec) -> Result<Self> {
+    pub fn new(connection: &ConnectionSpec, clock: Clock) -> Result<Self> {
         let config = FilesConfig::of(connection)?;
         Ok(Self {
             place: Place::of(&config, connection)?,
             config: Arc::new(config),
             choices: Arc::new(connection.streams.clone()),
+            clock,
         })
     }
 }
@@ -85,6 +88,7 @@ impl Source for FilesSource {
         let (out, incoming) = mpsc::channel(EVENTS_AHEAD);
         let job = read::Job {
             place: self.place.clone(),
+            clock: self.clock.clone(),
             config: Arc::clone(&self.config),
             schema: self
                 .choices

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use weir_protocol::{Error, ReadMode, ReadRequest, Result, SliceState, StateChange, StreamState};
 
+use crate::clock::Clock;
+
 use super::config::FilesConfig;
 use super::csv::Rows;
 use super::format::{Compression, Format};
@@ -18,6 +20,7 @@ use super::{bytes, csv, json, jsonl, parquet, schema};
 
 pub(super) struct Job {
     pub(super) place: Place,
+    pub(super) clock: Clock,
     pub(super) config: Arc<FilesConfig>,
     /// Schema that the connection sets in place of the inferred one.
     pub(super) schema: Option<Value>,
@@ -65,7 +68,12 @@ impl Job {
     }
 
     fn read_all(&self, runtime: &Handle, stream: &Stream, out: Events) -> Result<()> {
-        let mut sink = Sink::new(out, self.request.records_max, stream.files.len() as u64);
+        let mut sink = Sink::new(
+            out,
+            self.clock.clone(),
+            self.request.records_max,
+            stream.files.len() as u64,
+        );
         let result = self.read_files(runtime, stream, &mut sink);
         if sink.stopped() { Ok(()) } else { result }
     }

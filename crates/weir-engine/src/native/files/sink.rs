@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use weir_protocol::source::Progress;
 use weir_protocol::{Batch, Error, ReadEvent, Record, Result, SliceState, StateChange};
+
+use crate::clock::Clock;
 
 /// A batch is sent when it holds so many bytes or records.
 const BATCH_BYTES: usize = 4 << 20;
@@ -20,6 +21,7 @@ pub(super) type Events = mpsc::Sender<Result<ReadEvent>>;
 
 pub(super) struct Sink {
     out: Events,
+    clock: Clock,
     slice: Arc<str>,
     /// The file's version, which becomes the slice's cursor when the file is read to its end.
     version: String,
@@ -31,9 +33,10 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    pub(super) fn new(out: Events, remaining: Option<u64>, files: u64) -> Self {
+    pub(super) fn new(out: Events, clock: Clock, remaining: Option<u64>, files: u64) -> Self {
         Self {
             out,
+            clock,
             slice: Arc::from(""),
             version: String::new(),
             body: Vec::new(),
@@ -130,7 +133,7 @@ impl Sink {
             records,
             filtered: 0,
             deduplicated: 0,
-            emitted_at: Timestamp::now(),
+            emitted_at: self.clock.now(),
         }))?;
         if let Some(left) = &mut self.remaining {
             *left = left.saturating_sub(count);

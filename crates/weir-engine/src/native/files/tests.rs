@@ -13,7 +13,7 @@ fn source(folder: &Path, config: Value) -> Result<FilesSource> {
     config["path"] = json!(folder.join(config["path"].as_str().unwrap_or("")));
     let connection = json!({ "connection": "local", "connector": "files", "config": config });
     let connection: ConnectionSpec = serde_json::from_value(connection).unwrap();
-    FilesSource::new(&connection)
+    FilesSource::new(&connection, crate::clock::Clock::system())
 }
 
 fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
