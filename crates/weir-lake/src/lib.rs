@@ -8,13 +8,16 @@
 //! - `gold/<model>/`: Delta tables, one a model
 //! - `quarantine/<source>_<stream>/`: records that broke their contract
 
+mod bronze;
 mod failpoint;
 mod gold;
 mod lake;
 mod maintenance;
+pub mod quarantine;
 mod storage;
 mod streams;
 mod table;
+pub mod typed;
 mod upsert;
 mod writer;
 

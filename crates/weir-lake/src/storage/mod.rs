@@ -116,6 +116,16 @@ impl Storage {
         Ok(())
     }
 
+    /// Reads an object as a whole.
+    pub(crate) async fn get(&self, path: &Path) -> Result<Bytes> {
+        let found = self
+            .store
+            .get(path)
+            .await
+            .map_err(|error| failed("read", path, error))?;
+        found.bytes().await.map_err(|error| failed("read", path, error))
+    }
+
     /// Writes a small object as a whole.
     pub(crate) async fn put(&self, path: &Path, body: Bytes) -> Result<()> {
         self.store

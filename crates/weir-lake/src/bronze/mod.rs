@@ -1,0 +1,40 @@
+//! Bronze: records as received, in zstd JSON Lines objects.
+//!
+//! An object is named after the checkpoint that its records belong to (see
+//! `docs/decisions/20261121-bronze-object-names.md`), so a repeated write overwrites itself and what a
+//! checkpoint that never happened left behind can be told apart and removed.
+
+mod line;
+mod object;
+mod reader;
+mod writer;
+
+pub(crate) use line::{Held, RawRecord};
+pub(crate) use object::ObjectName;
+pub(crate) use reader::{batches, lines, objects};
+pub(crate) use writer::BronzeWriter;
+
+use object_store::path::Path;
+use weir_protocol::{Result, name};
+
+use crate::storage::Storage;
+
+/// Where a stream's Bronze objects lie.
+pub(crate) fn folder(source: &str, stream: &str) -> Path {
+    Path::from("bronze").join(name::bronze(source, stream))
+}
+
+/// Removes the objects in `folder` of checkpoints after `committed`, and says how many there were.
+pub(crate) async fn remove_after(storage: &Storage, folder: &Path, committed: u64) -> Result<u64> {
+    let mut removed = 0;
+    for (name, meta) in objects(storage, folder).await? {
+        if name.sequence > committed {
+            storage.delete(&meta.location).await?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests;

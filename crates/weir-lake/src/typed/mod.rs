@@ -1,0 +1,503 @@
+//! Records to typed rows: JSON text to Arrow by the stream's schema and contract, one parse a record.
+//!
+//! # What fits
+//!
+//! Accepted as they are, under every contract: null anywhere; a whole number written as `5.0` for an
+//! integer; an integer for a number; a date for a date-time (midnight UTC); a number or its text for
+//! a decimal that holds all its digits. Under `evolve` also a number or boolean for text (its JSON
+//! text). Digits finer than microseconds of a declared date-time are cut off. Nothing else is
+//! altered: a text that looks like a number stays out of an integer column.
+//!
+//! A new field whose value says nothing (null, `[]`, `{}`) is no change; its column appears when it
+//! first has a value. Without declared schema the first batch's types become the schema, whatever
+//! the contract; integers beyond 64 bits become `decimal(38,0)`, longer ones text.
+
+mod big_number;
+mod column;
+mod conform;
+mod decimal;
+mod explode;
+mod infer;
+mod json_schema;
+mod kind;
+mod lineage;
+mod misfit;
+mod naming;
+mod object;
+mod pii;
+mod registered;
+mod tape;
+mod time;
+
+#[cfg(test)]
+mod any_json;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use bytes::Bytes;
+use jiff::Timestamp;
+use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
+use weir_protocol::spec::{Contract, Pii};
+use weir_protocol::{Batch, Error, Result, WritePlan};
+
+pub use conform::conform;
+pub use lineage::lineage_fields;
+pub use pii::Redactor;
+
+use column::{Fit, Rules, broken};
+use explode::ParentKey;
+use infer::Seen;
+use kind::{Kind, Member};
+use lineage::Lineage;
+use misfit::{Misfit, Problem};
+use object::Object;
+use pii::{Hasher, PiiRules, split_path};
+use tape::{Parsed, Parser};
+
+/// Columns of one table, nested ones included.
+const COLUMNS_MAX: usize = 2_000;
+
+/// Types the records of one stream, in the order they are given.
+pub struct Typer {
+    stream: String,
+    contract: Contract,
+    pii: PiiRules,
+    redactor: Option<Redactor>,
+    rules: Rules,
+    primary_key: Vec<Vec<String>>,
+    parent_keys: Vec<ParentKey>,
+    explode: Vec<String>,
+    members: Vec<Member>,
+    root: Object,
+    schema: SchemaRef,
+    parser: Parser,
+    lineage: Lineage,
+    /// Changes found before the first batch: the declaration against the table.
+    pending: Vec<SchemaChange>,
+}
+
+/// One batch, typed.
+#[derive(Debug)]
+pub struct Decoded {
+    /// Data columns ([`Typer::schema`]), then [`lineage_fields`].
+    pub rows: RecordBatch,
+    /// For each exploded field that is a list: `_parent_<key>` columns, `_index`, the element's
+    /// columns (`value` where it is no object), then the lineage. The field is no column of `rows`.
+    pub children: Vec<(String, RecordBatch)>,
+    pub quarantined: Vec<Rejected>,
+    /// How the schema changed with this batch. The table must take it in before these rows.
+    pub changes: Vec<SchemaChange>,
+}
+
+/// A record that did not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Free of the record's values, so that equal reasons group.
+    pub reason: String,
+    pub column: Option<String>,
+    /// The bytes as received, without the fields that are dropped as personal data.
+    pub record: Bytes,
+    /// Raw JSON of the cursor's value.
+    pub cursor: Option<Bytes>,
+    pub emitted_at: Timestamp,
+    pub slice: Arc<str>,
+}
+
+impl Typer {
+    /// `registered` is the table's schema, none for a new table; lineage columns in it are ignored.
+    pub fn new(plan: &WritePlan, registered: Option<SchemaRef>, pii_key: &[u8]) -> Result<Self> {
+        Self::with_children(plan, registered, &[], pii_key)
+    }
+
+    /// As [`Typer::new`], with the schemas of the child tables that already exist, by exploded field.
+    pub fn with_children(
+        plan: &WritePlan,
+        registered: Option<SchemaRef>,
+        children: &[(String, SchemaRef)],
+        pii_key: &[u8],
+    ) -> Result<Self> {
+        let stream = &plan.stream;
+        let pii = PiiRules::new(&stream.policy.pii);
+        let primary_key: Vec<Vec<String>> = stream.primary_key.iter().map(|path| split_path(path)).collect();
+        check_policy(plan, &pii, &primary_key)?;
+        let mut pending = Vec::new();
+        let declared = match &stream.schema {
+            Some(schema) => registered::governed(json_schema::members(schema)?, &pii),
+            None => Vec::new(),
+        };
+        let members = match registered {
+            Some(schema) => {
+                let mut members = registered_members(&schema, children)?;
+                registered::check_hashed(&members, &pii, "")?;
+                registered::adopt(&mut members, declared, "", &mut pending);
+                members
+            }
+            None => declared,
+        };
+        let hasher = Hasher::new(pii_key)?;
+        let rules = Rules {
+            hasher: hasher.clone(),
+            lenient: stream.policy.contract == Contract::Evolve,
+        };
+        let mut typer = Self {
+            stream: stream.name.clone(),
+            contract: stream.policy.contract,
+            redactor: Redactor::new(&stream.policy.pii)?,
+            root: Object::new(&members, Some(&pii), &rules),
+            lineage: Lineage::new(plan, &pii, hasher),
+            parent_keys: explode::parent_keys(&stream.primary_key),
+            explode: stream.policy.explode.clone(),
+            schema: Arc::new(Schema::empty()),
+            parser: Parser::new(),
+            pii,
+            rules,
+            primary_key,
+            members,
+            pending,
+        };
+        typer.relayout()?;
+        Ok(typer)
+    }
+
+    /// The data columns as they are now, without lineage and without exploded fields. Empty until
+    /// the first batch where nothing is declared or registered.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Data columns and lineage: the schema of [`Decoded::rows`].
+    pub fn row_schema(&self) -> SchemaRef {
+        let lineage = lineage_fields();
+        let fields: Vec<_> = self.schema.fields().iter().chain(&lineage).cloned().collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The schemas of the child tables, by exploded field.
+    pub fn child_schemas(&self) -> Vec<(String, SchemaRef)> {
+        let keys: Vec<(String, DataType)> = self
+            .parent_keys
+            .iter()
+            .filter_map(|(name, path)| Some((name.clone(), self.kind_at(path)?.data_type())))
+            .collect();
+        self.exploded()
+            .map(|(_, field, item)| {
+                let schema = explode::schema(&explode::element_fields(item), &keys);
+                (field.to_owned(), schema)
+            })
+            .collect()
+    }
+
+    /// Columns that no record since the start had a field for: what vanished, after a whole read.
+    pub fn vanished(&self) -> Vec<SchemaChange> {
+        let member = |index: usize| self.members.get(index);
+        self.root
+            .unseen()
+            .filter_map(member)
+            .map(|member| SchemaChange {
+                column: member.column.clone(),
+                kind: SchemaChangeKind::Vanished,
+                from: Some(member.kind.label()),
+                to: None,
+            })
+            .collect()
+    }
+
+    /// Types a batch. What does not fit goes to `quarantined`, unless the contract is `freeze`.
+    pub fn decode(&mut self, batch: &Batch) -> Result<Decoded> {
+        let first = self.members.is_empty();
+        if first {
+            // The first types of a new table are no change of it.
+            self.evolve(batch)?;
+        }
+        let mut changes = std::mem::take(&mut self.pending);
+        let quarantined = match self.pass(batch, self.contract == Contract::Evolve && !first)? {
+            Some(quarantined) => quarantined,
+            None => {
+                changes.extend(self.evolve(batch)?);
+                // Whatever still does not fit does not fit at all.
+                self.pass(batch, false)?.unwrap_or_default()
+            }
+        };
+        let (rows, children) = self.finish(batch)?;
+        Ok(Decoded {
+            rows,
+            children,
+            quarantined,
+            changes,
+        })
+    }
+
+    /// Writes the batch's records into the columns; none where the schema must evolve first.
+    fn pass(&mut self, batch: &Batch, may_evolve: bool) -> Result<Option<Vec<Rejected>>> {
+        self.root.truncate(0);
+        self.lineage.clear();
+        let emitted_us = batch.emitted_at.as_microsecond();
+        let mut quarantined = Vec::new();
+        for record in &batch.records {
+            let row = self.lineage.rows();
+            let (root, lineage, keys) = (&mut self.root, &self.lineage, &self.primary_key);
+            let parsed = self.parser.parse(batch.json(record), |parsed| {
+                write_row(root, keys, row, parsed).map(|()| lineage.deleted_at(parsed, emitted_us))
+            });
+            let (reason, column) = match parsed {
+                Ok(Ok(deleted_at)) => {
+                    self.lineage.push(batch.cursor(record), deleted_at);
+                    continue;
+                }
+                Ok(Err(misfit)) => {
+                    self.root.truncate(row);
+                    if may_evolve && misfit.evolves() {
+                        return Ok(None);
+                    }
+                    if self.contract == Contract::Freeze && misfit.breaks_contract() {
+                        return Err(self.frozen(&misfit, batch.json(record)));
+                    }
+                    (misfit.reason(), misfit.column())
+                }
+                Err(unreadable) => (unreadable.reason(), None),
+            };
+            let start = record.start as usize;
+            let raw = batch.body.slice(start..start + record.len as usize);
+            quarantined.push(Rejected {
+                reason,
+                column,
+                record: match &mut self.redactor {
+                    Some(redactor) => redactor.record(raw),
+                    None => raw,
+                },
+                cursor: batch.cursor(record).map(Bytes::copy_from_slice),
+                emitted_at: batch.emitted_at,
+                slice: Arc::clone(&batch.slice),
+            });
+        }
+        Ok(Some(quarantined))
+    }
+
+    /// Grows the schema by what the batch's records hold.
+    fn evolve(&mut self, batch: &Batch) -> Result<Vec<SchemaChange>> {
+        let mut seen = Seen::default();
+        for record in &batch.records {
+            // What cannot be parsed says nothing; the pass that follows sends it to quarantine.
+            let pii = &self.pii;
+            let keys = &self.primary_key;
+            let looked_at = self.parser.parse(batch.json(record), |parsed| {
+                if keys.iter().all(|key| has_value(parsed, key)) {
+                    seen.observe(0, parsed, Some(pii));
+                }
+            });
+            if let Err(why) = looked_at {
+                tracing::debug!(stream = %self.stream, reason = %why.reason(), "record says nothing about the schema");
+            }
+        }
+        let mut changes = Vec::new();
+        seen.into_object().grow(&mut self.members, "", &mut changes);
+        if !changes.is_empty() {
+            self.relayout()?;
+        }
+        Ok(changes)
+    }
+
+    /// Makes columns and schema anew after `members` changed.
+    fn relayout(&mut self) -> Result<()> {
+        let columns: usize = self.members.iter().map(|member| member.kind.columns()).sum();
+        if columns > COLUMNS_MAX {
+            return Err(Error::limit(format!(
+                "the table would have {columns} columns, nested ones included"
+            ))
+            .with("stream", &self.stream)
+            .with("limit", COLUMNS_MAX)
+            .hint(
+                "declare the object whose field names are data as { type: object } without properties in \
+                         the stream's schema: it is then kept as JSON text in one column",
+            ));
+        }
+        let mut root = Object::new(&self.members, Some(&self.pii), &self.rules);
+        root.remember_seen(&self.root);
+        self.root = root;
+        let exploded: Vec<usize> = self.exploded().map(|(index, _, _)| index).collect();
+        let kept: Vec<_> = self
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !exploded.contains(index))
+            .map(|(_, member)| member.field())
+            .collect();
+        self.schema = Arc::new(Schema::new(kept));
+        Ok(())
+    }
+
+    /// Exploded fields that are lists: index, field and element type.
+    fn exploded(&self) -> impl Iterator<Item = (usize, &str, &Kind)> {
+        self.explode.iter().filter_map(|field| {
+            let index = self.members.iter().position(|member| member.key == *field)?;
+            match &self.members[index].kind {
+                Kind::List(item) => Some((index, field.as_str(), &**item)),
+                _ => None,
+            }
+        })
+    }
+
+    fn kind_at(&self, path: &[String]) -> Option<&Kind> {
+        let (first, rest) = path.split_first()?;
+        let find = |members: &'_ [Member], key: &str| members.iter().position(|member| member.key == key);
+        let mut kind = &self.members[find(&self.members, first)?].kind;
+        for key in rest {
+            let Kind::Struct(members) = kind else { return None };
+            kind = &members[find(members, key)?].kind;
+        }
+        Some(kind)
+    }
+
+    fn finish(&mut self, batch: &Batch) -> Result<(RecordBatch, Vec<(String, RecordBatch)>)> {
+        let rows = self.lineage.rows();
+        let columns = self.root.finish_columns(rows)?;
+        let lineage = self.lineage.finish(batch.emitted_at.as_microsecond());
+        let keys: Vec<(String, ArrayRef)> = self
+            .parent_keys
+            .iter()
+            .filter_map(|(name, path)| Some((name.clone(), self.array_at(&columns, path)?)))
+            .collect();
+        let mut children = Vec::new();
+        let mut taken = Vec::new();
+        for (index, field, item) in self.exploded() {
+            let element = explode::element_fields(item);
+            let child = explode::explode(columns[index].as_list(), &element, &keys, &lineage)?;
+            children.push((field.to_owned(), child));
+            taken.push(index);
+        }
+        let kept = columns
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| !taken.contains(index));
+        let arrays: Vec<ArrayRef> = kept.map(|(_, array)| array).chain(lineage).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(self.row_schema(), arrays, &options);
+        Ok((batch.map_err(|error| broken(&error))?, children))
+    }
+
+    /// The key column at a path, nested ones taken out of their structs.
+    fn array_at(&self, columns: &[ArrayRef], path: &[String]) -> Option<ArrayRef> {
+        let (first, rest) = path.split_first()?;
+        let mut index = self.members.iter().position(|member| member.key == *first)?;
+        let mut array = Arc::clone(columns.get(index)?);
+        let mut kind = &self.members[index].kind;
+        for key in rest {
+            let Kind::Struct(members) = kind else { return None };
+            index = members.iter().position(|member| member.key == *key)?;
+            array = Arc::clone(array.as_struct_opt()?.column(index));
+            kind = &members[index].kind;
+        }
+        Some(array)
+    }
+
+    /// The error that stops a frozen stream.
+    fn frozen(&mut self, misfit: &Misfit, raw: &[u8]) -> Error {
+        let (expected, got) = misfit.types();
+        let mut error = Error::schema(format!(
+            "stream '{}' is frozen, and {}",
+            self.stream,
+            misfit.reason()
+        ))
+        .with("column", misfit.column().unwrap_or_default());
+        if let Some(expected) = expected {
+            error = error.with("expected", expected);
+        }
+        if let Some(got) = got {
+            error = error.with("got", got);
+        }
+        let (pii, keys) = (&self.pii, &self.primary_key);
+        let shown = self.parser.parse(raw, |parsed| {
+            let visible = keys.iter().filter(|key| pii.action_at(key).is_none());
+            let texts = visible.filter_map(|key| {
+                let at = parsed.find(key)?;
+                Some(format!("{}={}", key.join("."), parsed.text(at)))
+            });
+            texts.collect::<Vec<_>>().join(", ")
+        });
+        if let Ok(key) = shown {
+            error = error.with("record", key);
+        }
+        error.hint("set the stream's contract to evolve or quarantine, or change its schema to fit")
+    }
+}
+
+fn write_row(root: &mut Object, keys: &[Vec<String>], row: usize, record: &mut Parsed<'_>) -> Fit {
+    if !matches!(record.nodes.first(), Some(simd_json::Node::Object { .. })) {
+        let got = record.type_word(0);
+        return Err(Misfit::new(Problem::NotObject { got }));
+    }
+    root.write(row, 0, record)?;
+    for path in keys {
+        if !is_set(root, path, row) {
+            return Err(Misfit::at(&path.join("."), Problem::NoKey));
+        }
+    }
+    Ok(())
+}
+
+fn is_set(root: &Object, path: &[String], row: usize) -> bool {
+    let mut object = Some(root);
+    path.iter().all(|key| {
+        let column = object.and_then(|object| object.column_of(key));
+        object = column.and_then(column::Column::object);
+        column.is_some_and(|column| column.is_set(row))
+    })
+}
+
+fn has_value(record: &Parsed<'_>, path: &[String]) -> bool {
+    record.find(path).is_some_and(|at| record.type_word(at) != "null")
+}
+
+/// The registered schema's members, lineage left out, child tables put back as lists.
+fn registered_members(schema: &Schema, children: &[(String, SchemaRef)]) -> Result<Vec<Member>> {
+    let data: Vec<_> = schema
+        .fields()
+        .iter()
+        .filter(|field| !naming::RESERVED.contains(&field.name().as_str()))
+        .cloned()
+        .collect();
+    let mut members = kind::members(&data.into())?;
+    for (field, schema) in children {
+        let own: Vec<_> = schema
+            .fields()
+            .iter()
+            .filter(|field| explode::is_element_column(field.name()))
+            .cloned()
+            .collect();
+        let item = explode::item_kind(kind::members(&own.into())?);
+        let column = naming::column_name(field, &members, true);
+        members.push(Member {
+            key: field.clone(),
+            column,
+            kind: Kind::List(Box::new(item)),
+        });
+    }
+    Ok(members)
+}
+
+/// Policies that contradict each other.
+fn check_policy(plan: &WritePlan, pii: &PiiRules, primary_key: &[Vec<String>]) -> Result<()> {
+    let stream = &plan.stream;
+    for path in primary_key {
+        if pii.action_at(path) == Some(Pii::Drop) {
+            let path = path.join(".");
+            return Err(Error::spec(format!(
+                "stream '{}' drops its primary key '{path}' as personal data",
+                stream.name
+            ))
+            .hint(format!("write pii: {{ {path}: hash }}: equal keys stay equal")));
+        }
+    }
+    if !stream.policy.explode.is_empty() && primary_key.is_empty() {
+        return Err(Error::spec(format!(
+            "stream '{}' explodes '{}' but has no primary key to tie the child rows to",
+            stream.name, stream.policy.explode[0]
+        ))
+        .hint("add primary_key: [id], or remove explode"));
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! What the table already holds against what the stream declares.
+
+use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
+use weir_protocol::spec::Pii;
+use weir_protocol::{Error, Result};
+
+use super::kind::{Kind, Member};
+use super::naming::column_name;
+use super::pii::PiiRules;
+
+/// Takes declared members into the registered ones: new ones are added, types widened where that is
+/// safe. Where it is not, the table's type stays and the conflict is noted.
+pub(crate) fn adopt(
+    registered: &mut Vec<Member>,
+    declared: Vec<Member>,
+    path: &str,
+    changes: &mut Vec<SchemaChange>,
+) {
+    for declared in declared {
+        let below = |column: &str| match path {
+            "" => column.to_owned(),
+            _ => format!("{path}.{column}"),
+        };
+        if let Some(member) = registered.iter_mut().find(|member| member.key == declared.key) {
+            let path = below(&member.column);
+            reconcile(&mut member.kind, declared.kind, &path, changes);
+            continue;
+        }
+        let column = column_name(&declared.key, registered, path.is_empty());
+        changes.push(SchemaChange {
+            column: below(&column),
+            kind: SchemaChangeKind::Added,
+            from: None,
+            to: Some(declared.kind.label()),
+        });
+        registered.push(Member { column, ..declared });
+    }
+}
+
+fn reconcile(registered: &mut Kind, declared: Kind, path: &str, changes: &mut Vec<SchemaChange>) {
+    let kind = match (&mut *registered, declared) {
+        (Kind::Struct(members), Kind::Struct(declared)) => return adopt(members, declared, path, changes),
+        (Kind::List(item), Kind::List(declared)) => {
+            return reconcile(item, *declared, &format!("{path}[]"), changes);
+        }
+        // Stored alike; the declaration says how such text is read.
+        (Kind::Text | Kind::Scalar | Kind::Json, text @ (Kind::Text | Kind::Scalar | Kind::Json)) => {
+            *registered = text;
+            return;
+        }
+        // The table is already as wide or wider.
+        (Kind::Float, Kind::Int) | (Kind::Timestamp, Kind::Date) => return,
+        (same, declared) if *same == declared => return,
+        (Kind::Int, wider @ Kind::Float) | (Kind::Date, wider @ Kind::Timestamp) => {
+            changes.push(change(path, SchemaChangeKind::Widened, registered, &wider));
+            *registered = wider;
+            return;
+        }
+        (_, other) => other,
+    };
+    changes.push(change(path, SchemaChangeKind::Conflict, registered, &kind));
+}
+
+fn change(path: &str, kind: SchemaChangeKind, from: &Kind, to: &Kind) -> SchemaChange {
+    SchemaChange {
+        column: path.to_owned(),
+        kind,
+        from: Some(from.label()),
+        to: Some(to.label()),
+    }
+}
+
+/// The members as the personal-data rules leave them: dropped ones gone, hashed ones text.
+pub(crate) fn governed(members: Vec<Member>, pii: &PiiRules) -> Vec<Member> {
+    members
+        .into_iter()
+        .filter_map(|member| {
+            let Some(rules) = pii.field(&member.key) else {
+                return Some(member);
+            };
+            let kind = governed_kind(member.kind, rules)?;
+            Some(Member { kind, ..member })
+        })
+        .collect()
+}
+
+fn governed_kind(kind: Kind, rules: &PiiRules) -> Option<Kind> {
+    match (rules.action, kind) {
+        (Some(Pii::Drop), _) => None,
+        (Some(Pii::Hash), _) => Some(Kind::Text),
+        (None, Kind::Struct(members)) => {
+            let members = governed(members, rules);
+            (!members.is_empty()).then_some(Kind::Struct(members))
+        }
+        (None, Kind::List(item)) => governed_kind(*item, rules).map(|item| Kind::List(Box::new(item))),
+        (None, other) => Some(other),
+    }
+}
+
+/// Refuses to put digests into a column that holds another type.
+pub(crate) fn check_hashed(members: &[Member], pii: &PiiRules, path: &str) -> Result<()> {
+    for member in members {
+        let Some(rules) = pii.field(&member.key) else {
+            continue;
+        };
+        let path = match path {
+            "" => member.column.clone(),
+            _ => format!("{path}.{}", member.column),
+        };
+        let mut kind = &member.kind;
+        while let (None, Kind::List(item)) = (rules.action, kind) {
+            kind = item;
+        }
+        match (rules.action, kind) {
+            (Some(Pii::Hash), Kind::Text | Kind::Scalar | Kind::Json) => {}
+            (Some(Pii::Hash), other) => {
+                return Err(Error::schema(format!(
+                    "column '{path}' is to be hashed, but the table holds it as {}",
+                    other.label()
+                ))
+                .hint(
+                    "rebuild the table with `weir lake rebuild`, or drop the field instead of hashing it",
+                ));
+            }
+            (None, Kind::Struct(members)) => check_hashed(members, rules, &path)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
