@@ -1,0 +1,145 @@
+//! How requests are signed: one file a method. `build` picks the method that the connection's
+//! credential names and renders its values.
+
+mod api_key;
+mod basic;
+mod bearer;
+mod credential;
+mod fixed;
+mod json_path;
+mod jwt;
+mod oauth2;
+mod session;
+mod token;
+mod token_request;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use weir_protocol::connection::Credential;
+use weir_protocol::spec::AuthSpec;
+use weir_protocol::{Error, Result, Secret};
+
+use crate::http::{Outgoing, Transport};
+use credential::Values;
+
+/// Which token signed a request, so that a refusal of an old one does not throw a new one away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Generation(u64);
+
+/// Signs requests.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    async fn sign(&self, out: &mut Outgoing) -> Result<Generation>;
+    /// After a 401 to a request of that generation: true when it is worth trying again.
+    async fn renew(&self, refused: Generation) -> Result<bool>;
+    /// What must not be shown: the credential's values and the tokens got with them.
+    fn secrets(&self) -> Vec<Secret>;
+    /// What to do when the vendor refuses the credential.
+    fn hint(&self) -> String;
+}
+
+/// Renders a template over `config`, `credential` and the names given besides.
+pub type Render = Arc<dyn Fn(&str, &Map<String, Value>) -> Result<String> + Send + Sync>;
+
+/// Told when the vendor replaced the refresh token: the old one is void, so the new one must be kept.
+pub type OnRotated = Arc<dyn Fn(&Secret) + Send + Sync>;
+
+/// What an authenticator is built from.
+pub struct AuthInput<'a> {
+    /// The connector's `auth`.
+    pub specs: &'a [AuthSpec],
+    pub credential: Option<&'a Credential>,
+    /// Name of the connection, for messages.
+    pub connection: &'a str,
+    /// Rendered `http.base_url`, for a session's login.
+    pub base_url: &'a str,
+    pub render: Render,
+    pub transport: Arc<Transport>,
+    pub on_rotated: Option<OnRotated>,
+}
+
+pub fn build(input: &AuthInput<'_>) -> Result<Arc<dyn Authenticator>> {
+    let spec = choose(input)?;
+    let values = Values::new(input);
+    Ok(match spec {
+        None | Some(AuthSpec::None {}) => Arc::new(fixed::Fixed::unsigned(&values)),
+        Some(AuthSpec::Basic { username, password }) => Arc::new(basic::build(&values, username, password)?),
+        Some(AuthSpec::Bearer { token, scheme }) => {
+            Arc::new(bearer::build(&values, token, scheme.as_deref())?)
+        }
+        Some(AuthSpec::ApiKey {
+            placement,
+            name,
+            value,
+        }) => Arc::new(api_key::build(&values, *placement, name, value)?),
+        Some(spec @ AuthSpec::Oauth2 { .. }) => Arc::new(oauth2::build(&values, spec, input)?),
+        Some(AuthSpec::Session {
+            login,
+            placement,
+            name,
+            value,
+        }) => Arc::new(session::build(&values, login, *placement, name, value, input)?),
+        Some(spec @ AuthSpec::Jwt { .. }) => Arc::new(jwt::build(&values, spec, input)?),
+    })
+}
+
+/// The method that the credential names; where it names none, the only one there is.
+fn choose<'a>(input: &AuthInput<'a>) -> Result<Option<&'a AuthSpec>> {
+    let methods: Vec<&str> = input.specs.iter().map(AuthSpec::method).collect();
+    let file = format!("connections/{}.yaml", input.connection);
+    if let Some(method) = input
+        .credential
+        .and_then(|credential| credential.method.as_deref())
+    {
+        let known = input
+            .specs
+            .iter()
+            .filter(|spec| spec.method() == method)
+            .collect::<Vec<_>>();
+        if known.is_empty() && method == "none" && input.specs.is_empty() {
+            return Ok(None);
+        }
+        // Two specs of one method differ in what they ask for: the first that has it all is meant.
+        let complete = known
+            .iter()
+            .find(|spec| Values::new(input).has_all(spec))
+            .or(known.first());
+        return complete.copied().map(Some).ok_or_else(|| {
+            Error::spec(format!("the connector knows no auth method '{method}'"))
+                .with("connection", input.connection)
+                .hint(format!(
+                    "set credential.method in {file} to one of: {}",
+                    methods.join(", ")
+                ))
+        });
+    }
+    match input.specs {
+        [] => Ok(None),
+        [only] => Ok(Some(only)),
+        several => {
+            let unsigned = several.iter().find(|spec| matches!(spec, AuthSpec::None {}));
+            match (unsigned, input.credential) {
+                (Some(none), None) => Ok(Some(none)),
+                (_, None) => Err(Error::auth("no credential is set")
+                    .with("connection", input.connection)
+                    .hint(format!(
+                        "set credential in {file}, with method: {}",
+                        methods.join(" or ")
+                    ))),
+                (_, Some(_)) => Err(
+                    Error::spec("the credential does not say which auth method it is for")
+                        .with("connection", input.connection)
+                        .hint(format!(
+                            "set credential.method in {file} to one of: {}",
+                            methods.join(", ")
+                        )),
+                ),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

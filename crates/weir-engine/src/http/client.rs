@@ -1,0 +1,324 @@
+//! The client: attempts, waits, verdicts.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use weir_protocol::{Error, ErrorKind, Result};
+
+use super::breaker::{Admission, Breaker, BreakerState, Health};
+use super::limiter::Limiter;
+use super::settings::{ClientSettings, Patience};
+use super::stats::{Stats, StatsSnapshot};
+use super::transport::{Transport, never_sent};
+use super::{Answer, Classify, Clock, Outgoing, Redactor, Sent, Verdict, backoff, classify, quota};
+use crate::auth::{Authenticator, Generation};
+
+/// Waits for the rate that one request may see while others get through, before it gives up.
+const RATE_WAITS_MAX: u32 = 50;
+
+/// One connection's way to its outside system.
+pub struct Client {
+    pub(super) transport: Arc<Transport>,
+    pub(super) authenticator: Arc<dyn Authenticator>,
+    pub(super) limiter: Limiter,
+    pub(super) patience: Patience,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) stats: Stats,
+    slots: Semaphore,
+    breaker: Mutex<Breaker>,
+    probe_ended: Notify,
+}
+
+/// What one attempt came to.
+enum Step {
+    Done(Sent),
+    /// Try again at once; does not count as a try.
+    Again,
+    Wait {
+        wait: Option<Duration>,
+        rate: bool,
+        error: Error,
+    },
+}
+
+/// One request's way through its attempts.
+#[derive(Default)]
+struct Journey {
+    attempt: u32,
+    rate_waits: u32,
+    renewed: bool,
+    successes_seen: u64,
+}
+
+impl Client {
+    /// The transport is the one that the authenticator was built with.
+    pub fn new(
+        settings: &ClientSettings,
+        transport: Arc<Transport>,
+        authenticator: Arc<dyn Authenticator>,
+    ) -> Self {
+        let patience = settings.patience.clone();
+        Self {
+            transport,
+            authenticator,
+            limiter: Limiter::new(patience.rate_limit.as_ref()),
+            clock: settings.clock.clone(),
+            stats: Stats::default(),
+            slots: Semaphore::new(patience.concurrency),
+            breaker: Mutex::new(Breaker::new(patience.breaker.clone())),
+            probe_ended: Notify::new(),
+            patience,
+        }
+    }
+
+    pub fn stats(&self) -> StatsSnapshot {
+        self.stats.snapshot()
+    }
+
+    pub fn breaker_state(&self) -> BreakerState {
+        self.breaker().state(self.clock.elapsed())
+    }
+
+    pub fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// What blots the connection's secrets out of texts about its answers.
+    pub fn redactor(&self) -> Redactor {
+        Redactor::new(self.authenticator.secrets())
+    }
+
+    /// Sends a request until it is answered for good. `classify` decides before the default does.
+    pub async fn send(&self, out: Outgoing, classify: Classify<'_>) -> Result<Sent> {
+        let mut journey = Journey {
+            attempt: 1,
+            successes_seen: self.stats.successes(),
+            ..Journey::default()
+        };
+        loop {
+            match self.attempt(&out, classify, &mut journey).await? {
+                Step::Done(sent) => {
+                    self.stats.count_success();
+                    return Ok(sent);
+                }
+                Step::Again => {}
+                Step::Wait { wait, rate, error } => self.wait(&mut journey, wait, rate, error).await?,
+            }
+            self.stats.count_retry();
+        }
+    }
+
+    async fn attempt(&self, out: &Outgoing, classify: Classify<'_>, journey: &mut Journey) -> Result<Step> {
+        let slot = self.slots.acquire().await;
+        let _slot = slot.map_err(|_| Error::internal("the client's slots are closed"))?;
+        let mut pass = match self.admit().await {
+            Ok(pass) => pass,
+            Err(wait) => {
+                return Ok(Step::Wait {
+                    wait: Some(wait),
+                    rate: false,
+                    error: breaker_open(wait),
+                });
+            }
+        };
+        let redactor = self.redactor();
+        match self.exchange(out, &redactor).await {
+            Ok((answer, generation)) => {
+                pass.health = if answer.status >= 500 {
+                    Health::Bad
+                } else {
+                    Health::Good
+                };
+                drop(pass);
+                self.judge(answer, generation, out, classify, journey).await
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
+                pass.health = Health::Bad;
+                if out.repeatable || never_sent(&error) {
+                    Ok(Step::Wait {
+                        wait: None,
+                        rate: false,
+                        error,
+                    })
+                } else {
+                    Err(error.hint("find out at the vendor whether it was done before doing it again"))
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn judge(
+        &self,
+        answer: Answer,
+        generation: Generation,
+        out: &Outgoing,
+        classify: Classify<'_>,
+        journey: &mut Journey,
+    ) -> Result<Step> {
+        // Taken anew: signing may have fetched a token since.
+        let redactor = self.redactor();
+        self.note_quota(&answer);
+        let verdict = match classify(&answer)? {
+            Some(verdict) => verdict,
+            None => classify::default_verdict(&answer, &redactor),
+        };
+        match verdict {
+            Verdict::Success => Ok(Step::Done(Sent::Answer(answer))),
+            Verdict::Ignore => Ok(Step::Done(Sent::Ignored(answer))),
+            Verdict::NotModified => Ok(Step::Done(Sent::NotModified(answer))),
+            Verdict::Fail(error) => Err(error),
+            Verdict::Unauthorized => {
+                if !journey.renewed && self.authenticator.renew(generation).await? {
+                    journey.renewed = true;
+                    return Ok(Step::Again);
+                }
+                Err(classify::unauthorized(
+                    &answer,
+                    &redactor,
+                    &self.authenticator.hint(),
+                ))
+            }
+            Verdict::Retry { wait } => {
+                let error = classify::exhausted(&answer, &redactor, false);
+                if !out.repeatable && answer.status != 425 {
+                    return Err(error);
+                }
+                if let Some(wait) = wait {
+                    self.hold(wait)?;
+                }
+                Ok(Step::Wait {
+                    wait,
+                    rate: false,
+                    error,
+                })
+            }
+            Verdict::RateLimited { wait } => {
+                let wait = wait
+                    .or_else(|| self.declared_wait(&answer))
+                    .or_else(|| classify::quota_wait(&answer));
+                let wait = wait.unwrap_or_else(|| self.backoff(journey.attempt));
+                self.hold(wait)?;
+                let error = classify::exhausted(&answer, &redactor, true);
+                Ok(Step::Wait {
+                    wait: Some(wait),
+                    rate: true,
+                    error,
+                })
+            }
+        }
+    }
+
+    /// Sleeps before the next try, or fails where none is left.
+    async fn wait(
+        &self,
+        journey: &mut Journey,
+        wait: Option<Duration>,
+        rate: bool,
+        error: Error,
+    ) -> Result<()> {
+        let successes = self.stats.successes();
+        let others_get_through = successes > journey.successes_seen;
+        journey.successes_seen = successes;
+        if rate && others_get_through && journey.rate_waits < RATE_WAITS_MAX {
+            // Waiting in a queue that moves is no failed try.
+            journey.rate_waits += 1;
+        } else {
+            if journey.attempt >= self.patience.attempts {
+                return Err(error.with("tries", journey.attempt));
+            }
+            let stats = self.stats();
+            if !rate && !backoff::within_budget(&self.patience, stats.requests, stats.retries) {
+                return Err(error
+                    .with("tries", journey.attempt)
+                    .with("retry budget", "used up"));
+            }
+            journey.attempt += 1;
+        }
+        let backoff = self.backoff(journey.attempt.saturating_sub(1));
+        let wait = wait.unwrap_or(backoff);
+        tracing::debug!(attempt = journey.attempt, wait_ms = wait.as_millis(), reason = %error, "trying again");
+        self.clock.sleep(wait).await;
+        Ok(())
+    }
+
+    fn backoff(&self, attempt: u32) -> Duration {
+        backoff::delay(&self.patience, attempt, self.clock.draw())
+    }
+
+    /// Closes the gate for all requests, or fails where the wait is beyond reason.
+    fn hold(&self, wait: Duration) -> Result<()> {
+        self.limiter.hold(self.clock.elapsed().saturating_add(wait));
+        if wait > self.patience.longest_wait() {
+            Err(self.waits_too_long(wait))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn note_quota(&self, answer: &Answer) {
+        if let Some(limit) = &self.patience.rate_limit {
+            self.limiter
+                .observe(quota::declared(answer, limit), self.clock.elapsed());
+        }
+    }
+
+    fn declared_wait(&self, answer: &Answer) -> Option<Duration> {
+        let limit = self.patience.rate_limit.as_ref()?;
+        let asked = quota::retry_after(answer);
+        asked.or_else(|| quota::declared(answer, limit).reset_in)
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the breaker, waiting for another request's probe where one is under way.
+    async fn admit(&self) -> Result<Pass<'_>, Duration> {
+        loop {
+            let ended = self.probe_ended.notified();
+            tokio::pin!(ended);
+            // Listening begins before asking, so that no end of a probe is missed in between.
+            ended.as_mut().enable();
+            let admission = self.breaker().admit(self.clock.elapsed());
+            let probe = match admission {
+                Admission::Pass => false,
+                Admission::Probe => true,
+                Admission::Wait(wait) => return Err(wait),
+                Admission::AwaitProbe => {
+                    ended.await;
+                    continue;
+                }
+            };
+            return Ok(Pass {
+                client: self,
+                probe,
+                health: Health::Unknown,
+            });
+        }
+    }
+}
+
+/// Leave to send; tells the breaker how it went when dropped, also when the caller gives up.
+struct Pass<'a> {
+    client: &'a Client,
+    probe: bool,
+    health: Health,
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        let now = self.client.clock.elapsed();
+        if self.client.breaker().report(self.probe, self.health, now) {
+            self.client.probe_ended.notify_waiters();
+            tracing::debug!(state = ?self.client.breaker_state(), "circuit breaker changed");
+        }
+    }
+}
+
+fn breaker_open(wait: Duration) -> Error {
+    Error::unavailable("the circuit breaker is open: the source failed too often")
+        .with("closes for a probe in", format!("{} s", wait.as_secs()))
+        .hint("look at the vendor's status page; requests go on by themselves once a probe succeeds")
+}

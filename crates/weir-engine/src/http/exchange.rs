@@ -1,0 +1,76 @@
+//! One attempt: paced, signed, sent, and followed through its redirects.
+
+use weir_protocol::{Error, ErrorKind, Result};
+
+use super::client::Client;
+use super::limiter::{Limiter, Pace};
+use super::{Answer, Outgoing, Redactor, redirect};
+use crate::auth::Generation;
+
+/// Waits longer than this are told.
+const WAIT_TOLD: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Takes a request off the limiter's count of requests under way, however it ends.
+struct InFlight<'a>(&'a Limiter);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.finished();
+    }
+}
+
+impl Client {
+    /// The answer, and the generation of the credential that signed the first hop.
+    pub(super) async fn exchange(&self, out: &Outgoing, redactor: &Redactor) -> Result<(Answer, Generation)> {
+        let mut hop = out.clone();
+        let mut generation = Generation::default();
+        for _ in 0..=redirect::REDIRECTS_MAX {
+            let mut signed = hop.clone();
+            // Once left, the credential's origin is not trusted again even when a hop leads back:
+            // another host chose that URL.
+            if redirect::same_origin(&out.url, &hop.url) {
+                generation = self.authenticator.sign(&mut signed).await?;
+            }
+            let _under_way = self.pace().await?;
+            self.stats.count_request();
+            let answer = self.transport.send(&signed).await?;
+            self.stats.count_bytes(answer.body.len());
+            match redirect::next(&hop, &answer, redactor)? {
+                Some(next) => hop = next,
+                None => return Ok((answer, generation)),
+            }
+        }
+        Err(redirect::too_many(&hop.url))
+    }
+
+    /// Waits until quota and gate let one request go.
+    async fn pace(&self) -> Result<InFlight<'_>> {
+        loop {
+            let wait = match self.limiter.try_send(self.clock.elapsed()) {
+                Pace::Go => return Ok(InFlight(&self.limiter)),
+                Pace::Quota(wait) => wait,
+                Pace::Held(wait) if wait > self.patience.longest_wait() => {
+                    return Err(self.waits_too_long(wait));
+                }
+                Pace::Held(wait) => wait,
+            };
+            if wait > WAIT_TOLD {
+                tracing::info!(wait_s = wait.as_secs(), "waiting for the source's rate limit");
+            }
+            self.clock.sleep(wait).await;
+        }
+    }
+
+    pub(super) fn waits_too_long(&self, wait: std::time::Duration) -> Error {
+        let limit = self.patience.longest_wait().as_secs();
+        Error::new(
+            ErrorKind::RateLimited,
+            format!("the source asks to wait {} seconds", wait.as_secs()),
+        )
+        .with(
+            "longest wait",
+            format!("{limit} s, ten times reliability.retry.max"),
+        )
+        .hint("run again after that time (what was read is kept), or raise reliability.retry.max")
+    }
+}

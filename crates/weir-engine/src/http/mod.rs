@@ -1,0 +1,128 @@
+//! The polite client: one per connection, shared by all its streams, slices and actions. It reaches
+//! only declared hosts, keeps the vendor's quota, waits when told to, retries within a budget, and
+//! stops asking a system that only fails.
+
+mod address;
+mod backoff;
+mod breaker;
+mod classify;
+mod client;
+mod clock;
+mod exchange;
+mod hosts;
+mod limiter;
+mod outcome;
+mod quota;
+mod redact;
+mod redirect;
+mod resolver;
+mod settings;
+mod stats;
+mod transport;
+
+pub use breaker::BreakerState;
+pub use client::Client;
+pub use clock::{Clock, SystemClock};
+pub use hosts::HostRules;
+pub use outcome::{Classify, Sent, Verdict};
+pub use redact::{Redactor, show_url};
+pub use reqwest::Method;
+pub use reqwest::header::HeaderMap;
+pub use settings::{ClientSettings, Patience, ReliabilityDefaults};
+pub use stats::StatsSnapshot;
+pub use transport::Transport;
+
+pub(crate) use quota::retry_after;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use url::Url;
+
+/// A request before it is signed.
+#[derive(Clone)]
+pub struct Outgoing {
+    pub method: Method,
+    pub url: Url,
+    pub headers: Vec<(String, String)>,
+    pub body: Body,
+    /// Whether sending it twice does no harm. One that is not is sent again only where the first
+    /// try surely had no effect (no connection, or refused for its rate).
+    pub repeatable: bool,
+}
+
+#[derive(Clone, Default)]
+pub enum Body {
+    #[default]
+    Empty,
+    Json(Bytes),
+    /// URL-encoded already.
+    Form(String),
+    Text(String),
+}
+
+impl Outgoing {
+    pub fn new(method: Method, url: Url) -> Self {
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            body: Body::Empty,
+            repeatable: true,
+        }
+    }
+
+    pub fn get(url: Url) -> Self {
+        Self::new(Method::GET, url)
+    }
+
+    /// Sets a header, replacing one of the same name whatever its case.
+    pub fn set_header(&mut self, name: &str, value: impl Into<String>) {
+        self.headers
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.into()));
+    }
+
+    /// Sets a query parameter, replacing one of the same name.
+    pub fn set_param(&mut self, name: &str, value: &str) {
+        let others: Vec<(String, String)> = self
+            .url
+            .query_pairs()
+            .filter(|(known, _)| known != name)
+            .map(|(known, value)| (known.into_owned(), value.into_owned()))
+            .collect();
+        self.url
+            .query_pairs_mut()
+            .clear()
+            .extend_pairs(others)
+            .append_pair(name, value);
+    }
+}
+
+/// What came back, whole.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// Decompressed as HTTP's content encoding says.
+    pub body: Bytes,
+    /// After redirects.
+    pub url: Url,
+    pub received_at: Timestamp,
+}
+
+impl Answer {
+    /// A header's text; None where it is absent or not text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// The wait before try `attempt + 1` of a request that is sent past the client (token requests).
+pub(crate) fn backoff_delay(transport: &Transport, attempt: u32) -> Duration {
+    backoff::delay(transport.patience(), attempt, transport.clock().draw())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,195 @@
+//! A client's settings, and how connector, connection and defaults become one patience.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_protocol::spec::{Backoff, Breaker, RateLimit, Reliability};
+use weir_protocol::{Error, Result};
+
+use super::clock::{Clock, SystemClock};
+use super::hosts::HostRules;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(15);
+const CONCURRENCY: usize = 4;
+const RESPONSE_MAX_BYTES: u64 = 256 << 20;
+
+/// What applies where neither connector nor connection says anything.
+#[derive(Debug, Clone)]
+pub struct ReliabilityDefaults {
+    /// Tries in all, the first one included.
+    pub retry_max_attempts: u32,
+    pub retry_base_delay: Duration,
+    pub timeout: Duration,
+    /// Failures that open the breaker.
+    pub breaker_threshold: u32,
+}
+
+impl Default for ReliabilityDefaults {
+    fn default() -> Self {
+        Self {
+            retry_max_attempts: 3,
+            retry_base_delay: Duration::from_millis(100),
+            timeout: Duration::from_secs(30),
+            breaker_threshold: 5,
+        }
+    }
+}
+
+/// Resolved reliability: every value is set.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    pub timeout: Duration,
+    pub connect_timeout: Duration,
+    /// Longest silence within an answer's body.
+    pub idle_timeout: Duration,
+    pub attempts: u32,
+    pub backoff: Backoff,
+    pub base_delay: Duration,
+    pub max_delay: Duration,
+    /// Share of requests that may be retries, 0 to 1.
+    pub budget: f64,
+    pub rate_limit: Option<RateLimit>,
+    pub breaker: Breaker,
+    pub concurrency: usize,
+    pub response_max_bytes: u64,
+}
+
+impl Patience {
+    /// Each part comes whole from the connection, else from the connector, else from the defaults.
+    pub fn resolve(
+        connector: &Reliability,
+        connection: &Reliability,
+        defaults: &ReliabilityDefaults,
+    ) -> Result<Self> {
+        let timeout = connection
+            .timeout
+            .or(connector.timeout)
+            .map_or(defaults.timeout, |span| span.get());
+        let connect_timeout = connection.connect_timeout.or(connector.connect_timeout);
+        let retry = connection.retry.clone().or_else(|| connector.retry.clone());
+        let defaulted = retry.is_none();
+        let retry = retry.unwrap_or_default();
+        let breaker = connection.breaker.clone().or_else(|| connector.breaker.clone());
+        let response_max = connection.response_max.or(connector.response_max);
+        Ok(Self {
+            timeout,
+            connect_timeout: connect_timeout
+                .map_or(CONNECT_TIMEOUT, |span| span.get())
+                .min(timeout),
+            idle_timeout: timeout.min(IDLE_TIMEOUT_MAX),
+            attempts: if defaulted {
+                defaults.retry_max_attempts
+            } else {
+                retry.attempts
+            }
+            .max(1),
+            backoff: retry.backoff,
+            base_delay: if defaulted {
+                defaults.retry_base_delay
+            } else {
+                retry.base.get()
+            },
+            max_delay: retry.max.get(),
+            budget: share(&retry.budget)?,
+            rate_limit: connection
+                .rate_limit
+                .clone()
+                .or_else(|| connector.rate_limit.clone()),
+            breaker: breaker.unwrap_or_else(|| Breaker {
+                failures: defaults.breaker_threshold,
+                ..Breaker::default()
+            }),
+            concurrency: connection
+                .concurrency
+                .or(connector.concurrency)
+                .unwrap_or(CONCURRENCY)
+                .max(1),
+            // Spans within an answer are 32 bits wide.
+            response_max_bytes: response_max
+                .map_or(RESPONSE_MAX_BYTES, |size| size.bytes())
+                .min(u64::from(u32::MAX)),
+        })
+    }
+
+    /// The longest wait that is still waited for instead of failing.
+    pub fn longest_wait(&self) -> Duration {
+        self.max_delay.saturating_mul(10)
+    }
+}
+
+/// `20%` as 0.2.
+fn share(text: &str) -> Result<f64> {
+    let number = text
+        .trim()
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse::<f64>().ok());
+    match number {
+        Some(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err(Error::spec(format!("retry budget '{text}' is not a share"))
+            .hint("write reliability.retry.budget as a percentage from 0% to 100%, as in 20%")),
+    }
+}
+
+/// Everything a client is made from, but for the authenticator.
+#[derive(Clone)]
+pub struct ClientSettings {
+    pub hosts: HostRules,
+    pub patience: Patience,
+    pub user_agent: String,
+    /// Further root certificates, PEM.
+    pub extra_roots_pem: Option<Vec<u8>>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl ClientSettings {
+    pub fn new(hosts: HostRules, patience: Patience) -> Self {
+        Self {
+            hosts,
+            patience,
+            user_agent: concat!("weir/", env!("CARGO_PKG_VERSION")).to_owned(),
+            extra_roots_pem: None,
+            clock: Arc::new(SystemClock::default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_wins_over_connector_wins_over_defaults() {
+        let connector = Reliability {
+            timeout: Some("7s".parse().unwrap()),
+            retry: Some(weir_protocol::spec::Retry {
+                attempts: 9,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let connection = Reliability {
+            timeout: Some("3s".parse().unwrap()),
+            ..Default::default()
+        };
+        let patience = Patience::resolve(&connector, &connection, &ReliabilityDefaults::default()).unwrap();
+        assert_eq!(
+            (
+                patience.timeout.as_secs(),
+                patience.attempts,
+                patience.breaker.failures
+            ),
+            (3, 9, 5)
+        );
+        let silent = Reliability::default();
+        let patience = Patience::resolve(&silent, &silent, &ReliabilityDefaults::default()).unwrap();
+        assert_eq!((patience.attempts, patience.base_delay.as_millis()), (3, 100));
+    }
+
+    #[test]
+    fn a_share_is_a_percentage() {
+        assert!((share("20%").unwrap() - 0.2).abs() < 1e-9);
+        assert!(share("20").is_err());
+        assert!(share("120%").is_err());
+    }
+}

@@ -1,0 +1,263 @@
+//! One request to one allowed host, one whole answer, within time and size limits. No redirects, no
+//! retries, no signing: those stand above.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use weir_protocol::{Error, Result};
+
+use super::hosts::HostRules;
+use super::redact::show_url;
+use super::resolver::GuardedResolver;
+use super::settings::ClientSettings;
+use super::{Answer, Body, Clock, Outgoing, Patience};
+
+/// Shared by a client and its authenticator, whose token requests obey the same rules.
+pub struct Transport {
+    secure: reqwest::Client,
+    /// For plain HTTP: resolves to private addresses only. Exists only where they are allowed.
+    plain: Option<reqwest::Client>,
+    hosts: HostRules,
+    patience: Patience,
+    clock: Arc<dyn Clock>,
+}
+
+impl Transport {
+    pub fn new(settings: &ClientSettings) -> Result<Arc<Self>> {
+        let plain = settings
+            .hosts
+            .allow_private()
+            .then(|| build(settings, true))
+            .transpose()?;
+        Ok(Arc::new(Self {
+            secure: build(settings, false)?,
+            plain,
+            hosts: settings.hosts.clone(),
+            patience: settings.patience.clone(),
+            clock: settings.clock.clone(),
+        }))
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    pub(crate) async fn send(&self, out: &Outgoing) -> Result<Answer> {
+        self.send_within(out, &self.hosts).await
+    }
+
+    /// The same with one more allowed host: that of a token URL, which the spec declares by naming it.
+    pub(crate) async fn send_declared(&self, out: &Outgoing) -> Result<Answer> {
+        let host = out.url.host_str().unwrap_or_default();
+        self.send_within(out, &self.hosts.with_host(host)?).await
+    }
+
+    async fn send_within(&self, out: &Outgoing, hosts: &HostRules) -> Result<Answer> {
+        hosts.check(&out.url)?;
+        let client = match (out.url.scheme(), &self.plain) {
+            ("http", Some(plain)) => plain,
+            _ => &self.secure,
+        };
+        let request = prepare(client, out)?;
+        let response = client
+            .execute(request)
+            .await
+            .map_err(|error| self.failed(error, out))?;
+        self.receive(response, out).await
+    }
+
+    async fn receive(&self, mut response: reqwest::Response, out: &Outgoing) -> Result<Answer> {
+        let limit = self.patience.response_max_bytes;
+        let announced = response.content_length().unwrap_or(0);
+        if announced > limit {
+            return Err(too_large(out, limit));
+        }
+        let mut body = BytesMut::with_capacity(usize::try_from(announced.min(1 << 20)).unwrap_or(0));
+        loop {
+            let chunk = tokio::time::timeout(self.patience.idle_timeout, response.chunk()).await;
+            let chunk =
+                chunk.map_err(|_| timed_out(out, "answer stopped midway", self.patience.idle_timeout))?;
+            let Some(chunk) = chunk.map_err(|error| self.failed(error, out))? else {
+                break;
+            };
+            if (body.len() as u64).saturating_add(chunk.len() as u64) > limit {
+                return Err(too_large(out, limit));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: body.freeze(),
+            url: out.url.clone(),
+            received_at: self.clock.now(),
+        })
+    }
+
+    /// Turns a failure of the library into ours: refused by a rule, too slow, or cut off.
+    fn failed(&self, error: reqwest::Error, out: &Outgoing) -> Error {
+        if let Some(refused) = refusal(&error) {
+            return refused;
+        }
+        if error.is_timeout() && !error.is_connect() {
+            return timed_out(out, "no complete answer in time", self.patience.timeout);
+        }
+        if error.is_builder() {
+            return Error::spec("request cannot be made")
+                .with("url", show_url(&out.url))
+                .caused_by(error.without_url());
+        }
+        let (message, hint) = if error.is_connect() {
+            (
+                "cannot connect",
+                "check that host and port are right, that the system is up, and that this machine reaches it",
+            )
+        } else {
+            (
+                "connection broke before the answer was complete",
+                "try again; if it stays, ask the vendor or look at proxies in between",
+            )
+        };
+        let error_out = Error::unavailable(message)
+            .with("url", show_url(&out.url))
+            .hint(hint);
+        // Marked so that a request that must not be sent twice may be when it never left.
+        let error_out = if error.is_connect() {
+            error_out.with(NEVER_SENT, "yes")
+        } else {
+            error_out
+        };
+        error_out.caused_by(error.without_url())
+    }
+}
+
+const NEVER_SENT: &str = "before sending";
+
+/// Whether a transport failure surely happened before the request left.
+pub(super) fn never_sent(error: &Error) -> bool {
+    error.context().iter().any(|(key, _)| *key == NEVER_SENT)
+}
+
+/// Our own error, where the resolver refused an address deep inside of the library.
+fn refusal(error: &reqwest::Error) -> Option<Error> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(ours) = error.downcast_ref::<Error>() {
+            let copy = Error::new(ours.kind(), ours.message());
+            let copy = ours
+                .context()
+                .iter()
+                .fold(copy, |copy, (key, value)| copy.with(key, value));
+            return Some(copy.hint(ours.next_step().unwrap_or_default()));
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn timed_out(out: &Outgoing, message: &str, limit: Duration) -> Error {
+    Error::timeout(message)
+        .with("url", show_url(&out.url))
+        .with("limit", format!("{} ms", limit.as_millis()))
+        .hint("raise reliability.timeout, or ask for smaller pages")
+}
+
+fn too_large(out: &Outgoing, limit: u64) -> Error {
+    Error::limit("answer is larger than reliability.response_max")
+        .with("url", show_url(&out.url))
+        .with("limit", format!("{limit} bytes"))
+        .hint("ask for smaller pages or narrower slices, or raise reliability.response_max")
+}
+
+fn prepare(client: &reqwest::Client, out: &Outgoing) -> Result<reqwest::Request> {
+    let mut builder = client.request(out.method.clone(), out.url.clone());
+    let (content_type, body) = match &out.body {
+        Body::Empty => (None, None),
+        Body::Json(bytes) => (Some("application/json"), Some(bytes.clone())),
+        Body::Form(text) => (
+            Some("application/x-www-form-urlencoded"),
+            Some(Bytes::from(text.clone())),
+        ),
+        Body::Text(text) => (Some("text/plain; charset=utf-8"), Some(Bytes::from(text.clone()))),
+    };
+    let typed = out
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str()));
+    if let Some(content_type) = content_type.filter(|_| !typed) {
+        builder = builder.header(CONTENT_TYPE, content_type);
+    }
+    for (name, value) in &out.headers {
+        let bad = |what: &str| {
+            Error::spec(format!("header '{name}' has {what}"))
+                .hint("header names are letters, digits and '-'; values must be one line of plain text")
+        };
+        let known = HeaderName::try_from(name.as_str()).map_err(|_| bad("an invalid name"))?;
+        // The value may be a credential, so it is not shown.
+        let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| bad("an invalid value"))?;
+        value.set_sensitive(true);
+        builder = builder.header(known, value);
+    }
+    if let Some(body) = body {
+        builder = builder.body(body);
+    }
+    builder
+        .build()
+        .map_err(|error| Error::spec("request cannot be made").caused_by(error.without_url()))
+}
+
+fn build(settings: &ClientSettings, plain: bool) -> Result<reqwest::Client> {
+    let roots = match &settings.extra_roots_pem {
+        Some(pem) => reqwest::Certificate::from_pem_bundle(pem).map_err(|error| {
+            Error::spec("extra root certificates cannot be read")
+                .caused_by(error)
+                .hint("give a file with certificates in PEM form")
+        })?,
+        None => Vec::new(),
+    };
+    let base = || {
+        let resolver = GuardedResolver {
+            rules: settings.hosts.clone(),
+            plain,
+        };
+        reqwest::Client::builder()
+            .user_agent(&settings.user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .timeout(settings.patience.timeout)
+            .connect_timeout(settings.patience.connect_timeout)
+            .dns_resolver(Arc::new(resolver))
+    };
+    if plain {
+        return base()
+            .tls_certs_only(Vec::new())
+            .build()
+            .map_err(|error| cannot_build(error));
+    }
+    match base().tls_certs_merge(roots.clone()).build() {
+        Ok(client) => Ok(client),
+        // A machine without root certificates still reaches private systems and those whose
+        // certificates it was given; anything else fails its TLS handshake.
+        Err(error) => {
+            tracing::warn!(%error, "no system root certificates; install ca-certificates to reach public systems");
+            base()
+                .tls_certs_only(roots)
+                .build()
+                .map_err(|error| cannot_build(error))
+        }
+    }
+}
+
+fn cannot_build(error: reqwest::Error) -> Error {
+    Error::internal("HTTP client cannot be built")
+        .caused_by(error)
+        .hint("check the machine's TLS set-up")
+}
