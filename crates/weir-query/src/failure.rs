@@ -66,11 +66,15 @@ fn explain_shared(error: &DataFusionError) -> Error {
         DataFusionError::Execution(message) => {
             Error::decode(format!("the query failed: {message}")).hint(DATA_HINT)
         }
-        DataFusionError::ParquetError(inner) => Error::decode(format!("a data file is not readable: {inner}"))
-            .hint("`weir lake rebuild` writes Silver anew from Bronze"),
+        DataFusionError::ParquetError(inner) => {
+            Error::decode(format!("a data file is not readable: {inner}"))
+                .hint("`weir lake rebuild` writes Silver anew from Bronze")
+        }
         DataFusionError::ObjectStore(inner) => store(inner),
-        DataFusionError::IoError(inner) => Error::new(ErrorKind::Destination, format!("input or output failed: {inner}"))
-            .hint("look at free space and permissions of the temporary folder and the lake"),
+        DataFusionError::IoError(inner) => {
+            Error::new(ErrorKind::Destination, format!("input or output failed: {inner}"))
+                .hint("look at free space and permissions of the temporary folder and the lake")
+        }
         other => match other.find_root() {
             root if !std::ptr::eq(root, other) => explain_shared(root),
             root => Error::internal(root.strip_backtrace())

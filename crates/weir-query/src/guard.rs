@@ -13,10 +13,11 @@ pub(crate) const SQL_BYTES_MAX: usize = 1 << 20;
 /// Parses one statement and refuses everything that could do more than read.
 pub(crate) fn read_only(sql: &str) -> Result<Statement> {
     if sql.len() > SQL_BYTES_MAX {
-        return Err(
-            Error::limit(format!("the SQL has {} bytes, at most {SQL_BYTES_MAX} are read", sql.len()))
-                .hint("split it, or make it a model"),
-        );
+        return Err(Error::limit(format!(
+            "the SQL has {} bytes, at most {SQL_BYTES_MAX} are read",
+            sql.len()
+        ))
+        .hint("split it, or make it a model"));
     }
     let mut statements = DFParser::parse_sql(sql).map_err(failure::explain)?;
     let Some(statement) = statements.pop_front() else {
@@ -37,8 +38,10 @@ pub(crate) fn query_only(sql: &str) -> Result<Statement> {
     let statement = read_only(sql)?;
     match &statement {
         Statement::Statement(inner) if matches!(**inner, Sql::Query(_)) => Ok(statement),
-        other => Err(Error::usage(format!("'{}' is not a query", verb(&other.to_string())))
-            .hint("write a SELECT, WITH or VALUES query")),
+        other => Err(
+            Error::usage(format!("'{}' is not a query", verb(&other.to_string())))
+                .hint("write a SELECT, WITH or VALUES query"),
+        ),
     }
 }
 
@@ -100,8 +103,9 @@ fn verb(sql: &str) -> String {
 }
 
 fn refused(sql: &str) -> Error {
-    Error::denied(format!("'{}' is not allowed here: queries only read", verb(sql)))
-        .hint("use SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW COLUMNS or DESCRIBE; models write Gold tables")
+    Error::denied(format!("'{}' is not allowed here: queries only read", verb(sql))).hint(
+        "use SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW COLUMNS or DESCRIBE; models write Gold tables",
+    )
 }
 
 #[cfg(test)]
@@ -179,7 +183,12 @@ mod tests {
 
     #[test]
     fn what_parses_but_writes_is_denied() {
-        for sql in ["delete from t", "copy (select 1) to 'x.csv'", "select 1 into t", "set a = 1"] {
+        for sql in [
+            "delete from t",
+            "copy (select 1) to 'x.csv'",
+            "select 1 into t",
+            "set a = 1",
+        ] {
             assert_eq!(read_only(sql).unwrap_err().kind(), ErrorKind::Denied, "{sql}");
         }
         insta::assert_snapshot!(format!("{:?}", read_only("drop table t").unwrap_err()), @"[denied] 'DROP TABLE' is not allowed here: queries only read -> use SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW COLUMNS or DESCRIBE; models write Gold tables");

@@ -169,7 +169,11 @@ pub trait Tables: Send + Sync {
 
     /// The objects of a Bronze table; none where there is no such table.
     async fn bronze(&self, name: &str) -> Result<Option<BronzeObjects>>;
+}
 
+/// Where models are built.
+#[async_trait]
+pub trait GoldWriter: Send + Sync {
     /// Writes a model's rows where no reader sees them yet.
     async fn stage(&self, build: Build) -> Result<Box<dyn Staged>>;
 }

@@ -22,7 +22,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use object_store::ObjectMeta;
@@ -59,7 +59,13 @@ struct PlannedFile {
 
 impl std::fmt::Debug for LakeTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LakeTable({} version {}, {} files)", self.name, self.version, self.files.len())
+        write!(
+            f,
+            "LakeTable({} version {}, {} files)",
+            self.name,
+            self.version,
+            self.files.len()
+        )
     }
 }
 
@@ -68,9 +74,15 @@ impl LakeTable {
     pub(crate) fn new(snapshot: Snapshot, store_url: ObjectStoreUrl) -> Result<Self> {
         check_readable(&snapshot)?;
         let is_partition = |name: &String| snapshot.partition_columns.contains(name);
-        let (partition, data): (Vec<FieldRef>, Vec<FieldRef>) =
-            snapshot.schema.fields().iter().cloned().partition(|field| is_partition(field.name()));
-        let scanned = TableSchema::new(Arc::new(Schema::new(data)), partition);
+        let (partition, data): (Vec<FieldRef>, Vec<FieldRef>) = snapshot
+            .schema
+            .fields()
+            .iter()
+            .cloned()
+            .partition(|field| is_partition(field.name()));
+        let scanned = TableSchema::builder(Arc::new(Schema::new(data)))
+            .with_table_partition_cols(partition)
+            .build();
         let order = places(&snapshot.schema, scanned.table_schema())?;
         let files = snapshot
             .files
@@ -103,12 +115,21 @@ impl LakeTable {
         };
         let columns = DFSchema::try_from(schema.as_ref().clone())?;
         let filter = state.create_physical_expr(filter, &columns)?;
-        let predicate = PruningPredicate::try_new(filter, Arc::clone(schema))?;
+        let predicate = PruningPredicateBuilder::new()
+            .with_file_schema(Arc::clone(schema))
+            .try_build(filter)?;
         let files: Vec<_> = files.collect();
-        let statistics = files.iter().map(|(_, statistics)| Arc::new(statistics.clone())).collect();
+        let statistics = files
+            .iter()
+            .map(|(_, statistics)| Arc::new(statistics.clone()))
+            .collect();
         let keep = predicate.prune(&PrunableStatistics::new(statistics, Arc::clone(schema)))?;
         tracing::debug!(table = %self.name, files = files.len(), kept = keep.iter().filter(|k| **k).count(), "pruned");
-        Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
+        Ok(files
+            .into_iter()
+            .zip(keep)
+            .filter_map(|(file, keep)| keep.then_some(file))
+            .collect())
     }
 }
 
@@ -136,11 +157,17 @@ impl TableProvider for LakeTable {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let candidates = self.candidates(state, filters)?;
         if candidates.is_empty() {
-            return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
+            return Ok(Arc::new(EmptyExec::new(project_schema(
+                &self.schema,
+                projection,
+            )?)));
         }
         let statistics = candidates.iter().map(|(_, statistics)| statistics);
         let whole = Statistics::try_merge_iter(statistics, self.scanned.table_schema())?;
-        let files = candidates.into_iter().map(|(planned, statistics)| planned.open(statistics)).collect();
+        let files = candidates
+            .into_iter()
+            .map(|(planned, statistics)| planned.open(statistics))
+            .collect();
         let groups = FileGroup::new(files).split_files(state.config().target_partitions().max(1));
         let columns = match projection {
             Some(chosen) => chosen.iter().map(|index| self.order[*index]).collect(),
@@ -176,7 +203,9 @@ impl PlannedFile {
 fn places(shown: &Schema, scanned: &Schema) -> Result<Vec<usize>> {
     let place = |name: &str| {
         scanned.index_of(name).map_err(|error| {
-            Error::internal(format!("column '{name}' got lost")).caused_by(error).hint("report this")
+            Error::internal(format!("column '{name}' got lost"))
+                .caused_by(error)
+                .hint("report this")
         })
     };
     shown.fields().iter().map(|field| place(field.name())).collect()
@@ -199,10 +228,13 @@ fn check_readable(snapshot: &Snapshot) -> Result<()> {
         .hint("write the table anew without these features (`weir lake rebuild` does it for Silver)"));
     }
     if let Some(file) = snapshot.files.iter().find(|file| file.deletion_vector) {
-        return Err(Error::destination(format!("table '{}' has rows marked deleted in place", snapshot.table))
-            .with("file", &file.path)
-            .with("version", snapshot.version)
-            .hint("run `weir lake compact` on it: that writes the files without the deleted rows"));
+        return Err(Error::destination(format!(
+            "table '{}' has rows marked deleted in place",
+            snapshot.table
+        ))
+        .with("file", &file.path)
+        .with("version", snapshot.version)
+        .hint("run `weir lake compact` on it: that writes the files without the deleted rows"));
     }
     Ok(())
 }

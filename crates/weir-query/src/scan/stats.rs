@@ -15,8 +15,15 @@ use crate::tables::DataFile;
 /// Only bounds that hold whatever wrote them are taken: texts that the log calls text, numbers for
 /// integers, dates and timestamps. Floating point is left out, because NaN stands outside its bounds.
 pub(super) fn of_file(file: &DataFile, schema: &Schema, partition: &[ScalarValue]) -> Statistics {
-    let log = file.stats.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let part = |name: &str| log.as_ref().and_then(|log| log.get(name)).and_then(Value::as_object);
+    let log = file
+        .stats
+        .as_deref()
+        .and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let part = |name: &str| {
+        log.as_ref()
+            .and_then(|log| log.get(name))
+            .and_then(Value::as_object)
+    };
     let (min, max, nulls) = (part("minValues"), part("maxValues"), part("nullCount"));
     let rows = precise(file.rows);
     let split = schema.fields().len() - partition.len();
@@ -58,7 +65,11 @@ fn precise(count: Option<u64>) -> Precision<usize> {
 
 fn of_partition(value: &ScalarValue, rows: Precision<usize>) -> ColumnStatistics {
     ColumnStatistics {
-        null_count: if value.is_null() { rows } else { Precision::Exact(0) },
+        null_count: if value.is_null() {
+            rows
+        } else {
+            Precision::Exact(0)
+        },
         min_value: Precision::Exact(value.clone()),
         max_value: Precision::Exact(value.clone()),
         ..ColumnStatistics::new_unknown()
@@ -71,7 +82,12 @@ enum Side {
     Max,
 }
 
-fn bound(values: Option<&Map<String, Value>>, name: &str, kind: &DataType, side: Side) -> Precision<ScalarValue> {
+fn bound(
+    values: Option<&Map<String, Value>>,
+    name: &str,
+    kind: &DataType,
+    side: Side,
+) -> Precision<ScalarValue> {
     let known = values.and_then(|values| scalar(values.get(name)?, kind, side));
     match known {
         Some(value) => Precision::Exact(value),
@@ -118,7 +134,10 @@ mod tests {
     fn bounds_hold_or_are_left_out() {
         let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let at = json!("2026-01-02T03:04:05.678Z");
-        let (min, max) = (scalar(&at, &utc, Side::Min).unwrap(), scalar(&at, &utc, Side::Max).unwrap());
+        let (min, max) = (
+            scalar(&at, &utc, Side::Min).unwrap(),
+            scalar(&at, &utc, Side::Max).unwrap(),
+        );
         assert_eq!(min.to_string(), "1767323045678000");
         assert_eq!(max.to_string(), "1767323045678999");
         assert_eq!(
