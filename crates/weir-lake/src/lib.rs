@@ -23,6 +23,8 @@ mod writer;
 
 pub use gold::{GoldBuild, GoldMode};
 pub use lake::{Lake, LakeConfig, Layer, TableInfo, TableSnapshot};
-pub use maintenance::{Archived, BronzeRetention, Compacted, SilverRetention, Usage, Vacuumed};
+pub use maintenance::{
+    Archived, BronzeRetention, Compacted, RawBatch, Rebuilt, SilverRetention, Usage, Vacuumed,
+};
 pub use storage::Storage;
 pub use table::{AsOf, DataFile};

@@ -2,6 +2,7 @@
 
 mod archive;
 mod compact;
+mod rebuild;
 mod restore;
 mod retention;
 mod usage;
@@ -9,6 +10,7 @@ mod vacuum;
 
 pub use archive::Archived;
 pub use compact::Compacted;
+pub use rebuild::{RawBatch, Rebuilt};
 pub use retention::{BronzeRetention, SilverRetention};
 pub use usage::Usage;
 pub use vacuum::Vacuumed;

@@ -118,7 +118,7 @@ fn dated_partition(table: &Table) -> Result<(String, &'static str)> {
             name => match table
                 .schema()
                 .field_with_name(name)
-                .map(|field| field.data_type())
+                .map(arrow::datatypes::Field::data_type)
             {
                 Ok(arrow::datatypes::DataType::Date32) => "%Y-%m-%d",
                 _ => return None,

@@ -45,11 +45,6 @@ impl Change {
             ..Self::default()
         }
     }
-
-    /// Whether a reader of rows could tell the versions apart.
-    pub(crate) fn touches_data(&self) -> bool {
-        !self.adds.is_empty() || !self.removes.is_empty() || self.schema.is_some()
-    }
 }
 
 /// How a try to write the next version ended.

@@ -59,7 +59,6 @@ pub(crate) struct FileWriter {
     done: Vec<DataFile>,
     /// Bytes of unfinished row groups over all open files.
     memory_bytes_max: usize,
-    rows: u64,
 }
 
 impl FileWriter {
@@ -70,7 +69,6 @@ impl FileWriter {
             open: BTreeMap::new(),
             done: Vec::new(),
             memory_bytes_max: memory.max(1 << 20),
-            rows: 0,
         }
     }
 
@@ -78,17 +76,11 @@ impl FileWriter {
         &self.layout.schema
     }
 
-    /// Rows written so far.
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
-    }
-
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
         let batch = adapt(batch, &self.layout.schema)?;
-        self.rows += batch.num_rows() as u64;
         for (values, part) in partition::split(&batch, &self.layout.partitions)? {
             self.write_part(values, &part).await?;
         }

@@ -84,9 +84,10 @@ impl Incoming {
         keys: Keys,
         memory_bytes: u64,
         place: Place,
-        files: Vec<DataFile>,
+        mut files: Vec<DataFile>,
         schema: &SchemaRef,
     ) -> Result<Self> {
+        files.sort_by(|a, b| age(a).cmp(age(b)));
         let store = place.store.clone();
         let mut incoming = Self::new(keys, memory_bytes, place);
         let inflated: u64 = files.iter().map(|file| file.size).sum::<u64>() * INFLATION;
@@ -186,7 +187,7 @@ impl Incoming {
                 .filter(|file| file.partition.get(BUCKET).and_then(Option::as_ref) == Some(&name))
                 .cloned()
                 .collect();
-            files.sort_by(|a, b| a.path.cmp(&b.path));
+            files.sort_by(|a, b| age(a).cmp(age(b)));
             Bucket {
                 number,
                 of: SPILL_BUCKETS,
@@ -229,6 +230,11 @@ impl Bucket {
         };
         concat_batches(schema, &batches).map_err(unfit)
     }
+}
+
+/// File names ascend with the time of their writing; the log lists them in any order.
+fn age(file: &DataFile) -> &str {
+    file.path.rsplit('/').next().unwrap_or_default()
 }
 
 fn unfit(error: arrow::error::ArrowError) -> Error {

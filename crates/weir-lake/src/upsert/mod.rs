@@ -232,7 +232,7 @@ impl Merging<'_> {
         load: &mut Load<'_>,
     ) -> Result<()> {
         let equal = self.equal(stored, matches, load)?;
-        let runs = stored.column_by_name(RUN).map(|array| array.as_string::<i32>());
+        let runs = stored.column_by_name(RUN).map(AsArray::as_string::<i32>);
         let mut vanished = Vec::new();
         let mut ended = Vec::new();
         for (row, found) in matches.iter().enumerate() {

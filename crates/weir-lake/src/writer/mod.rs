@@ -1,8 +1,12 @@
 //! Streams into Silver tables, checkpoint by checkpoint.
 
 pub(crate) mod checkpoint;
-mod gathered;
+pub(crate) mod gathered;
+mod open;
+mod pipeline;
 mod publish;
+mod raw;
 pub(crate) mod shape;
 pub(crate) mod staging;
 pub(crate) mod state;
+mod stream;

@@ -1,4 +1,12 @@
 //! The lake as its callers see it.
 
+#[cfg(feature = "failpoints")]
+mod faults;
 mod gold;
 mod harness;
+mod maintenance;
+mod model;
+mod modes;
+mod rebuild;
+mod resume;
+mod schema;

@@ -1,0 +1,149 @@
+//! Opening a stream for writing: what an interrupted writer left is found, finished or removed.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use weir_protocol::{Books, Destination, Error, Result, StreamWriter, WritePlan};
+
+use super::pipeline::Pipeline;
+use super::publish::Publish;
+use super::raw;
+use super::shape::Shape;
+use super::staging;
+use super::state::StateRecord;
+use super::stream::{LakeWriter, new_rows};
+use crate::lake::Lake;
+use crate::table::{Table, columns};
+use crate::typed::Typer;
+use crate::upsert::SPILL_FOLDER;
+
+/// Of the plan's memory, each stage that holds rows may take this part.
+const MEMORY_PARTS: u64 = 4;
+
+#[async_trait]
+impl Destination for Lake {
+    async fn open(&self, plan: WritePlan) -> Result<Box<dyn StreamWriter>> {
+        Ok(Box::new(self.open_stream(plan).await?))
+    }
+}
+
+impl Lake {
+    async fn open_stream(&self, plan: WritePlan) -> Result<LakeWriter> {
+        let shape = Shape::new(&plan)?;
+        if !plan.stream.policy.explode.is_empty() {
+            return Err(Error::spec("explode is not available in this version")
+                .with("stream", &plan.stream.name)
+                .hint("remove explode from the stream: the lists stay in their column"));
+        }
+        let memory_bytes = (plan.memory_bytes / MEMORY_PARTS).max(1 << 20);
+        let found = self.recover(&plan, &shape, memory_bytes).boxed().await?;
+        let sequence = found.last.as_ref().map_or(0, |record| record.sequence);
+        let raw = raw::Raw::open(self, &plan, sequence).boxed().await?;
+        let held = raw::Held::open(self, &plan, sequence).boxed().await?;
+        let registered = found
+            .table
+            .as_ref()
+            .map(|table| columns::data_schema(table.schema()));
+        let typer = Typer::new(&plan, registered, self.pii_key.expose().as_bytes())?;
+        let folder = if shape.is_staged() {
+            shape.folder.clone().join(staging::name(found.generation))
+        } else {
+            shape.folder.clone()
+        };
+        let rows = new_rows(self, &shape, &folder, memory_bytes);
+        Ok(LakeWriter {
+            lake: self.clone(),
+            pipeline: Pipeline::start(typer, shape.clone(), rows, raw, held),
+            memory_bytes,
+            committed: found.last.as_ref().map(StateRecord::committed),
+            version: found.table.as_ref().map_or(-1, Table::version),
+            generation: found.generation,
+            generations: found.generations,
+            bronze_bytes: found
+                .last
+                .as_ref()
+                .filter(|record| record.run == plan.run)
+                .map_or(0, |record| record.bronze_bytes),
+            last: found.last,
+            plan,
+            shape,
+            accepted: Books::default(),
+            changes: Vec::new(),
+            reasons: BTreeMap::new(),
+            broken: false,
+        })
+    }
+
+    /// Finds the newest checkpoint. A full refresh that was complete but not published is
+    /// published now; leftovers of writers that died are removed.
+    async fn recover(&self, plan: &WritePlan, shape: &Shape, memory_bytes: u64) -> Result<Found> {
+        self.storage
+            .delete_folder(&shape.folder.clone().join(SPILL_FOLDER))
+            .await?;
+        let mut main = Table::find(&self.storage, &shape.folder).await?;
+        let mut last = match &main {
+            Some(table) => {
+                StateRecord::read(table, &plan.connection, &plan.stream.name)
+                    .boxed()
+                    .await?
+            }
+            None => None,
+        };
+        let published = last.as_ref().map_or(0, |record| record.sequence);
+        let generations = last.as_ref().map(|record| record.generations.clone());
+        let mut found = Found {
+            table: main.clone(),
+            generation: published + 1,
+            generations: generations.unwrap_or_default(),
+            last: last.clone(),
+        };
+        let Some(staged) = staging::find(&self.storage, shape, plan, published)
+            .boxed()
+            .await?
+        else {
+            return Ok(found);
+        };
+        let generation = staging::generation(&staged.table).unwrap_or(published + 1);
+        if !staged.record.state.complete {
+            found.generation = generation;
+            found.last = Some(staged.record);
+            found.table = Some(staged.table);
+            return Ok(found);
+        }
+        tracing::info!(
+            table = shape.name,
+            "publishing the full refresh that an earlier run completed"
+        );
+        let publish = Publish {
+            storage: &self.storage,
+            shape,
+            staging: staged,
+            memory_bytes,
+            at: jiff::Timestamp::now().as_microsecond(),
+            generations: found.generations,
+            from: generation,
+        };
+        let written = publish.run().boxed().await?;
+        main = Table::find(&self.storage, &shape.folder).await?;
+        last = Some(written.record);
+        Ok(Found {
+            table: main,
+            generation: last.as_ref().map_or(0, |record| record.sequence) + 1,
+            generations: last
+                .as_ref()
+                .map(|record| record.generations.clone())
+                .unwrap_or_default(),
+            last,
+        })
+    }
+}
+
+/// Where a stream stands.
+struct Found {
+    /// The table that the newest checkpoint is in: the staging one, if there is one.
+    table: Option<Table>,
+    last: Option<StateRecord>,
+    generation: u64,
+    generations: Vec<super::state::Generation>,
+}

@@ -1,0 +1,211 @@
+//! The stages between an accepted batch and the checkpoint, each at work at the same time:
+//!
+//! ```text
+//! write ─┬─► bronze (raw bytes to objects)
+//!        └─► typing (JSON to Arrow) ─► gathering (Parquet files, or memory and spill)
+//! ```
+//!
+//! Channels between them hold few batches, so that a slow stage pushes back to the source.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use weir_protocol::{Batch, Error, Result, SchemaChange};
+
+use super::gathered::Gathered;
+use super::raw::{Held, Raw};
+use super::shape::Shape;
+use crate::typed::{Decoded, Typer};
+
+/// Batches that may wait between two stages.
+const WAITING_BATCHES_MAX: usize = 2;
+
+/// Everything since the last checkpoint, durable but for the commit.
+pub(super) struct Flushed {
+    pub(super) rows: Gathered,
+    /// Data and lineage columns as they are now.
+    pub(super) schema: SchemaRef,
+    pub(super) changes: Vec<SchemaChange>,
+    /// Columns that no record since the start had.
+    pub(super) vanished: Vec<SchemaChange>,
+    pub(super) quarantined: u64,
+    pub(super) reasons: BTreeMap<String, u64>,
+    pub(super) bronze_bytes: u64,
+}
+
+enum ToBronze {
+    Batch(Arc<Batch>),
+    Flush(u64, oneshot::Sender<u64>),
+}
+
+enum ToTyping {
+    Batch(Arc<Batch>),
+    Flush(Box<Turn>),
+}
+
+enum ToGathering {
+    Typed(Box<Decoded>),
+    Flush(Box<Turn>, SchemaRef, Vec<SchemaChange>),
+}
+
+/// A checkpoint passes the stages.
+struct Turn {
+    /// Rows from here on are gathered in this.
+    next: Gathered,
+    /// Number of the next checkpoint.
+    sequence: u64,
+    reply: oneshot::Sender<Flushed>,
+}
+
+pub(super) struct Pipeline {
+    bronze: mpsc::Sender<ToBronze>,
+    typing: mpsc::Sender<ToTyping>,
+    stages: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Pipeline {
+    pub(super) fn start(typer: Typer, shape: Shape, rows: Gathered, raw: Raw, held: Held) -> Self {
+        let (bronze, raw_rx) = mpsc::channel(WAITING_BATCHES_MAX);
+        let (typing, typing_rx) = mpsc::channel(WAITING_BATCHES_MAX);
+        let (gathering, gathering_rx) = mpsc::channel(WAITING_BATCHES_MAX);
+        let stages = vec![
+            tokio::task::spawn_blocking(move || type_batches(typer, typing_rx, &gathering)),
+            tokio::spawn(gather(shape, rows, held, gathering_rx)),
+            tokio::spawn(keep_raw(raw, raw_rx)),
+        ];
+        Self {
+            bronze,
+            typing,
+            stages,
+        }
+    }
+
+    pub(super) async fn write(&mut self, batch: Batch) -> Result<()> {
+        let batch = Arc::new(batch);
+        let raw = self.bronze.send(ToBronze::Batch(batch.clone())).await;
+        let typed = self.typing.send(ToTyping::Batch(batch)).await;
+        if raw.is_err() || typed.is_err() {
+            return Err(self.failure().await);
+        }
+        Ok(())
+    }
+
+    /// Waits until all accepted batches have passed the stages. `sequence` is the number of the
+    /// checkpoint after this one.
+    pub(super) async fn flush(&mut self, next: Gathered, sequence: u64) -> Result<Flushed> {
+        let (raw_reply, raw_done) = oneshot::channel();
+        let (reply, done) = oneshot::channel();
+        let turn = Turn {
+            next,
+            sequence,
+            reply,
+        };
+        let raw = self.bronze.send(ToBronze::Flush(sequence, raw_reply)).await;
+        let typed = self.typing.send(ToTyping::Flush(Box::new(turn))).await;
+        if raw.is_err() || typed.is_err() {
+            return Err(self.failure().await);
+        }
+        let (bronze_bytes, flushed) = tokio::join!(raw_done, done);
+        let (Ok(bronze_bytes), Ok(mut flushed)) = (bronze_bytes, flushed) else {
+            return Err(self.failure().await);
+        };
+        flushed.bronze_bytes = bronze_bytes;
+        Ok(flushed)
+    }
+
+    /// Why a stage stopped.
+    async fn failure(&mut self) -> Error {
+        // Closing the entries ends the stages that still run.
+        self.bronze = mpsc::channel(1).0;
+        self.typing = mpsc::channel(1).0;
+        for stage in self.stages.drain(..) {
+            match stage.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error,
+                Err(error) => {
+                    return Error::internal("a stage of the writer broke off")
+                        .hint("report this defect with the run's log")
+                        .caused_by(error);
+                }
+            }
+        }
+        Error::internal("the writer has stopped already")
+            .hint("sync again: it goes on from the last checkpoint")
+    }
+}
+
+fn type_batches(
+    mut typer: Typer,
+    mut batches: mpsc::Receiver<ToTyping>,
+    next: &mpsc::Sender<ToGathering>,
+) -> Result<()> {
+    while let Some(message) = batches.blocking_recv() {
+        let message = match message {
+            ToTyping::Batch(batch) => ToGathering::Typed(Box::new(typer.decode(&batch)?)),
+            ToTyping::Flush(turn) => ToGathering::Flush(turn, typer.row_schema(), typer.vanished()),
+        };
+        if next.blocking_send(message).is_err() {
+            // The next stage stopped, and says why itself.
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn gather(
+    shape: Shape,
+    mut rows: Gathered,
+    mut held: Held,
+    mut typed: mpsc::Receiver<ToGathering>,
+) -> Result<()> {
+    let mut changes = Vec::new();
+    let mut quarantined = 0;
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    while let Some(message) = typed.recv().await {
+        match message {
+            ToGathering::Typed(decoded) => {
+                for rejected in &decoded.quarantined {
+                    quarantined += 1;
+                    *reasons.entry(rejected.reason.clone()).or_default() += 1;
+                }
+                held.push(&decoded.quarantined).await?;
+                changes.extend(decoded.changes);
+                rows.push(shape.rows(decoded.rows)?).await?;
+            }
+            ToGathering::Flush(turn, schema, vanished) => {
+                held.flush(turn.sequence).await?;
+                let flushed = Flushed {
+                    rows: std::mem::replace(&mut rows, turn.next),
+                    schema,
+                    changes: std::mem::take(&mut changes),
+                    vanished,
+                    quarantined: std::mem::take(&mut quarantined),
+                    reasons: std::mem::take(&mut reasons),
+                    bronze_bytes: 0,
+                };
+                if turn.reply.send(flushed).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn keep_raw(mut raw: Raw, mut batches: mpsc::Receiver<ToBronze>) -> Result<()> {
+    while let Some(message) = batches.recv().await {
+        match message {
+            ToBronze::Batch(batch) => raw.write(&batch).await?,
+            ToBronze::Flush(sequence, reply) => {
+                let bytes = raw.flush(sequence).await?;
+                if reply.send(bytes).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The Bronze and quarantine stages of a stream's writer.
+
+use bytes::Bytes;
+use weir_protocol::{Batch, Error, Record, Result, WritePlan};
+
+use crate::bronze::{self, BronzeWriter};
+use crate::failpoint;
+use crate::lake::Lake;
+use crate::quarantine::{self, QuarantineWriter};
+use crate::typed::{Redactor, Rejected};
+
+/// Keeps records as received, without the fields that must not be stored at all.
+pub(super) struct Raw {
+    writer: BronzeWriter,
+    redactor: Option<Redactor>,
+    /// The cursor itself is such a field.
+    drops_cursor: bool,
+    bytes: u64,
+    /// Something was taken since the last flush.
+    dirty: bool,
+}
+
+/// Keeps what did not fit.
+pub(super) struct Held {
+    writer: QuarantineWriter,
+    dirty: bool,
+}
+
+impl Raw {
+    /// Removes what a checkpoint after `committed` left behind.
+    pub(super) async fn open(lake: &Lake, plan: &WritePlan, committed: u64) -> Result<Self> {
+        let folder = bronze::folder(&plan.source, &plan.stream.name);
+        let removed = bronze::remove_after(&lake.storage, &folder, committed).await?;
+        if removed > 0 {
+            tracing::info!(%folder, removed, "removed Bronze objects that no checkpoint took");
+        }
+        let redactor = Redactor::new(&plan.stream.policy.pii)?;
+        let cursor = plan.stream.cursor_field.as_deref();
+        Ok(Self {
+            drops_cursor: redactor
+                .as_ref()
+                .zip(cursor)
+                .is_some_and(|(redactor, path)| redactor.drops(path)),
+            redactor,
+            writer: BronzeWriter::new(lake.storage.clone(), plan, committed + 1)?,
+            bytes: 0,
+            dirty: false,
+        })
+    }
+
+    pub(super) async fn write(&mut self, batch: &Batch) -> Result<()> {
+        failpoint::reach("lake.before_bronze")?;
+        self.dirty |= !batch.records.is_empty();
+        match &mut self.redactor {
+            Some(redactor) => {
+                let batch = redacted(batch, redactor, self.drops_cursor)?;
+                self.writer.write(&batch).await
+            }
+            None => self.writer.write(batch).await,
+        }
+    }
+
+    /// Makes all of it durable; answers with the compressed bytes since the last time.
+    pub(super) async fn flush(&mut self, next: u64) -> Result<u64> {
+        let all = self.writer.flush(next).await?;
+        if std::mem::take(&mut self.dirty) {
+            failpoint::reach("lake.after_bronze")?;
+        }
+        let new = all - self.bytes;
+        self.bytes = all;
+        Ok(new)
+    }
+}
+
+impl Held {
+    /// Removes what a checkpoint after `committed` left behind.
+    pub(super) async fn open(lake: &Lake, plan: &WritePlan, committed: u64) -> Result<Self> {
+        let folder = quarantine::folder(&plan.source, &plan.stream.name);
+        bronze::remove_after(&lake.storage, &folder, committed).await?;
+        Ok(Self {
+            writer: QuarantineWriter::new(lake.storage.clone(), plan, committed + 1),
+            dirty: false,
+        })
+    }
+
+    pub(super) async fn push(&mut self, rejected: &[Rejected]) -> Result<()> {
+        self.dirty |= !rejected.is_empty();
+        self.writer.push(rejected).await
+    }
+
+    pub(super) async fn flush(&mut self, next: u64) -> Result<()> {
+        if std::mem::take(&mut self.dirty) {
+            failpoint::reach("lake.before_quarantine")?;
+        }
+        self.writer.flush(next).await
+    }
+}
+
+fn redacted(batch: &Batch, redactor: &mut Redactor, drops_cursor: bool) -> Result<Batch> {
+    let mut body = Vec::with_capacity(batch.body.len());
+    let mut records = Vec::with_capacity(batch.records.len());
+    for record in &batch.records {
+        let raw = redactor.record(Bytes::copy_from_slice(batch.json(record)));
+        let start = offset(body.len())?;
+        body.extend_from_slice(&raw);
+        let cursor = batch.cursor(record).filter(|_| !drops_cursor);
+        let cursor_start = offset(body.len())?;
+        body.extend_from_slice(cursor.unwrap_or_default());
+        records.push(Record {
+            start,
+            len: offset(raw.len())?,
+            cursor_start,
+            cursor_len: offset(cursor.map_or(0, <[u8]>::len))?,
+        });
+    }
+    Ok(Batch {
+        body: body.into(),
+        records,
+        ..batch.clone()
+    })
+}
+
+fn offset(at: usize) -> Result<u32> {
+    u32::try_from(at).map_err(|error| {
+        Error::limit("a page without its dropped fields exceeds 4 GiB")
+            .hint("ask the source for smaller pages")
+            .caused_by(error)
+    })
+}

@@ -1,0 +1,252 @@
+//! One stream during one run.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use weir_protocol::destination::Committed;
+use weir_protocol::{
+    Batch, Books, Error, Receipt, Result, SchemaChange, StreamState, StreamWriter, WritePlan,
+};
+
+use super::checkpoint::{self, Checkpoint, Written};
+use super::gathered::Gathered;
+use super::pipeline::{Flushed, Pipeline};
+use super::publish::Publish;
+use super::shape::Shape;
+use super::staging::{self, Staging};
+use super::state::{Generation, StateRecord};
+use crate::lake::Lake;
+use crate::table::Table;
+
+const REASONS_MAX: usize = 10;
+/// The version that a receipt names when no table could be made yet: no row, and a partition
+/// column whose type only a row can tell.
+const NO_VERSION: i64 = -1;
+
+pub(super) struct LakeWriter {
+    pub(super) lake: Lake,
+    pub(super) plan: WritePlan,
+    pub(super) shape: Shape,
+    pub(super) pipeline: Pipeline,
+    pub(super) memory_bytes: u64,
+    /// The newest checkpoint, and where it stands.
+    pub(super) last: Option<StateRecord>,
+    pub(super) committed: Option<Committed>,
+    pub(super) version: i64,
+    /// Of a staged mode: the number that names the staging table, once there is one or one is begun.
+    pub(super) generation: u64,
+    /// Full refreshes that the main table went through.
+    pub(super) generations: Vec<Generation>,
+    /// Accepted since the last checkpoint.
+    pub(super) accepted: Books,
+    pub(super) bronze_bytes: u64,
+    pub(super) changes: Vec<SchemaChange>,
+    pub(super) reasons: BTreeMap<String, u64>,
+    /// An error left accepted batches behind: nothing more may be committed.
+    pub(super) broken: bool,
+}
+
+#[async_trait]
+impl StreamWriter for LakeWriter {
+    fn committed(&self) -> Option<&Committed> {
+        self.committed.as_ref()
+    }
+
+    async fn write(&mut self, batch: Batch) -> Result<()> {
+        self.check()?;
+        self.accepted.read += batch.read();
+        self.accepted.filtered += batch.filtered;
+        self.accepted.deduplicated += batch.deduplicated;
+        let written = self.pipeline.write(batch).await;
+        self.broken |= written.is_err();
+        written
+    }
+
+    async fn checkpoint(&mut self, state: &StreamState) -> Result<Receipt> {
+        self.check()?;
+        let done = self.advance(state, false).await;
+        self.broken |= done.is_err();
+        done.map(|()| self.receipt())
+    }
+
+    async fn finish(mut self: Box<Self>, state: &StreamState) -> Result<Receipt> {
+        self.check()?;
+        self.advance(state, true).await?;
+        if self.shape.is_staged() && state.complete {
+            self.publish().await?;
+        }
+        Ok(self.receipt())
+    }
+}
+
+impl LakeWriter {
+    fn check(&self) -> Result<()> {
+        if !self.broken {
+            return Ok(());
+        }
+        Err(Error::internal(format!(
+            "stream '{}' failed before and takes nothing more in this run",
+            self.plan.stream.name
+        ))
+        .hint("sync again: it goes on from the last checkpoint"))
+    }
+
+    fn sequence(&self) -> u64 {
+        self.last.as_ref().map_or(0, |record| record.sequence)
+    }
+
+    fn folder(&self) -> object_store::path::Path {
+        if self.shape.is_staged() {
+            self.shape.folder.clone().join(staging::name(self.generation))
+        } else {
+            self.shape.folder.clone()
+        }
+    }
+
+    /// Commits all accepted batches with `state`. Where nothing changed, nothing is committed,
+    /// unless the end of a staged read asks for it.
+    async fn advance(&mut self, state: &StreamState, last: bool) -> Result<()> {
+        let next = new_rows(&self.lake, &self.shape, &self.folder(), self.memory_bytes);
+        let sequence = self.sequence() + 1;
+        let flushed = self.pipeline.flush(next, sequence + 1).await?;
+        self.note(&flushed, last);
+        let is_same = self
+            .committed
+            .as_ref()
+            .is_some_and(|committed| committed.state == *state);
+        let publishes = last && self.shape.is_staged();
+        if self.accepted == Books::default() && is_same && !publishes {
+            return Ok(());
+        }
+        let record = self.record(state, sequence, flushed.quarantined);
+        let schema = self.shape.table_schema(&flushed.schema);
+        let folder = self.folder();
+        if flushed.rows.rows() == 0
+            && self.shape.check_partitions(&schema).is_err()
+            && Table::find(&self.lake.storage, &folder).await?.is_none()
+        {
+            tracing::info!(
+                table = self.shape.name,
+                "no table yet: its partition column has no type before the first row"
+            );
+            self.version = NO_VERSION;
+            return Ok(());
+        }
+        let mut table = checkpoint::table(&self.lake.storage, &self.shape, &folder, &schema)
+            .boxed()
+            .await?;
+        let checkpoint = Checkpoint {
+            shape: &self.shape,
+            rule: if self.shape.is_staged() {
+                None
+            } else {
+                self.shape.rule()
+            },
+            rows: flushed.rows,
+            schema,
+            memory_bytes: self.memory_bytes,
+            record,
+        };
+        let written = checkpoint.commit(&mut table).boxed().await?;
+        self.accept(written);
+        Ok(())
+    }
+
+    fn note(&mut self, flushed: &Flushed, last: bool) {
+        self.bronze_bytes += flushed.bronze_bytes;
+        self.changes.extend(flushed.changes.iter().cloned());
+        if last && self.plan.mode.read() == weir_protocol::ReadMode::FullRefresh {
+            self.changes.extend(flushed.vanished.iter().cloned());
+        }
+        for (reason, count) in &flushed.reasons {
+            *self.reasons.entry(reason.clone()).or_default() += count;
+        }
+        self.accepted.quarantined += flushed.quarantined;
+    }
+
+    fn record(&self, state: &StreamState, sequence: u64, quarantined: u64) -> StateRecord {
+        let before = self.last.as_ref().filter(|record| record.run == self.plan.run);
+        let mut books = before.map(|record| record.books).unwrap_or_default();
+        books += self.accepted;
+        let held = match &self.last {
+            Some(last) if self.shape.is_staged() && last.sequence >= self.generation => last.held,
+            _ => 0,
+        };
+        StateRecord {
+            connection: self.plan.connection.clone(),
+            stream: self.plan.stream.name.clone(),
+            source: self.plan.source.clone(),
+            mode: self.plan.mode,
+            sequence,
+            run: self.plan.run.clone(),
+            state: state.clone(),
+            books,
+            bronze_bytes: self.bronze_bytes,
+            silver_bytes: before.map_or(0, |record| record.silver_bytes),
+            generations: if self.shape.is_staged() {
+                Vec::new()
+            } else {
+                self.generations.clone()
+            },
+            held: held + quarantined,
+        }
+    }
+
+    fn accept(&mut self, written: Written) {
+        self.accepted = Books::default();
+        self.version = written.version;
+        self.committed = Some(written.record.committed());
+        self.last = Some(written.record);
+    }
+
+    async fn publish(&mut self) -> Result<()> {
+        let folder = self.folder();
+        let table = Table::open(&self.lake.storage, &folder).await?;
+        let Some(record) = self.last.clone() else {
+            return Ok(());
+        };
+        let publish = Publish {
+            storage: &self.lake.storage,
+            shape: &self.shape,
+            staging: Staging { table, record },
+            memory_bytes: self.memory_bytes,
+            at: jiff::Timestamp::now().as_microsecond(),
+            generations: self.generations.clone(),
+            from: self.generation,
+        };
+        let written = publish.run().boxed().await?;
+        self.accept(written);
+        Ok(())
+    }
+
+    fn receipt(&self) -> Receipt {
+        let mut reasons: Vec<_> = self.reasons.clone().into_iter().collect();
+        reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        reasons.truncate(REASONS_MAX);
+        let ours = self.last.as_ref().filter(|record| record.run == self.plan.run);
+        Receipt {
+            sequence: self.sequence(),
+            table: self.shape.name.clone(),
+            version: self.version,
+            books: ours.map(|record| record.books).unwrap_or_default(),
+            bronze_bytes: self.bronze_bytes,
+            silver_bytes: ours.map_or(0, |record| record.silver_bytes),
+            schema_changes: self.changes.clone(),
+            quarantine_reasons: reasons,
+        }
+    }
+}
+
+/// An empty place for the rows of the next checkpoint.
+pub(super) fn new_rows(
+    lake: &Lake,
+    shape: &Shape,
+    folder: &object_store::path::Path,
+    memory_bytes: u64,
+) -> Gathered {
+    match shape.rule() {
+        Some(_) if !shape.is_staged() => Gathered::keyed(shape.keys(), memory_bytes, &lake.storage, folder),
+        _ => Gathered::plain(&lake.storage, folder, shape.partition_columns(), memory_bytes),
+    }
+}
