@@ -11,6 +11,7 @@
 mod bronze;
 mod failpoint;
 mod gold;
+mod held;
 mod lake;
 mod maintenance;
 pub mod quarantine;

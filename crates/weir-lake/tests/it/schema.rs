@@ -74,3 +74,48 @@ async fn bad_records_wait_and_good_ones_land() {
     assert_eq!(receipt.quarantine_reasons.len(), 1);
     assert_eq!(lake.rows(TABLE, &["id"]).await.len(), 2);
 }
+
+#[tokio::test]
+async fn held_records_are_released_once_or_discarded() {
+    for mode in [
+        SyncMode::IncrementalMerge,
+        SyncMode::FullRefreshReplace,
+        SyncMode::FullRefreshMerge,
+    ] {
+        let lake = TestLake::new();
+        let plan = plan(mode, "r1");
+        let mut writer = lake.open(&plan).await;
+        writer.write(batch(&[order(1, "01-01", 1.0)])).await.unwrap();
+        let bad = json!({ "id": 2, "at": "2026-01-01T00:00:00Z", "total": "much" });
+        writer.write(batch(&[bad, json!({ "id": null })])).await.unwrap();
+        writer.finish(&complete(1)).await.unwrap();
+        let held = lake.lake.quarantined("acme", "orders", 10).await.unwrap();
+        assert_eq!(held.total, 2, "{mode}");
+        let choice = weir_lake::quarantine::Choice::All;
+        // Nothing was mended: both are held anew, and none is lost.
+        let receipt = lake
+            .lake
+            .release_held(&plan, &choice, "ann", "try")
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(receipt.books.quarantined, 2, "{mode}");
+        assert_eq!(
+            lake.lake.quarantined("acme", "orders", 10).await.unwrap().total,
+            2
+        );
+        let state = lake.lake.state(TABLE, "shop", "orders").await.unwrap().unwrap();
+        assert_eq!(state.state, complete(1));
+        let gone = lake
+            .lake
+            .discard_held("acme", "orders", &choice, "ann", "useless")
+            .await
+            .unwrap();
+        assert_eq!(gone, 2);
+        assert_eq!(
+            lake.lake.quarantined("acme", "orders", 10).await.unwrap().total,
+            0
+        );
+        assert_eq!(lake.rows(TABLE, &["id"]).await.len(), 1, "{mode}");
+    }
+}
