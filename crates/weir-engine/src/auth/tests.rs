@@ -63,7 +63,7 @@ impl Rig {
             render: render(self.credential.clone()),
             transport: Transport::new(&settings)?,
             on_rotated: Some(Arc::new(move |token| {
-                rotated.lock().unwrap().push(token.expose().to_owned())
+                rotated.lock().unwrap().push(token.expose().to_owned());
             })),
         })
     }

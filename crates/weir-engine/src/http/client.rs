@@ -32,7 +32,7 @@ pub struct Client {
 
 /// What one attempt came to.
 enum Step {
-    Done(Sent),
+    Done(Box<Sent>),
     /// Try again at once; does not count as a try.
     Again,
     Wait {
@@ -40,6 +40,12 @@ enum Step {
         rate: bool,
         error: Error,
     },
+}
+
+impl Step {
+    fn done(sent: Sent) -> Self {
+        Self::Done(Box::new(sent))
+    }
 }
 
 /// One request's way through its attempts.
@@ -100,7 +106,7 @@ impl Client {
             match self.attempt(&out, classify, &mut journey).await? {
                 Step::Done(sent) => {
                     self.stats.count_success();
-                    return Ok(sent);
+                    return Ok(*sent);
                 }
                 Step::Again => {}
                 Step::Wait { wait, rate, error } => self.wait(&mut journey, wait, rate, error).await?,
@@ -165,9 +171,9 @@ impl Client {
             None => classify::default_verdict(&answer, &redactor),
         };
         match verdict {
-            Verdict::Success => Ok(Step::Done(Sent::Answer(answer))),
-            Verdict::Ignore => Ok(Step::Done(Sent::Ignored(answer))),
-            Verdict::NotModified => Ok(Step::Done(Sent::NotModified(answer))),
+            Verdict::Success => Ok(Step::done(Sent::Answer(answer))),
+            Verdict::Ignore => Ok(Step::done(Sent::Ignored(answer))),
+            Verdict::NotModified => Ok(Step::done(Sent::NotModified(answer))),
             Verdict::Fail(error) => Err(error),
             Verdict::Unauthorized => {
                 if !journey.renewed && self.authenticator.renew(generation).await? {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_protocol::spec::{Backoff, Breaker, RateLimit, Reliability};
+use weir_protocol::units::{ByteSize, Span};
 use weir_protocol::{Error, Result};
 
 use super::clock::{Clock, SystemClock};
@@ -65,7 +66,7 @@ impl Patience {
         let timeout = connection
             .timeout
             .or(connector.timeout)
-            .map_or(defaults.timeout, |span| span.get());
+            .map_or(defaults.timeout, Span::get);
         let connect_timeout = connection.connect_timeout.or(connector.connect_timeout);
         let retry = connection.retry.clone().or_else(|| connector.retry.clone());
         let defaulted = retry.is_none();
@@ -74,9 +75,7 @@ impl Patience {
         let response_max = connection.response_max.or(connector.response_max);
         Ok(Self {
             timeout,
-            connect_timeout: connect_timeout
-                .map_or(CONNECT_TIMEOUT, |span| span.get())
-                .min(timeout),
+            connect_timeout: connect_timeout.map_or(CONNECT_TIMEOUT, Span::get).min(timeout),
             idle_timeout: timeout.min(IDLE_TIMEOUT_MAX),
             attempts: if defaulted {
                 defaults.retry_max_attempts
@@ -107,7 +106,7 @@ impl Patience {
                 .max(1),
             // Spans within an answer are 32 bits wide.
             response_max_bytes: response_max
-                .map_or(RESPONSE_MAX_BYTES, |size| size.bytes())
+                .map_or(RESPONSE_MAX_BYTES, ByteSize::bytes)
                 .min(u64::from(u32::MAX)),
         })
     }

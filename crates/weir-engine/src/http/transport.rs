@@ -237,10 +237,7 @@ fn build(settings: &ClientSettings, plain: bool) -> Result<reqwest::Client> {
             .dns_resolver(Arc::new(resolver))
     };
     if plain {
-        return base()
-            .tls_certs_only(Vec::new())
-            .build()
-            .map_err(|error| cannot_build(error));
+        return base().tls_certs_only(Vec::new()).build().map_err(cannot_build);
     }
     match base().tls_certs_merge(roots.clone()).build() {
         Ok(client) => Ok(client),
@@ -248,10 +245,7 @@ fn build(settings: &ClientSettings, plain: bool) -> Result<reqwest::Client> {
         // certificates it was given; anything else fails its TLS handshake.
         Err(error) => {
             tracing::warn!(%error, "no system root certificates; install ca-certificates to reach public systems");
-            base()
-                .tls_certs_only(roots)
-                .build()
-                .map_err(|error| cannot_build(error))
+            base().tls_certs_only(roots).build().map_err(cannot_build)
         }
     }
 }
