@@ -82,6 +82,26 @@ impl Selector {
         }
     }
 
+    /// The records of lines, each a JSON text of its own: the lines themselves, or what the path finds in each.
+    pub fn select_lines(&self, body: Bytes, lines: Vec<Range<u32>>) -> Result<Page> {
+        if self.path.steps.is_empty() {
+            return Ok(Page { body, records: lines });
+        }
+        let mut records = Vec::with_capacity(lines.len());
+        for line in lines {
+            let whole = line.start as usize..line.end as usize;
+            match super::find(&body, &whole, &self.path)? {
+                Some(found) => records.push(small(&found)),
+                None if self.is_optional => {}
+                None => {
+                    let line = body.slice(whole);
+                    return Err(self.nothing_found(&line)?);
+                }
+            }
+        }
+        Ok(Page { body, records })
+    }
+
     fn nothing_found(&self, text: &[u8]) -> Result<Error> {
         let error =
             Error::decode(format!("the answer has nothing at '{}'", self.path)).with("select", &self.path);

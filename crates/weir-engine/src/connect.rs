@@ -1,0 +1,134 @@
+//! From a connector and a connection to a source that can be read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::spec::ConnectorSpec;
+use weir_protocol::{Error, Result, Source};
+
+use crate::auth::{self, AuthInput, OnRotated, Render};
+use crate::catalog::Connector;
+use crate::clock::Clock;
+use crate::config;
+use crate::declarative::{DeclarativeSource, Parts, describe};
+use crate::http::{self, Client, ClientSettings, HostRules, Patience, ReliabilityDefaults, Transport};
+use crate::interpolate::{Scope, Templates};
+use crate::native::{self, Native};
+
+/// What the program that uses the engine decides.
+#[derive(Clone, Default)]
+pub struct EngineSettings {
+    pub clock: Clock,
+    /// Where neither connector nor connection says how patient to be.
+    pub defaults: ReliabilityDefaults,
+    /// Default: `weir/<version>`.
+    pub user_agent: Option<String>,
+    /// Further root certificates, PEM.
+    pub extra_roots_pem: Option<Vec<u8>>,
+    /// How the HTTP client waits and draws; the machine's clock where none is given.
+    pub http_clock: Option<Arc<dyn http::Clock>>,
+    /// Told when a vendor replaces a refresh token.
+    pub on_rotated: Option<OnRotated>,
+}
+
+/// Validates the connection's settings and makes its source. Sends nothing yet.
+pub fn connect(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+) -> Result<Arc<dyn Source>> {
+    make(connector, connection, settings).map_err(|error| error.with("connection", &connection.connection))
+}
+
+fn make(connector: &Connector, connection: &ConnectionSpec, settings: &EngineSettings) -> Result<Arc<dyn Source>> {
+    let mut connection = connection.clone();
+    connection.config = config::validate(connector.spec.config.as_ref(), &connection.config)?;
+    match &connector.spec.native {
+        None => declared(connector, &connection, settings),
+        Some(name) => match native::resolve(name, connector, &connection)? {
+            Native::Source(source) => Ok(source),
+            Native::Declared(connector) => declared(&connector, &connection, settings),
+        },
+    }
+}
+
+fn declared(connector: &Connector, connection: &ConnectionSpec, settings: &EngineSettings) -> Result<Arc<dyn Source>> {
+    let spec = &connector.spec;
+    let templates = Templates::new(&settings.clock);
+    let scope = base_scope(connection);
+    let client = client(spec, connection, settings, &templates, &scope)?;
+    let reliability = &connection.reliability;
+    let source = DeclarativeSource::new(Parts {
+        spec,
+        templates: &templates,
+        scope,
+        client: Arc::new(client),
+        clock: settings.clock.clone(),
+        pages_max: reliability.pages_max.or(spec.reliability.pages_max),
+        descriptors: describe(connector, connection)?,
+    })?;
+    Ok(Arc::new(source))
+}
+
+fn base_scope(connection: &ConnectionSpec) -> Scope {
+    let credential: BTreeMap<&str, &str> = connection
+        .credential
+        .iter()
+        .flat_map(|credential| &credential.values)
+        .map(|(name, value)| (name.as_str(), value.expose()))
+        .collect();
+    Scope::new()
+        .with("config", &connection.config)
+        .with("credential", credential)
+}
+
+fn client(
+    spec: &ConnectorSpec,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+    templates: &Templates,
+    scope: &Scope,
+) -> Result<Client> {
+    let render_now = |field: String, text: &str| templates.compile(field, text)?.render_text(scope);
+    let hosts: Vec<String> = spec
+        .hosts
+        .iter()
+        .map(|host| render_now("hosts".to_owned(), host))
+        .collect::<Result<_>>()?;
+    if hosts.is_empty() {
+        return Err(Error::spec("hosts is empty, so no request could be sent")
+            .hint("list the API's hosts in connector.yaml, as in hosts: [api.example.com]"));
+    }
+    let base_url = render_now("http.base_url".to_owned(), &spec.http.base_url)?;
+    let patience = Patience::resolve(&spec.reliability, &connection.reliability, &settings.defaults)?;
+    let mut client = ClientSettings::new(HostRules::new(&hosts, connection.allow_private_hosts)?, patience);
+    client.extra_roots_pem.clone_from(&settings.extra_roots_pem);
+    if let Some(agent) = &settings.user_agent {
+        client.user_agent.clone_from(agent);
+    }
+    if let Some(clock) = &settings.http_clock {
+        client.clock = clock.clone();
+    }
+    let transport = Transport::new(&client)?;
+    let render: Render = {
+        let (templates, scope) = (templates.clone(), scope.clone());
+        Arc::new(move |text, more| {
+            let mut scope = scope.clone();
+            for (name, value) in more {
+                scope.set(name.clone(), value);
+            }
+            templates.compile("auth", text)?.render_text(&scope)
+        })
+    };
+    let authenticator = auth::build(&AuthInput {
+        specs: &spec.auth,
+        credential: connection.credential.as_ref(),
+        connection: &connection.connection,
+        base_url: &base_url,
+        render,
+        transport: transport.clone(),
+        on_rotated: settings.on_rotated.clone(),
+    })?;
+    Ok(Client::new(&client, transport, authenticator))
+}

@@ -1,0 +1,248 @@
+//! What all parts of one read share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use weir_protocol::source::{Notice, Progress};
+use weir_protocol::spec::CursorOrder;
+use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, StreamState};
+
+use super::Inner;
+use super::fold::Ends;
+use super::plan::StreamPlan;
+use super::tracker::Tracking;
+use crate::cursor::{Bounds, Point};
+use crate::interpolate::Scope;
+
+/// State entry with the upper bound of the running read, so that a resumed one keeps it.
+const UNTIL: &str = "@until";
+
+/// Events that belong together: a page's batches and the advance that covers them.
+pub(super) type Events = Vec<ReadEvent>;
+
+pub(super) struct ReadContext {
+    pub(super) source: Arc<Inner>,
+    pub(super) plan: Arc<StreamPlan>,
+    pub(super) request: ReadRequest,
+    pub(super) state: StreamState,
+    /// Whether `state` is of an interrupted read that this one continues.
+    pub(super) resumes: bool,
+    pub(super) started_at: Timestamp,
+    pub(super) until: Timestamp,
+    /// What templates may name besides slice, cursor, page and answer.
+    pub(super) scope: Scope,
+    pub(super) start: Option<Point>,
+    pub(super) end: Option<Point>,
+    pub(super) ends: Ends,
+    pub(super) counts: Counts,
+    pub(super) notices: Notices,
+    out: mpsc::Sender<Result<Events>>,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) pages: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) records: AtomicU64,
+    pub(super) slices_done: AtomicU64,
+    pub(super) slices_total: AtomicU64,
+    pub(super) records_total: AtomicU64,
+}
+
+impl ReadContext {
+    pub(super) fn new(source: Arc<Inner>, request: ReadRequest, out: mpsc::Sender<Result<Events>>) -> Result<Self> {
+        let plan = source.plan(&request.stream)?.clone();
+        let started_at = source.clock.now();
+        let state = request.state.clone().unwrap_or_default();
+        let resumes = request.state.is_some() && !state.complete;
+        let is_incremental = request.mode == ReadMode::Incremental;
+        let scope = source.scope.clone().with("now", started_at.to_string());
+        let cursor = plan.cursor.as_ref();
+        let start = cursor.map(|cursor| cursor.start(&scope, request.from.as_deref()));
+        let end = cursor.map(|cursor| cursor.end(&scope));
+        Ok(Self {
+            until: stored_until(&state, resumes).unwrap_or(started_at),
+            ends: Ends::new(is_incremental.then_some(&state), !request.skip_edge),
+            start: start.transpose()?.flatten(),
+            end: end.transpose()?.flatten(),
+            counts: Counts::default(),
+            notices: Notices::default(),
+            source,
+            plan,
+            request,
+            state,
+            resumes,
+            started_at,
+            scope,
+            out,
+        })
+    }
+
+    pub(super) fn is_incremental(&self) -> bool {
+        self.request.mode == ReadMode::Incremental && self.plan.cursor.is_some()
+    }
+
+    pub(super) fn tracking(&self, is_window: bool) -> Tracking {
+        let is_ascending = self.plan.order() == CursorOrder::Ascending;
+        Tracking {
+            per_page: self.is_incremental() && is_ascending && !is_window,
+            from_cursor: self.is_incremental(),
+            keeps_edge: self.request.skip_edge,
+        }
+    }
+
+    /// The stored state of a slice, as far as this read may use it.
+    pub(super) fn stored(&self, key: &str) -> SliceState {
+        let stored = self.state.slices.get(key).cloned().unwrap_or_default();
+        if self.resumes {
+            return stored;
+        }
+        SliceState {
+            cursor: stored.cursor,
+            edge: stored.edge,
+            etag: stored.etag,
+            ..SliceState::default()
+        }
+    }
+
+    /// From where to where a slice without windows is read.
+    pub(super) fn bounds(&self, base: &str) -> Result<Bounds> {
+        let Some(cursor) = &self.plan.cursor else {
+            return Ok(Bounds::default());
+        };
+        let stored = self.is_incremental().then(|| self.state.cursor_of(base)).flatten();
+        Ok(Bounds {
+            lower: cursor.lower(stored, self.start.as_ref())?,
+            upper: self.upper(),
+        })
+    }
+
+    pub(super) fn upper(&self) -> Option<Point> {
+        let main = self.plan.cursor.as_ref()?.formats.main().clone();
+        let is_time = !matches!(main, crate::cursor::Format::Integer | crate::cursor::Format::Text);
+        self.end.clone().or_else(|| is_time.then_some(Point::Instant(self.until)))
+    }
+
+    /// The entry that keeps the upper bound for a resumed read.
+    pub(super) fn until_entry(&self) -> (Arc<str>, SliceState) {
+        let state = SliceState {
+            cursor: Some(Value::from(self.until.to_string())),
+            ..SliceState::default()
+        };
+        (UNTIL.into(), state)
+    }
+
+    /// Waits for room. An error means that nobody reads on.
+    pub(super) async fn emit(&self, events: Events) -> Result<()> {
+        self.out
+            .send(Ok(events))
+            .await
+            .map_err(|_| Error::cancelled("the read was stopped").hint("run it again; it reads on where it was stopped"))
+    }
+
+    pub(super) async fn fail(&self, error: Error) {
+        let error = error.with("stream", &self.plan.name);
+        if self.out.send(Err(error)).await.is_err() {
+            tracing::debug!(stream = %self.plan.name, "the reader left before it heard of the error");
+        }
+    }
+
+    /// How many records may still be given out.
+    pub(super) fn records_left(&self) -> Option<u64> {
+        let most = self.request.records_max?;
+        Some(most.saturating_sub(self.counts.records.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let counts = &self.counts;
+        let pages = counts.pages.load(Ordering::Relaxed);
+        Progress {
+            pages,
+            requests: pages,
+            bytes: counts.bytes.load(Ordering::Relaxed),
+            slices_done: counts.slices_done.load(Ordering::Relaxed),
+            slices_total: counts.slices_total.load(Ordering::Relaxed),
+            records_total: counts.records_total.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn stored_until(state: &StreamState, resumes: bool) -> Option<Timestamp> {
+    let entry = state.slices.get(UNTIL).filter(|_| resumes)?;
+    entry.cursor.as_ref()?.as_str()?.parse().ok()
+}
+
+/// What happens often and is told once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Oddity {
+    CursorMissing,
+    CursorUnreadable,
+    CursorFarAhead,
+    OutOfOrder,
+    PageRefused,
+    ParentKeyMissing,
+}
+
+/// Counts oddities, with an example of each.
+#[derive(Default)]
+pub(super) struct Notices(Mutex<Vec<(Oddity, u64, String)>>);
+
+impl Notices {
+    pub(super) fn note(&self, oddity: Oddity, example: &[u8]) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count, _)) = noted.iter_mut().find(|(other, _, _)| *other == oddity) {
+            *count += 1;
+            return;
+        }
+        let example = example.get(..example.len().min(120)).unwrap_or_default();
+        noted.push((oddity, 1, String::from_utf8_lossy(example).into_owned()));
+    }
+
+    pub(super) fn take(&self, plan: &StreamPlan) -> Vec<ReadEvent> {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let field = plan.cursor.as_ref().map_or("", |cursor| cursor.field.as_str());
+        let noted = std::mem::take(&mut *noted);
+        noted
+            .into_iter()
+            .map(|(oddity, count, example)| ReadEvent::Notice(oddity.tell(field, count, &example)))
+            .collect()
+    }
+}
+
+impl Oddity {
+    fn tell(self, field: &str, count: u64, example: &str) -> Notice {
+        let (message, hint) = match self {
+            Self::CursorMissing => (
+                format!("{count} records have no value at the cursor field '{field}', as in {example}"),
+                "they are kept; if many records lack it, choose another cursor.field",
+            ),
+            Self::CursorUnreadable => (
+                format!("{count} records have an unreadable cursor '{field}', as in {example}"),
+                "they are kept, but do not move the cursor; add their form to cursor.format",
+            ),
+            Self::CursorFarAhead => (
+                format!("{count} records have a cursor '{field}' that lies in the future, as in {example}"),
+                "they are kept, but do not move the cursor; check the clock of whoever writes them",
+            ),
+            Self::OutOfOrder => (
+                format!("records are not in ascending order of '{field}' ({count} pages), as in {example}"),
+                "set cursor.order: unknown, or ask the source to sort by that field",
+            ),
+            Self::PageRefused => (
+                format!("{count} slices were read from their start again: the source refused to read on ({example})"),
+                "nothing to do; the vendor's page tokens expire",
+            ),
+            Self::ParentKeyMissing => (
+                format!("{count} parent records lack a field that slices need, as in {example}"),
+                "they were skipped; check 'fields' of the slices",
+            ),
+        };
+        Notice {
+            message,
+            hint: Some(hint.to_owned()),
+        }
+    }
+}

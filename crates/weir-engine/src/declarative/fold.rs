@@ -1,0 +1,98 @@
+//! From the states of all slices to the state that the next read starts from.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use weir_protocol::{SliceState, StateChange, StreamState};
+
+use crate::cursor::{CursorPlan, Point};
+
+/// Slices whose own cursors are kept; more are folded into one floor.
+const SLICES_KEPT_MAX: usize = 200;
+/// First character of state entries that are not slices.
+pub(super) const RESERVED: char = '@';
+
+/// Collects how slices ended.
+pub(super) struct Ends {
+    floor: Option<Value>,
+    slices: Mutex<BTreeMap<Arc<str>, SliceState>>,
+    may_fold: bool,
+}
+
+impl Ends {
+    /// `before` is the state that the read started from, where it counts.
+    pub(super) fn new(before: Option<&StreamState>, may_fold: bool) -> Self {
+        let kept = before.into_iter().flat_map(|state| &state.slices);
+        // Windows are entries of a running read only; their base entry carries on.
+        let kept = kept.filter(|(key, _)| !is_reserved(key) && !is_window(key));
+        Self {
+            floor: before.and_then(|state| state.floor.clone()),
+            slices: Mutex::new(kept.map(|(key, state)| (key.clone(), rested(state.clone()))).collect()),
+            may_fold,
+        }
+    }
+
+    /// A slice, or one window of it, was read to its end.
+    pub(super) fn add(&self, base: &Arc<str>, cursor: Option<&CursorPlan>, state: SliceState) {
+        let mut slices = self.slices.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = slices.entry(base.clone()).or_default();
+        let point = |state: &SliceState| state.cursor.as_ref().and_then(|value| cursor?.formats.parse(value));
+        let is_older = match (point(&state), point(kept)) {
+            (Some(new), Some(old)) => new.is_before(&old),
+            (None, Some(_)) => true,
+            _ => false,
+        };
+        if is_older {
+            kept.etag = state.etag;
+        } else {
+            *kept = rested(state);
+        }
+    }
+
+    pub(super) fn complete(&self, cursor: Option<&CursorPlan>, reserved: Vec<(Arc<str>, SliceState)>) -> StateChange {
+        let mut slices = self.slices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut floor = self.floor.clone();
+        if self.may_fold && slices.len() > SLICES_KEPT_MAX {
+            floor = lowest(cursor, floor, &slices);
+            slices.clear();
+        }
+        slices.retain(|_, state| *state != SliceState::default());
+        slices.extend(reserved);
+        StateChange::Complete { floor, slices }
+    }
+}
+
+/// The oldest of all cursors: no slice is complete beyond its own.
+fn lowest(cursor: Option<&CursorPlan>, floor: Option<Value>, slices: &BTreeMap<Arc<str>, SliceState>) -> Option<Value> {
+    let cursors = slices.values().filter_map(|state| state.cursor.clone());
+    let mut lowest: Option<(Point, Value)> = None;
+    for value in floor.into_iter().chain(cursors) {
+        let Some(point) = cursor.and_then(|cursor| cursor.formats.parse(&value)) else {
+            continue;
+        };
+        if lowest.as_ref().is_none_or(|(low, _)| point.is_before(low)) {
+            lowest = Some((point, value));
+        }
+    }
+    lowest.map(|(_, value)| value)
+}
+
+/// What of a slice's state outlives the read.
+fn rested(state: SliceState) -> SliceState {
+    SliceState {
+        page: None,
+        pending: None,
+        done: false,
+        ..state
+    }
+}
+
+fn is_reserved(key: &str) -> bool {
+    // A window of a stream without other slices begins with the mark too; neither outlives the read.
+    key.starts_with(RESERVED)
+}
+
+fn is_window(key: &str) -> bool {
+    key.starts_with('{') && !key.ends_with('}')
+}

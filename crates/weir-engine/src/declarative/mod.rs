@@ -1,0 +1,195 @@
+//! Reads any API that a spec describes.
+
+mod context;
+mod descriptor;
+mod drive;
+mod fold;
+mod page;
+mod plan;
+mod producer;
+mod rules;
+mod slice_reader;
+#[cfg(test)]
+mod tests;
+mod tracker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use weir_protocol::{Error, ReadEvent, ReadRequest, Result, Source, StreamDescriptor};
+
+use crate::clock::Clock;
+use crate::http::{Answer, Client};
+use crate::interpolate::{Scope, Templates};
+use crate::request::RequestPlan;
+use context::{Events, ReadContext};
+use plan::{StreamPlan, no_such_stream};
+
+pub(crate) use descriptor::describe;
+
+/// Pages that wait for the reader; each may be large.
+const PAGES_WAITING: usize = 8;
+/// Pages of one slice where nothing else is set.
+const PAGES_MAX: u64 = 1_000_000;
+
+/// A connection that is read by its spec.
+pub struct DeclarativeSource {
+    inner: Arc<Inner>,
+    check: Option<RequestPlan>,
+    descriptors: Vec<StreamDescriptor>,
+}
+
+pub(crate) struct Inner {
+    plans: BTreeMap<String, Arc<StreamPlan>>,
+    /// In the order they are declared.
+    names: Vec<String>,
+    client: Arc<Client>,
+    clock: Clock,
+    /// `config` and `credential`.
+    scope: Scope,
+    /// Slices read at once.
+    concurrency: usize,
+    response_bytes_max: u64,
+}
+
+/// What a declarative source is made from.
+pub(crate) struct Parts<'a> {
+    pub(crate) spec: &'a weir_protocol::spec::ConnectorSpec,
+    pub(crate) templates: &'a Templates,
+    pub(crate) scope: Scope,
+    pub(crate) client: Arc<Client>,
+    pub(crate) clock: Clock,
+    pub(crate) pages_max: Option<u64>,
+    pub(crate) descriptors: Vec<StreamDescriptor>,
+}
+
+impl DeclarativeSource {
+    pub(crate) fn new(parts: Parts<'_>) -> Result<Self> {
+        let spec = parts.spec;
+        let pages_max = parts.pages_max.unwrap_or(PAGES_MAX);
+        let mut plans = BTreeMap::new();
+        for stream in &spec.streams {
+            let plan = StreamPlan::new(parts.templates, &spec.http, stream, pages_max)?;
+            plans.insert(stream.name.clone(), Arc::new(plan));
+        }
+        let check = spec.check.as_ref();
+        let check = check.map(|check| RequestPlan::new(parts.templates, "check", &spec.http, check));
+        let patience = parts.client.patience();
+        let inner = Inner {
+            plans,
+            names: spec.streams.iter().map(|stream| stream.name.clone()).collect(),
+            concurrency: patience.concurrency,
+            response_bytes_max: patience.response_max_bytes,
+            client: parts.client,
+            clock: parts.clock,
+            scope: parts.scope,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            check: check.transpose()?,
+            descriptors: parts.descriptors,
+        })
+    }
+
+    /// The client that all requests of this connection go through.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.inner.client
+    }
+
+    /// The first page of the first stream that stands on its own.
+    async fn check_by_reading(&self) -> Result<()> {
+        let names = &self.inner.names;
+        let is_alone = |name: &&String| {
+            let plan = self.inner.plans.get(*name);
+            plan.is_some_and(|plan| plan.slicing.parents.is_empty())
+        };
+        let Some(name) = names.iter().find(is_alone) else {
+            return Ok(());
+        };
+        let request = ReadRequest {
+            records_max: Some(1),
+            ..ReadRequest::full(name)
+        };
+        let mut events = self.read(request);
+        while let Some(event) = events.next().await {
+            if matches!(event?, ReadEvent::Batch(_)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Source for DeclarativeSource {
+    async fn check(&self) -> Result<()> {
+        let Some(check) = &self.check else {
+            return self.check_by_reading().await;
+        };
+        let now = self.inner.clock.now().to_string();
+        let scope = self.inner.scope.clone().with("now", now);
+        let outgoing = check.build(&scope, &[], None)?;
+        let classify = |_: &Answer| Ok(None);
+        self.inner.client.send(outgoing, &classify).await.map(drop)
+    }
+
+    async fn discover(&self) -> Result<Vec<StreamDescriptor>> {
+        Ok(self.descriptors.clone())
+    }
+
+    fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>> {
+        self.inner.clone().read(request)
+    }
+}
+
+impl Inner {
+    fn plan(&self, name: &str) -> Result<&Arc<StreamPlan>> {
+        self.plans
+            .get(name)
+            .ok_or_else(|| no_such_stream(name, self.names.iter().map(String::as_str)))
+    }
+
+    /// Reads in a task of its own, which ends when the events are dropped.
+    pub(crate) fn read(self: Arc<Self>, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>> {
+        let (out, waiting) = mpsc::channel(PAGES_WAITING);
+        let context = match ReadContext::new(self, request, out) {
+            Ok(context) => Arc::new(context),
+            Err(error) => return stream::once(async { Err(error) }).boxed(),
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(drive::drive(context)));
+        let reading = Reading { waiting, task };
+        stream::unfold(reading, Reading::next).flat_map(stream::iter).boxed()
+    }
+}
+
+/// The receiving end of a read.
+struct Reading {
+    waiting: mpsc::Receiver<Result<Events>>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Reading {
+    async fn next(mut self) -> Option<(Vec<Result<ReadEvent>>, Self)> {
+        if let Some(events) = self.waiting.recv().await {
+            let events = match events {
+                Ok(events) => events.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            };
+            return Some((events, self));
+        }
+        // The channel is closed: the task ended, or it broke off without a word.
+        let (_, closed) = mpsc::channel(1);
+        let ended = std::mem::replace(&mut self.task, AbortOnDropHandle::new(tokio::spawn(async {})));
+        self.waiting = closed;
+        let error = ended.await.err()?;
+        let error = Error::internal("the read broke off")
+            .caused_by(error)
+            .hint("report this as a bug of weir; running again reads on");
+        Some((vec![Err(error)], self))
+    }
+}

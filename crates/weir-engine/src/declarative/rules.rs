@@ -1,0 +1,89 @@
+//! `errors`: what answers mean before the default decides.
+
+use weir_protocol::spec::{ErrorAction, ErrorRule};
+use weir_protocol::{Error, Result};
+
+use crate::extract::parse;
+use crate::http::{Answer, Verdict, show_url};
+use crate::interpolate::{Scope, Template, Templates};
+use crate::pagination::headers_value;
+
+#[derive(Debug, Default)]
+pub(super) struct Rules(Vec<Rule>);
+
+#[derive(Debug)]
+struct Rule {
+    spec: ErrorRule,
+    when: Option<Template>,
+}
+
+impl Rules {
+    pub(super) fn new(templates: &Templates, field: &str, specs: &[ErrorRule]) -> Result<Self> {
+        let compile = |spec: &ErrorRule| {
+            let when = spec.when.as_deref();
+            let when = when.map(|when| templates.compile(format!("{field}: errors.when"), when));
+            Ok(Rule {
+                spec: spec.clone(),
+                when: when.transpose()?,
+            })
+        };
+        Ok(Self(specs.iter().map(compile).collect::<Result<_>>()?))
+    }
+
+    /// The first rule that applies.
+    pub(super) fn classify(&self, answer: &Answer, scope: &Scope) -> Result<Option<Verdict>> {
+        for rule in &self.0 {
+            if rule.applies(answer, scope)? {
+                return Ok(Some(rule.verdict(answer)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Rule {
+    fn applies(&self, answer: &Answer, scope: &Scope) -> Result<bool> {
+        if !self.spec.status.is_empty() && !self.spec.status.contains(&answer.status) {
+            return Ok(false);
+        }
+        if let Some(text) = &self.spec.contains
+            && memchr::memmem::find(&answer.body, text.as_bytes()).is_none()
+        {
+            return Ok(false);
+        }
+        let Some(when) = &self.when else {
+            return Ok(true);
+        };
+        let mut scope = scope.clone();
+        if when.uses("response") {
+            // An error page need not be JSON; then the rule's condition sees its text.
+            let text = || serde_json::Value::from(String::from_utf8_lossy(&answer.body).into_owned());
+            scope.set("response", parse(&answer.body).unwrap_or_else(|_| text()));
+        }
+        scope.set("headers", headers_value(&answer.headers));
+        when.render_bool(&scope)
+    }
+
+    fn verdict(&self, answer: &Answer) -> Verdict {
+        let wait = self.spec.wait.map(|wait| wait.get());
+        match self.spec.action {
+            ErrorAction::Ignore => Verdict::Ignore,
+            ErrorAction::Success => Verdict::Success,
+            ErrorAction::Retry => Verdict::Retry { wait },
+            ErrorAction::RateLimited => Verdict::RateLimited { wait },
+            ErrorAction::Fail => Verdict::Fail(self.failure(answer)),
+        }
+    }
+
+    fn failure(&self, answer: &Answer) -> Error {
+        let message = self.spec.message.as_deref().unwrap_or("the source answered with an error");
+        let error = match answer.status {
+            401 | 403 => Error::auth(message),
+            _ => Error::source_failed(message),
+        };
+        error
+            .with("status", answer.status)
+            .with("url", show_url(&answer.url))
+            .hint("mend what the message says, then run again")
+    }
+}

@@ -1,0 +1,131 @@
+//! Changes to records. A stream with any pays for a tree of values per record and for writing it
+//! anew; all others never come here.
+
+mod cast;
+mod keys;
+pub(crate) mod place;
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+use weir_protocol::spec::{CastType, Flatten, KeyCase, Transform};
+use weir_protocol::{Error, Result};
+
+use crate::extract::Path;
+use crate::interpolate::{Scope, Templates, Tree};
+
+/// A stream's `transform`, compiled.
+#[derive(Debug, Clone, Default)]
+pub struct Transforms {
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Add(Vec<(Path, Tree)>),
+    Remove(Vec<Path>),
+    Rename(Vec<(Path, Path)>),
+    Flatten { paths: Vec<Path>, separator: String },
+    Cast(Vec<(Path, CastType)>),
+    Keys(KeyCase),
+}
+
+impl Transforms {
+    pub fn new(templates: &Templates, field: &str, specs: &[Transform]) -> Result<Self> {
+        let compile = |spec: &Transform| compile(templates, field, spec);
+        Ok(Self {
+            steps: specs.iter().map(compile).collect::<Result<_>>()?,
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// `scope` is what templates may name besides `record`.
+    pub fn apply(&self, record: &mut Value, scope: &Scope) -> Result<()> {
+        for step in &self.steps {
+            step.apply(record, scope)?;
+        }
+        Ok(())
+    }
+}
+
+fn compile(templates: &Templates, field: &str, spec: &Transform) -> Result<Step> {
+    Ok(match spec {
+        Transform::Add(fields) => {
+            let mut added = Vec::with_capacity(fields.len());
+            for (path, value) in fields {
+                let value = templates.compile_tree(&format!("{field}: transform.add.{path}"), value)?;
+                added.push((exact(path)?, value));
+            }
+            Step::Add(added)
+        }
+        Transform::Remove(paths) => Step::Remove(parse_all(paths)?),
+        Transform::Rename(names) => {
+            let names = names.iter().map(|(from, to)| Ok((exact(from)?, exact(to)?)));
+            Step::Rename(names.collect::<Result<_>>()?)
+        }
+        Transform::Flatten(Flatten { paths, separator }) => Step::Flatten {
+            paths: paths.iter().map(|path| exact(path)).collect::<Result<_>>()?,
+            separator: separator.clone(),
+        },
+        Transform::Cast(types) => {
+            let types = types.iter().map(|(path, to)| Ok((Path::parse(path)?, *to)));
+            Step::Cast(types.collect::<Result<_>>()?)
+        }
+        Transform::Keys(case) => Step::Keys(*case),
+    })
+}
+
+fn parse_all(paths: &[String]) -> Result<Vec<Path>> {
+    paths.iter().map(|path| Path::parse(path)).collect()
+}
+
+fn exact(text: &str) -> Result<Path> {
+    let path = Path::parse(text)?;
+    if path.has_wildcard() {
+        return Err(Error::spec(format!("'{text}' must name one field, without *"))
+            .hint("only remove and cast take a * in a path"));
+    }
+    Ok(path)
+}
+
+impl Step {
+    fn apply(&self, record: &mut Value, scope: &Scope) -> Result<()> {
+        match self {
+            Self::Add(fields) => {
+                for (path, value) in fields {
+                    // Each sees what those before it have added.
+                    let scope = if value.uses("record") {
+                        scope.clone().with("record", &*record)
+                    } else {
+                        scope.clone()
+                    };
+                    let value = value.render(&scope)?;
+                    place::set(record, &path.steps, value);
+                }
+            }
+            Self::Remove(paths) => {
+                for path in paths {
+                    place::remove(record, &path.steps);
+                }
+            }
+            Self::Rename(names) => {
+                for (from, to) in names {
+                    if let Some(value) = place::take(record, &from.steps) {
+                        place::set(record, &to.steps, value);
+                    }
+                }
+            }
+            Self::Flatten { paths, separator } => keys::flatten(record, paths, separator),
+            Self::Cast(types) => {
+                for (path, to) in types {
+                    place::change(record, &path.steps, &mut |value| cast::cast(value, *to));
+                }
+            }
+            Self::Keys(case) => keys::rename_all(record, *case),
+        }
+        Ok(())
+    }
+}
