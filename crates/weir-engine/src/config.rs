@@ -5,7 +5,7 @@ use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result};
 
 /// The settings with the schema's defaults filled in; an error names the field and what is allowed.
-pub fn validate(schema: Option<&Value>, config: &Map<String, Value>) -> Result<Map<String, Value>> {
+pub(crate) fn validate(schema: Option<&Value>, config: &Map<String, Value>) -> Result<Map<String, Value>> {
     let Some(schema) = schema else {
         return Ok(config.clone());
     };
@@ -52,7 +52,11 @@ fn check_names(schema: &Value, value: &Value, path: &str) -> Result<()> {
     };
     let names: Vec<&str> = properties.keys().map(String::as_str).collect();
     let is_closed = schema["additionalProperties"] == Value::Bool(false);
-    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let required = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     let missing = required.into_iter().find(|name| !members.contains_key(*name));
     let unknown = members.keys().find(|name| !properties.contains_key(*name));
     if let Some(unknown) = unknown.filter(|_| is_closed || missing.is_some()) {
@@ -93,7 +97,13 @@ fn dotted(pointer: &str) -> String {
 
 /// What a schema allows, in a few words.
 fn allowed(schema: &Value) -> String {
-    let list = |values: &Vec<Value>| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list = |values: &Vec<Value>| {
+        values
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     if let Some(values) = schema["enum"].as_array() {
         return format!("write one of {}", list(values));
     }
@@ -138,7 +148,9 @@ mod tests {
     }
 
     fn run(config: Value) -> Result<Value> {
-        let Value::Object(config) = config else { panic!("an object") };
+        let Value::Object(config) = config else {
+            panic!("an object")
+        };
         validate(Some(&schema()), &config).map(Value::Object)
     }
 
@@ -156,11 +168,11 @@ mod tests {
 
     #[test]
     fn faults_are_named() {
-        insta::assert_snapshot!(failure(json!({})), @"");
-        insta::assert_snapshot!(failure(json!({ "repositry": "a/b" })), @"");
-        insta::assert_snapshot!(failure(json!({ "repository": "s3cret" })), @"");
-        insta::assert_snapshot!(failure(json!({ "repository": "a/b", "size": 1000 })), @"");
-        insta::assert_snapshot!(failure(json!({ "repository": "a/b", "kind": "c" })), @"");
-        insta::assert_snapshot!(failure(json!({ "repository": "a/b", "nested": { "deep": "x" } })), @"");
+        insta::assert_snapshot!(failure(json!({})), @r#"[spec] config.repository is missing -> add repository under config; write a value of type string; it must match ^[^/]+/[^/]+$; for example "apache/datafusion""#);
+        insta::assert_snapshot!(failure(json!({ "repositry": "a/b" })), @"[spec] config.repositry is no setting of this connector -> did you mean 'repository'?");
+        insta::assert_snapshot!(failure(json!({ "repository": "s3cret" })), @r#"[spec] config.repository: the value does not match "^[^/]+/[^/]+$" -> write a value of type string; it must match ^[^/]+/[^/]+$; for example "apache/datafusion""#);
+        insta::assert_snapshot!(failure(json!({ "repository": "a/b", "size": 1000 })), @"[spec] config.size: the value is greater than the maximum of 100 -> write a value of type integer");
+        insta::assert_snapshot!(failure(json!({ "repository": "a/b", "kind": "c" })), @r#"[spec] config.kind: the value is not one of "a" or "b" -> write one of "a", "b""#);
+        insta::assert_snapshot!(failure(json!({ "repository": "a/b", "nested": { "deep": "x" } })), @r#"[spec] config.nested.deep: the value is not of type "boolean" -> write a value of type boolean"#);
     }
 }

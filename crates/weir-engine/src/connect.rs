@@ -41,19 +41,27 @@ pub fn connect(
     make(connector, connection, settings).map_err(|error| error.with("connection", &connection.connection))
 }
 
-fn make(connector: &Connector, connection: &ConnectionSpec, settings: &EngineSettings) -> Result<Arc<dyn Source>> {
+fn make(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+) -> Result<Arc<dyn Source>> {
     let mut connection = connection.clone();
     connection.config = config::validate(connector.spec.config.as_ref(), &connection.config)?;
     match &connector.spec.native {
         None => declared(connector, &connection, settings),
-        Some(name) => match native::resolve(name, connector, &connection)? {
+        Some(name) => match native::resolve(name, connector, &connection, &settings.clock)? {
             Native::Source(source) => Ok(source),
             Native::Declared(connector) => declared(&connector, &connection, settings),
         },
     }
 }
 
-fn declared(connector: &Connector, connection: &ConnectionSpec, settings: &EngineSettings) -> Result<Arc<dyn Source>> {
+fn declared(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+) -> Result<Arc<dyn Source>> {
     let spec = &connector.spec;
     let templates = Templates::new(&settings.clock);
     let scope = base_scope(connection);

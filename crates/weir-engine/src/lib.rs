@@ -3,7 +3,10 @@
 pub mod auth;
 pub mod catalog;
 pub mod clock;
+mod config;
+mod connect;
 pub mod cursor;
+pub mod declarative;
 pub mod decode;
 pub mod duration;
 pub mod extract;
@@ -11,6 +14,11 @@ pub mod fixtures;
 pub mod http;
 pub mod interpolate;
 pub mod native;
+pub mod pagination;
+pub mod request;
 pub mod scaffold;
+pub mod slicing;
+pub mod transform;
 
 pub use clock::Clock;
+pub use connect::{EngineSettings, connect};

@@ -53,7 +53,11 @@ pub(super) struct Counts {
 }
 
 impl ReadContext {
-    pub(super) fn new(source: Arc<Inner>, request: ReadRequest, out: mpsc::Sender<Result<Events>>) -> Result<Self> {
+    pub(super) fn new(
+        source: Arc<Inner>,
+        request: ReadRequest,
+        out: mpsc::Sender<Result<Events>>,
+    ) -> Result<Self> {
         let plan = source.plan(&request.stream)?.clone();
         let started_at = source.clock.now();
         let state = request.state.clone().unwrap_or_default();
@@ -113,7 +117,10 @@ impl ReadContext {
         let Some(cursor) = &self.plan.cursor else {
             return Ok(Bounds::default());
         };
-        let stored = self.is_incremental().then(|| self.state.cursor_of(base)).flatten();
+        let stored = self
+            .is_incremental()
+            .then(|| self.state.cursor_of(base))
+            .flatten();
         Ok(Bounds {
             lower: cursor.lower(stored, self.start.as_ref())?,
             upper: self.upper(),
@@ -123,7 +130,9 @@ impl ReadContext {
     pub(super) fn upper(&self) -> Option<Point> {
         let main = self.plan.cursor.as_ref()?.formats.main().clone();
         let is_time = !matches!(main, crate::cursor::Format::Integer | crate::cursor::Format::Text);
-        self.end.clone().or_else(|| is_time.then_some(Point::Instant(self.until)))
+        self.end
+            .clone()
+            .or_else(|| is_time.then_some(Point::Instant(self.until)))
     }
 
     /// The entry that keeps the upper bound for a resumed read.
@@ -137,10 +146,9 @@ impl ReadContext {
 
     /// Waits for room. An error means that nobody reads on.
     pub(super) async fn emit(&self, events: Events) -> Result<()> {
-        self.out
-            .send(Ok(events))
-            .await
-            .map_err(|_| Error::cancelled("the read was stopped").hint("run it again; it reads on where it was stopped"))
+        self.out.send(Ok(events)).await.map_err(|_| {
+            Error::cancelled("the read was stopped").hint("run it again; it reads on where it was stopped")
+        })
     }
 
     pub(super) async fn fail(&self, error: Error) {
@@ -232,7 +240,9 @@ impl Oddity {
                 "set cursor.order: unknown, or ask the source to sort by that field",
             ),
             Self::PageRefused => (
-                format!("{count} slices were read from their start again: the source refused to read on ({example})"),
+                format!(
+                    "{count} slices were read from their start again: the source refused to read on ({example})"
+                ),
                 "nothing to do; the vendor's page tokens expire",
             ),
             Self::ParentKeyMissing => (

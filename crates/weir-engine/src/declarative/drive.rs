@@ -34,7 +34,11 @@ async fn run(context: &Arc<ReadContext>) -> Result<()> {
     let is_enough = read_slices(context, &mut slices).await?;
     if is_enough {
         let notices = context.notices.take(&context.plan);
-        return if notices.is_empty() { Ok(()) } else { context.emit(notices).await };
+        return if notices.is_empty() {
+            Ok(())
+        } else {
+            context.emit(notices).await
+        };
     }
     let parents = producer.await.map_err(broke_off)??;
     let mut events = context.notices.take(&context.plan);
@@ -69,7 +73,9 @@ fn start(context: &Arc<ReadContext>, readers: &mut JoinSet<Result<()>>, slice: S
     let stored = context.stored(&slice.key);
     if stored.done {
         // An interrupted read came to this slice's end already.
-        context.ends.add(&slice.base, context.plan.cursor.as_ref(), stored);
+        context
+            .ends
+            .add(&slice.base, context.plan.cursor.as_ref(), stored);
         context.counts.slices_done.fetch_add(1, Ordering::Relaxed);
         return Ok(());
     }

@@ -28,7 +28,10 @@ impl Ends {
         let kept = kept.filter(|(key, _)| !is_reserved(key) && !is_window(key));
         Self {
             floor: before.and_then(|state| state.floor.clone()),
-            slices: Mutex::new(kept.map(|(key, state)| (key.clone(), rested(state.clone()))).collect()),
+            slices: Mutex::new(
+                kept.map(|(key, state)| (key.clone(), rested(state.clone())))
+                    .collect(),
+            ),
             may_fold,
         }
     }
@@ -37,7 +40,12 @@ impl Ends {
     pub(super) fn add(&self, base: &Arc<str>, cursor: Option<&CursorPlan>, state: SliceState) {
         let mut slices = self.slices.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = slices.entry(base.clone()).or_default();
-        let point = |state: &SliceState| state.cursor.as_ref().and_then(|value| cursor?.formats.parse(value));
+        let point = |state: &SliceState| {
+            state
+                .cursor
+                .as_ref()
+                .and_then(|value| cursor?.formats.parse(value))
+        };
         let is_older = match (point(&state), point(kept)) {
             (Some(new), Some(old)) => new.is_before(&old),
             (None, Some(_)) => true,
@@ -50,7 +58,11 @@ impl Ends {
         }
     }
 
-    pub(super) fn complete(&self, cursor: Option<&CursorPlan>, reserved: Vec<(Arc<str>, SliceState)>) -> StateChange {
+    pub(super) fn complete(
+        &self,
+        cursor: Option<&CursorPlan>,
+        reserved: Vec<(Arc<str>, SliceState)>,
+    ) -> StateChange {
         let mut slices = self.slices.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut floor = self.floor.clone();
         if self.may_fold && slices.len() > SLICES_KEPT_MAX {
@@ -64,7 +76,11 @@ impl Ends {
 }
 
 /// The oldest of all cursors: no slice is complete beyond its own.
-fn lowest(cursor: Option<&CursorPlan>, floor: Option<Value>, slices: &BTreeMap<Arc<str>, SliceState>) -> Option<Value> {
+fn lowest(
+    cursor: Option<&CursorPlan>,
+    floor: Option<Value>,
+    slices: &BTreeMap<Arc<str>, SliceState>,
+) -> Option<Value> {
     let cursors = slices.values().filter_map(|state| state.cursor.clone());
     let mut lowest: Option<(Point, Value)> = None;
     for value in floor.into_iter().chain(cursors) {

@@ -163,7 +163,9 @@ impl Inner {
         };
         let task = AbortOnDropHandle::new(tokio::spawn(drive::drive(context)));
         let reading = Reading { waiting, task };
-        stream::unfold(reading, Reading::next).flat_map(stream::iter).boxed()
+        stream::unfold(reading, Reading::next)
+            .flat_map(stream::iter)
+            .boxed()
     }
 }
 

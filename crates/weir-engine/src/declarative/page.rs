@@ -1,5 +1,6 @@
 //! From one answer to batches: decoding, selection, transforms, filters, cursors.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(super) struct PageOut {
     /// The answer, where it is one JSON document.
     pub(super) document: Option<Bytes>,
     pub(super) last_record: Option<Bytes>,
+    /// Of the records' bytes, where there are any.
+    pub(super) digest: Option<u64>,
     /// Every record had a readable cursor, and all of them lie before the lower bound.
     pub(super) is_all_old: bool,
 }
@@ -72,7 +75,12 @@ impl PageReader<'_> {
             };
             out.records += page.records.len() as u64;
             out.last_record = page.records.last().map(|last| slice_of(&page, last));
-            let (page, filtered) = if plan.rewrites() { self.rewrite(&page)? } else { (page, 0) };
+            out.digest = digest_of(&page, out.digest);
+            let (page, filtered) = if plan.rewrites() {
+                self.rewrite(&page)?
+            } else {
+                (page, 0)
+            };
             let batch = self.batch(page, filtered, answer, &mut out.is_all_old)?;
             out.batches.push(batch);
         }
@@ -109,7 +117,11 @@ impl PageReader<'_> {
                 kept.push(start..offset(body.len())?);
             }
         }
-        let body = if plan.transforms.is_empty() { page.body.clone() } else { body.into() };
+        let body = if plan.transforms.is_empty() {
+            page.body.clone()
+        } else {
+            body.into()
+        };
         Ok((Page { body, records: kept }, filtered))
     }
 
@@ -167,7 +179,9 @@ impl PageReader<'_> {
             && lowest.is_before(&best)
             && self.lower.is_none_or(|lower| best.is_after(lower))
         {
-            self.context.notices.note(Oddity::OutOfOrder, format!("{lowest:?}").as_bytes());
+            self.context
+                .notices
+                .note(Oddity::OutOfOrder, format!("{lowest:?}").as_bytes());
         }
         Ok(batch)
     }
@@ -213,6 +227,15 @@ impl PageReader<'_> {
     }
 }
 
+fn digest_of(page: &Page, before: Option<u64>) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    before.hash(&mut hasher);
+    page.records
+        .iter()
+        .for_each(|record| page.json(record).hash(&mut hasher));
+    (!page.records.is_empty()).then(|| hasher.finish()).or(before)
+}
+
 fn slice_of(page: &Page, span: &Range<u32>) -> Bytes {
     page.body.slice(span.start as usize..span.end as usize)
 }
@@ -225,7 +248,11 @@ fn offset(at: usize) -> Result<u32> {
 }
 
 /// The value at a path of a record, parsed; None where there is none or it is null.
-pub(super) fn field_of(body: &[u8], whole: &Range<usize>, path: &crate::extract::Path) -> Result<Option<Value>> {
+pub(super) fn field_of(
+    body: &[u8],
+    whole: &Range<usize>,
+    path: &crate::extract::Path,
+) -> Result<Option<Value>> {
     let found = find(body, whole, path)?;
     let value = found.map(|at| parse(&body[at])).transpose()?;
     Ok(value.filter(|value| !value.is_null()))

@@ -29,7 +29,12 @@ pub(super) struct StreamPlan {
 }
 
 impl StreamPlan {
-    pub(super) fn new(templates: &Templates, http: &HttpSpec, spec: &StreamSpec, pages_max: u64) -> Result<Self> {
+    pub(super) fn new(
+        templates: &Templates,
+        http: &HttpSpec,
+        spec: &StreamSpec,
+        pages_max: u64,
+    ) -> Result<Self> {
         Self::compile(templates, http, spec, pages_max).map_err(|error| error.with("stream", &spec.name))
     }
 
@@ -83,7 +88,9 @@ impl StreamPlan {
     }
 
     pub(super) fn order(&self) -> CursorOrder {
-        self.cursor.as_ref().map_or(CursorOrder::Unknown, |cursor| cursor.order)
+        self.cursor
+            .as_ref()
+            .map_or(CursorOrder::Unknown, |cursor| cursor.order)
     }
 }
 

@@ -9,7 +9,9 @@ use futures::StreamExt;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
-use weir_protocol::{Batch, Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, StateChange, StreamState};
+use weir_protocol::{
+    Batch, Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, StateChange, StreamState,
+};
 
 use super::context::{Oddity, ReadContext};
 use super::page::field_of;
@@ -47,7 +49,10 @@ impl Producer {
         let slicing = &context.plan.slicing;
         let mut inner = slicing.list_product(&context.scope)?;
         let Some((first, others)) = slicing.parents.split_first() else {
-            context.counts.slices_total.store(inner.len() as u64, Ordering::Relaxed);
+            context
+                .counts
+                .slices_total
+                .store(inner.len() as u64, Ordering::Relaxed);
             for slice in inner {
                 self.make(slice, Map::new()).await?;
             }
@@ -67,19 +72,31 @@ impl Producer {
     async fn each_parent(&mut self, parent: &ParentPlan, sink: &mut Sink<'_>) -> Result<()> {
         let key: Arc<str> = format!("@parent/{}", parent.stream).into();
         let is_incremental = parent.incremental && self.context.request.mode == ReadMode::Incremental;
-        let stored = self.context.state.slices.get(&key).and_then(|state| state.cursor.clone());
+        let stored = self
+            .context
+            .state
+            .slices
+            .get(&key)
+            .and_then(|state| state.cursor.clone());
         let stored: Option<StreamState> = stored
             .filter(|_| is_incremental)
             .map(serde_json::from_value)
             .transpose()
             .map_err(|error| {
-                Error::state(format!("the stored state of parent '{}' cannot be read", parent.stream))
-                    .caused_by(error)
-                    .hint("reset the stream's state with `weir state reset`")
+                Error::state(format!(
+                    "the stored state of parent '{}' cannot be read",
+                    parent.stream
+                ))
+                .caused_by(error)
+                .hint("reset the stream's state with `weir state reset`")
             })?;
         let mut state = stored.clone().unwrap_or_default();
         let request = ReadRequest {
-            mode: if is_incremental { ReadMode::Incremental } else { ReadMode::FullRefresh },
+            mode: if is_incremental {
+                ReadMode::Incremental
+            } else {
+                ReadMode::FullRefresh
+            },
             state: stored,
             ..ReadRequest::full(&parent.stream)
         };
@@ -88,7 +105,9 @@ impl Producer {
             match event? {
                 ReadEvent::Batch(batch) => self.parent_batch(parent, &batch, sink).await?,
                 ReadEvent::Advance(change @ StateChange::Complete { .. }) => state.apply(change),
-                ReadEvent::Advance(StateChange::Slice { .. }) | ReadEvent::Progress(_) | ReadEvent::Notice(_) => {}
+                ReadEvent::Advance(StateChange::Slice { .. })
+                | ReadEvent::Progress(_)
+                | ReadEvent::Notice(_) => {}
             }
             if self.is_stopped {
                 return Ok(());
@@ -176,7 +195,8 @@ impl Producer {
 
     async fn make_windows(&mut self, windows: Windows, slice: &Slice) -> Result<()> {
         let bounds = self.context.bounds(&slice.base)?;
-        let (Some(Point::Instant(lower)), Some(Point::Instant(upper))) = (&bounds.lower, &bounds.upper) else {
+        let (Some(Point::Instant(lower)), Some(Point::Instant(upper))) = (&bounds.lower, &bounds.upper)
+        else {
             return Err(Error::spec("slices by date_window have no start")
                 .with("stream", &self.context.plan.name)
                 .hint("set cursor.start, as in \"{{ config.start_date }}\" (with a default), and a cursor.format that is a time"));
@@ -190,7 +210,8 @@ impl Producer {
                 upper: Some(Point::Instant(until)),
             };
             let start = Format::Rfc3339.write(&Point::Instant(from))?;
-            self.send(slice.in_window(bounds, start.as_str().unwrap_or_default())).await;
+            self.send(slice.in_window(bounds, start.as_str().unwrap_or_default()))
+                .await;
         }
         Ok(())
     }

@@ -76,7 +76,11 @@ impl Rule {
     }
 
     fn failure(&self, answer: &Answer) -> Error {
-        let message = self.spec.message.as_deref().unwrap_or("the source answered with an error");
+        let message = self
+            .spec
+            .message
+            .as_deref()
+            .unwrap_or("the source answered with an error");
         let error = match answer.status {
             401 | 403 => Error::auth(message),
             _ => Error::source_failed(message),

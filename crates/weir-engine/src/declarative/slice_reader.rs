@@ -30,7 +30,7 @@ pub(super) struct SliceReader {
     etag: Option<String>,
     pages: u64,
     seen: HashSet<u64>,
-    last_body: Option<u64>,
+    last_records: Option<u64>,
 }
 
 enum Next {
@@ -63,7 +63,7 @@ impl SliceReader {
             scope,
             pages: 0,
             seen: HashSet::new(),
-            last_body: None,
+            last_records: None,
         })
     }
 
@@ -77,9 +77,12 @@ impl SliceReader {
                 Ok(Next::Page(next)) => page = next,
                 Ok(Next::End) => return Ok(()),
                 Err(error) if may_fall_back && error.kind() == ErrorKind::Source => {
-                    context.notices.note(Oddity::PageRefused, error.message().as_bytes());
+                    context
+                        .notices
+                        .note(Oddity::PageRefused, error.message().as_bytes());
                     page = first.clone();
                     self.seen.clear();
+                    self.last_records = None;
                 }
                 Err(error) => return Err(error),
             }
@@ -105,12 +108,21 @@ impl SliceReader {
 
     async fn page(&mut self, page: &PageState, is_first: bool) -> Result<Next> {
         self.guard(page)?;
-        let scope = self.scope.clone().with("page", self.context.plan.pagination.scope_value(page));
+        let scope = self
+            .scope
+            .clone()
+            .with("page", self.context.plan.pagination.scope_value(page));
         let mut outgoing = self.request(page, &scope)?;
         let url_digest = short_digest(outgoing.url.as_str());
-        let asks_etag = is_first && self.context.plan.etag && self.context.is_incremental() && self.slice.window.is_none();
+        let asks_etag = is_first
+            && self.context.plan.etag
+            && self.context.is_incremental()
+            && self.slice.window.is_none();
         if asks_etag
-            && let Some(etag) = self.etag.as_deref().and_then(|etag| etag.strip_prefix(&format!("{url_digest} ")))
+            && let Some(etag) = self
+                .etag
+                .as_deref()
+                .and_then(|etag| etag.strip_prefix(&format!("{url_digest} ")))
         {
             outgoing.set_header("If-None-Match", etag);
         }
@@ -127,9 +139,12 @@ impl SliceReader {
             Sent::NotModified(_) | Sent::Ignored(_) => return self.end(Vec::new()).await,
         };
         self.count(&answer);
-        let out = self.extract(&answer, &scope).map_err(|error| error.with("url", &url))?;
-        self.guard_body(&answer, &out)?;
-        self.advance(page, &answer, out, asks_etag.then_some(url_digest), &scope).await
+        let out = self
+            .extract(&answer, &scope)
+            .map_err(|error| error.with("url", &url))?;
+        self.guard_records(&answer, &out)?;
+        self.advance(page, &answer, out, asks_etag.then_some(url_digest), &scope)
+            .await
     }
 
     fn extract(&mut self, answer: &Answer, scope: &Scope) -> Result<PageOut> {
@@ -170,7 +185,8 @@ impl SliceReader {
         {
             context.counts.records_total.store(total, Ordering::Relaxed);
         }
-        let is_past = out.is_all_old && context.plan.order() == CursorOrder::Descending && context.is_incremental();
+        let is_past =
+            out.is_all_old && context.plan.order() == CursorOrder::Descending && context.is_incremental();
         let next = if is_past { None } else { rule.next(&facts, page)? };
         if let Some(url_digest) = etag_of {
             let is_telling = next.is_none() || context.plan.order() == CursorOrder::Descending;
@@ -197,7 +213,9 @@ impl SliceReader {
         let mut events = Vec::with_capacity(out.batches.len() + 2);
         for mut batch in out.batches {
             if let Some(left) = self.context.records_left() {
-                batch.records.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                batch
+                    .records
+                    .truncate(usize::try_from(left).unwrap_or(usize::MAX));
             }
             let records = batch.records.len() as u64;
             self.context.counts.records.fetch_add(records, Ordering::Relaxed);
@@ -242,7 +260,8 @@ impl SliceReader {
     fn keep_etag(&mut self, headers: &HeaderMap, url_digest: &str, is_telling: bool) {
         let etag = headers.get("etag").and_then(|etag| etag.to_str().ok());
         let kept = etag.filter(|_| is_telling);
-        self.tracker.set_etag(kept.map(|etag| format!("{url_digest} {etag}")));
+        self.tracker
+            .set_etag(kept.map(|etag| format!("{url_digest} {etag}")));
     }
 
     fn request(&self, page: &PageState, scope: &Scope) -> Result<Outgoing> {
@@ -292,7 +311,9 @@ impl SliceReader {
         if self.pages >= most {
             return Err(Error::limit(format!("a slice has more than {most} pages"))
                 .with("slice", &self.slice.key)
-                .hint("raise reliability.pages_max if that is right; otherwise check when paginate should stop"));
+                .hint(
+                    "raise reliability.pages_max if that is right; otherwise check when paginate should stop",
+                ));
         }
         let text = serde_json::to_string(page).unwrap_or_default();
         if self.seen.insert(hash_of(text.as_bytes())) {
@@ -301,11 +322,10 @@ impl SliceReader {
         Err(self.repeats(text))
     }
 
-    /// The same page twice in a row, though something else was asked for.
-    fn guard_body(&mut self, answer: &Answer, out: &PageOut) -> Result<()> {
-        let body = (out.records > 0).then(|| hash_of(&answer.body));
-        let repeats = body.is_some() && body == self.last_body;
-        self.last_body = body;
+    /// The same records twice in a row, though another page was asked for.
+    fn guard_records(&mut self, answer: &Answer, out: &PageOut) -> Result<()> {
+        let repeats = out.digest.is_some() && out.digest == self.last_records;
+        self.last_records = out.digest;
         if repeats {
             return Err(self.repeats(show_url(&answer.url)));
         }

@@ -50,8 +50,13 @@ impl Tracker {
         let old = point(&state.cursor);
         let pending = point(&state.pending);
         let edge = std::mem::take(&mut state.edge);
-        let (new, old_edge): (Vec<_>, Vec<_>) = edge.into_iter().partition(|digest| digest.starts_with(PENDING_MARK));
-        let new: Vec<String> = new.iter().map(|digest| digest.replacen(PENDING_MARK, "", 1)).collect();
+        let (new, old_edge): (Vec<_>, Vec<_>) = edge
+            .into_iter()
+            .partition(|digest| digest.starts_with(PENDING_MARK));
+        let new: Vec<String> = new
+            .iter()
+            .map(|digest| digest.replacen(PENDING_MARK, "", 1))
+            .collect();
         let (best, best_edge) = match pending {
             Some(pending) => (Some(pending), new),
             None => (old.clone(), old_edge.clone()),
@@ -72,9 +77,7 @@ impl Tracker {
 
     /// Whether an earlier read already had this record, which lies exactly at its cursor.
     pub(super) fn is_known(&self, point: &Point, json: &[u8]) -> bool {
-        self.tracking.keeps_edge
-            && self.old.as_ref() == Some(point)
-            && self.old_edge.contains(&digest(json))
+        self.tracking.keeps_edge && self.old.as_ref() == Some(point) && self.old_edge.contains(&digest(json))
     }
 
     /// Takes notice of a record that is passed on.
@@ -108,7 +111,10 @@ impl Tracker {
         }
         self.state.page = Some(page);
         self.state.pending = self.best.as_ref().map(|(_, raw)| raw.clone());
-        let new = self.best_edge.iter().map(|digest| format!("{PENDING_MARK}{digest}"));
+        let new = self
+            .best_edge
+            .iter()
+            .map(|digest| format!("{PENDING_MARK}{digest}"));
         let mut old: Vec<String> = self.old_edge.iter().cloned().collect();
         old.sort();
         self.state.edge = old.into_iter().chain(new).collect();

@@ -52,7 +52,11 @@ impl Scope {
     }
 
     pub(super) fn to_value(&self) -> Value {
-        Value::from_pairs(self.values.iter().map(|(name, value)| (name.clone(), value.clone())))
+        Value::from_pairs(
+            self.values
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        )
     }
 
     /// Follows `config.repository`; the first step that is missing, with the names there are in its place.
@@ -76,8 +80,10 @@ impl Scope {
 fn encode_segment(name: &str, text: &str) -> Result<String> {
     use std::fmt::Write as _;
     if matches!(text, "." | "..") {
-        return Err(Error::template(format!("slice.{name} is '{text}', which is no name in a URL's path"))
-            .hint("leave such values out with 'when' of the slices, or send the value as a parameter"));
+        return Err(Error::template(format!(
+            "slice.{name} is '{text}', which is no name in a URL's path"
+        ))
+        .hint("leave such values out with 'when' of the slices, or send the value as a parameter"));
     }
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

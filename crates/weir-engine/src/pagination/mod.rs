@@ -21,8 +21,8 @@ use weir_protocol::{Error, Result};
 use crate::http::HeaderMap;
 use crate::interpolate::{Scope, Templates};
 
-pub(crate) use page_token::headers_value;
 pub use link_header::{Link, parse_links};
+pub(crate) use page_token::headers_value;
 
 /// What leads to a page; kept in the state while a slice is partly read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,13 +90,15 @@ impl Pagination {
                 (Arc::new(page_number::PageNumber::new(spec)?), size.clone())
             }
             Paginate::Offset { size, .. } => (Arc::new(offset::Offset::new(spec)?), Some(size.clone())),
-            Paginate::PageToken { size, .. } => {
-                (Arc::new(page_token::PageToken::new(templates, &field, spec)?), size.clone())
-            }
+            Paginate::PageToken { size, .. } => (
+                Arc::new(page_token::PageToken::new(templates, &field, spec)?),
+                size.clone(),
+            ),
             Paginate::NextUrl { path, size } => (Arc::new(next_url::NextUrl::new(path)?), size.clone()),
-            Paginate::LinkHeader { rel, size } => {
-                (Arc::new(link_header::LinkHeader { rel: rel.clone() }), size.clone())
-            }
+            Paginate::LinkHeader { rel, size } => (
+                Arc::new(link_header::LinkHeader { rel: rel.clone() }),
+                size.clone(),
+            ),
         };
         if let Some(size) = &size {
             check_size(size)?;

@@ -50,8 +50,10 @@ impl PageToken {
             (None, Some(header), None) => Origin::Header(header.clone()),
             (None, None, Some(token)) => Origin::Made(templates.compile(format!("{field}.token"), token)?),
             _ => {
-                return Err(Error::spec("paginate by page_token needs exactly one of path, from_header and token")
-                    .hint("say where the token is, as in path: meta.next"));
+                return Err(Error::spec(
+                    "paginate by page_token needs exactly one of path, from_header and token",
+                )
+                .hint("say where the token is, as in path: meta.next"));
             }
         };
         Ok(Self {
@@ -66,7 +68,9 @@ impl PageToken {
 impl Paginator for PageToken {
     fn first(&self, scope: &Scope) -> Result<PageState> {
         let first = self.first.as_ref().map(|first| first.render(scope)).transpose()?;
-        Ok(first.filter(|token| !is_nothing(token)).map_or(PageState::First, PageState::Token))
+        Ok(first
+            .filter(|token| !is_nothing(token))
+            .map_or(PageState::First, PageState::Token))
     }
 
     fn next(&self, facts: &PageFacts<'_>, state: &PageState) -> Result<Option<PageState>> {
@@ -124,9 +128,15 @@ fn answer_scope(facts: &PageFacts<'_>, state: &PageState, template: &Template) -
     if let PageState::Token(token) = state
         && template.uses("page")
     {
-        scope.set("page", serde_json::json!({ "token": token, "records": facts.records }));
+        scope.set(
+            "page",
+            serde_json::json!({ "token": token, "records": facts.records }),
+        );
     } else if template.uses("page") {
-        scope.set("page", serde_json::json!({ "token": null, "records": facts.records }));
+        scope.set(
+            "page",
+            serde_json::json!({ "token": null, "records": facts.records }),
+        );
     }
     Ok(scope)
 }

@@ -48,7 +48,11 @@ impl RequestPlan {
     /// `field` says where the request stands, as in `stream issues`.
     pub fn new(templates: &Templates, field: &str, http: &HttpSpec, request: &Request) -> Result<Self> {
         let body = body_plan(templates, field, request)?;
-        let default = if matches!(body, BodyPlan::Empty) { "GET" } else { "POST" };
+        let default = if matches!(body, BodyPlan::Empty) {
+            "GET"
+        } else {
+            "POST"
+        };
         let method = request.method.as_deref().unwrap_or(default).to_ascii_uppercase();
         let method = method.parse::<Method>().map_err(|error| {
             Error::spec(format!("{field}: '{method}' is not an HTTP method"))
@@ -66,7 +70,8 @@ impl RequestPlan {
             headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
             headers.push((name.clone(), header));
         }
-        let is_whole = request.path.trim_start().starts_with("{{") && request.path.matches("{{").count() == 1
+        let is_whole = request.path.trim_start().starts_with("{{")
+            && request.path.matches("{{").count() == 1
             && request.path.trim_end().ends_with("}}");
         Ok(Self {
             base_url: templates.compile(format!("{field}: http.base_url"), &http.base_url)?,
@@ -124,7 +129,10 @@ impl RequestPlan {
             }
         }
         outgoing.body = self.render_body(scope, injections)?;
-        if !matches!(outgoing.body, Body::Empty) && outgoing.method == Method::GET && matches!(self.body, BodyPlan::Empty) {
+        if !matches!(outgoing.body, Body::Empty)
+            && outgoing.method == Method::GET
+            && matches!(self.body, BodyPlan::Empty)
+        {
             outgoing.method = Method::POST;
         }
         Ok(outgoing)
@@ -142,8 +150,11 @@ impl RequestPlan {
         let base = self.base_url.render_text(scope)?;
         let base = base.trim_end_matches('/');
         if base.is_empty() {
-            return Err(Error::spec(format!("{}: the path '{path}' is relative, and http.base_url is empty", self.field))
-                .hint("set http.base_url, as in https://api.example.com/v1"));
+            return Err(Error::spec(format!(
+                "{}: the path '{path}' is relative, and http.base_url is empty",
+                self.field
+            ))
+            .hint("set http.base_url, as in https://api.example.com/v1"));
         }
         let path = path.trim_start_matches('/');
         match path.chars().next() {
@@ -188,10 +199,11 @@ impl RequestPlan {
             BodyPlan::Empty => json_body(Value::Object(Map::new()), &injected),
             BodyPlan::Json(tree) => json_body(tree.render(scope)?, &injected),
             BodyPlan::Form(fields) => form_body(fields, &injected, scope),
-            BodyPlan::Text(_) if !injected.is_empty() => {
-                Err(Error::spec(format!("{}: nothing can be put into a text body", self.field))
-                    .hint("use json or form, or put it into a param or header"))
-            }
+            BodyPlan::Text(_) if !injected.is_empty() => Err(Error::spec(format!(
+                "{}: nothing can be put into a text body",
+                self.field
+            ))
+            .hint("use json or form, or put it into a param or header")),
             BodyPlan::Text(text) => Ok(Body::Text(text.render_text(scope)?)),
         }
     }
@@ -200,10 +212,16 @@ impl RequestPlan {
 fn body_plan(templates: &Templates, field: &str, request: &Request) -> Result<BodyPlan> {
     let mut bodies = Vec::new();
     if let Some(json) = &request.json {
-        bodies.push(BodyPlan::Json(templates.compile_tree(&format!("{field}: json"), json)?));
+        bodies.push(BodyPlan::Json(
+            templates.compile_tree(&format!("{field}: json"), json)?,
+        ));
     }
     if let Some(form) = &request.form {
-        bodies.push(BodyPlan::Form(compile_all(templates, &format!("{field}: form"), form)?));
+        bodies.push(BodyPlan::Form(compile_all(
+            templates,
+            &format!("{field}: form"),
+            form,
+        )?));
     }
     if let Some(text) = &request.text {
         bodies.push(BodyPlan::Text(templates.compile(format!("{field}: text"), text)?));
@@ -211,11 +229,15 @@ fn body_plan(templates: &Templates, field: &str, request: &Request) -> Result<Bo
     if let Some(graphql) = &request.graphql {
         let variables: Map<String, Value> = graphql.variables.clone().into_iter().collect();
         let tree = serde_json::json!({ "query": graphql.query, "variables": variables });
-        bodies.push(BodyPlan::Json(templates.compile_tree(&format!("{field}: graphql"), &tree)?));
+        bodies.push(BodyPlan::Json(
+            templates.compile_tree(&format!("{field}: graphql"), &tree)?,
+        ));
     }
     if bodies.len() > 1 {
-        return Err(Error::spec(format!("{field}: the request has more than one body"))
-            .hint("keep one of json, form, text and graphql"));
+        return Err(
+            Error::spec(format!("{field}: the request has more than one body"))
+                .hint("keep one of json, form, text and graphql"),
+        );
     }
     Ok(bodies.pop().unwrap_or(BodyPlan::Empty))
 }

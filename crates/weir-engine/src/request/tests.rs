@@ -17,31 +17,50 @@ fn plan(request: Value) -> RequestPlan {
 fn scope() -> Scope {
     Scope::new()
         .with("config", json!({ "repository": "own/er", "tags": ["x", "y"] }))
-        .with("slice", json!({ "id": "a/b c?#%", "n": 7, "url": "https://other.example.com/x?y=1" }))
+        .with(
+            "slice",
+            json!({ "id": "a/b c?#%", "n": 7, "url": "https://other.example.com/x?y=1" }),
+        )
 }
 
 fn url(request: Value, injections: &[Injection]) -> String {
-    plan(request).build(&scope(), injections, None).unwrap().url.to_string()
+    plan(request)
+        .build(&scope(), injections, None)
+        .unwrap()
+        .url
+        .to_string()
 }
 
 fn put(at: Placed, value: impl Into<Value>) -> Injection {
-    Injection { at, value: value.into() }
+    Injection {
+        at,
+        value: value.into(),
+    }
 }
 
 #[test]
 fn slice_values_stay_within_their_segment() {
     assert_eq!(
-        url(json!({ "path": "/repos/{{ config.repository }}/items/{{ slice.id }}/{{ slice.n }}" }), &[]),
+        url(
+            json!({ "path": "/repos/{{ config.repository }}/items/{{ slice.id }}/{{ slice.n }}" }),
+            &[]
+        ),
         "https://api.example.com/v1/repos/own/er/items/a%2Fb%20c%3F%23%25/7?fixed=1"
     );
     let dots = Scope::new().with("slice", json!({ "id": ".." }));
-    let error = plan(json!({ "path": "/a/{{ slice.id }}/b" })).build(&dots, &[], None).err().unwrap();
+    let error = plan(json!({ "path": "/a/{{ slice.id }}/b" }))
+        .build(&dots, &[], None)
+        .err()
+        .unwrap();
     assert!(error.to_string().contains(".."), "{error}");
 }
 
 #[test]
 fn absolute_paths_replace_the_base() {
-    assert_eq!(url(json!({ "path": "{{ slice.url }}" }), &[]), "https://other.example.com/x?y=1&fixed=1");
+    assert_eq!(
+        url(json!({ "path": "{{ slice.url }}" }), &[]),
+        "https://other.example.com/x?y=1&fixed=1"
+    );
     assert_eq!(url(json!({}), &[]), "https://api.example.com/v1?fixed=1");
 }
 
@@ -59,7 +78,11 @@ fn params_repeat_and_leave_out() {
 #[test]
 fn a_page_url_is_taken_whole() {
     let built = plan(json!({ "path": "a", "params": { "x": "1" } }))
-        .build(&scope(), &[put(Placed::Param("size".into()), 3)], Some("https://api.example.com/n?cursor=z"))
+        .build(
+            &scope(),
+            &[put(Placed::Param("size".into()), 3)],
+            Some("https://api.example.com/n?cursor=z"),
+        )
         .unwrap();
     assert_eq!(built.url.as_str(), "https://api.example.com/n?cursor=z");
 }
@@ -77,19 +100,31 @@ fn bodies_of_every_kind() {
     };
     let after = put(Placed::Body("variables.after".into()), "c1");
     assert_eq!(
-        body(json!({ "graphql": { "query": "{ a }", "variables": { "n": "{{ slice.n }}" } } }), &[after]),
+        body(
+            json!({ "graphql": { "query": "{ a }", "variables": { "n": "{{ slice.n }}" } } }),
+            &[after]
+        ),
         r#"POST {"query":"{ a }","variables":{"n":7,"after":"c1"}}"#
     );
     assert_eq!(
-        body(json!({ "json": { "deep": [{ "tags": "{{ config.tags }}" }] }, "method": "put" }), &[]),
+        body(
+            json!({ "json": { "deep": [{ "tags": "{{ config.tags }}" }] }, "method": "put" }),
+            &[]
+        ),
         r#"PUT {"deep":[{"tags":["x","y"]}]}"#
     );
     assert_eq!(
-        body(json!({ "form": { "a": "{{ slice.n }} &" } }), &[put(Placed::Body("b".into()), 2)]),
+        body(
+            json!({ "form": { "a": "{{ slice.n }} &" } }),
+            &[put(Placed::Body("b".into()), 2)]
+        ),
         "POST a=7+%26&b=2"
     );
     assert_eq!(body(json!({ "text": "n={{ slice.n }}" }), &[]), "POST n=7");
-    assert_eq!(body(json!({}), &[put(Placed::Body("page.n".into()), 2)]), r#"POST {"page":{"n":2}}"#);
+    assert_eq!(
+        body(json!({}), &[put(Placed::Body("page.n".into()), 2)]),
+        r#"POST {"page":{"n":2}}"#
+    );
     assert_eq!(body(json!({}), &[]), "GET empty");
 }
 
@@ -99,5 +134,5 @@ fn undefined_params_are_named() {
         .build(&scope(), &[], None)
         .err()
         .unwrap();
-    insta::assert_snapshot!(format!("{error:?}"), @"");
+    insta::assert_snapshot!(format!("{error:?}"), @"[template] stream x: params.q: 'config.repo' is undefined (template: {{ config.repo }}) -> there are: repository, tags; or write {{ config.repo | default('…') }} where it may be missing");
 }

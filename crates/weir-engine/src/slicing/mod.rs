@@ -76,8 +76,12 @@ impl Slicing {
                     incremental,
                     when,
                 } => {
-                    let paths = fields.iter().map(|(name, path)| Ok((name.clone(), Path::parse(path)?)));
-                    let when = when.as_deref().map(|when| templates.compile(format!("{field}: slices.when"), when));
+                    let paths = fields
+                        .iter()
+                        .map(|(name, path)| Ok((name.clone(), Path::parse(path)?)));
+                    let when = when
+                        .as_deref()
+                        .map(|when| templates.compile(format!("{field}: slices.when"), when));
                     slicing.parents.push(ParentPlan {
                         stream: stream.clone(),
                         fields: paths.collect::<Result<_>>()?,
@@ -128,8 +132,10 @@ impl ListPlan {
                 .filter(|part| !part.is_empty())
                 .map(Value::from)
                 .collect()),
-            other => Err(Error::spec(format!("{}: the values are {other}, not a list", self.field))
-                .hint("write a list, or a template that gives one")),
+            other => Err(
+                Error::spec(format!("{}: the values are {other}, not a list", self.field))
+                    .hint("write a list, or a template that gives one"),
+            ),
         }
     }
 }
@@ -167,7 +173,12 @@ fn sorted(value: &Value) -> Value {
         Value::Object(members) => {
             let mut names: Vec<&String> = members.keys().collect();
             names.sort();
-            Value::Object(names.into_iter().map(|name| (name.clone(), sorted(&members[name]))).collect())
+            Value::Object(
+                names
+                    .into_iter()
+                    .map(|name| (name.clone(), sorted(&members[name])))
+                    .collect(),
+            )
         }
         Value::Array(items) => items.iter().map(sorted).collect(),
         other => other.clone(),
@@ -177,7 +188,10 @@ fn sorted(value: &Value) -> Value {
 /// The fields that a slice key names, its window left aside.
 pub fn fields_of(key: &str) -> Map<String, Value> {
     let mut values = serde_json::Deserializer::from_str(key).into_iter::<Map<String, Value>>();
-    values.next().and_then(std::result::Result::ok).unwrap_or_default()
+    values
+        .next()
+        .and_then(std::result::Result::ok)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

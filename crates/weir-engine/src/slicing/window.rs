@@ -83,8 +83,14 @@ mod tests {
 
     #[test]
     fn nothing_lies_before_the_start() {
-        assert_eq!(windows("1d", None, "2024-01-02T00:00:00Z", "2024-01-01T00:00:00Z").len(), 0);
-        assert_eq!(windows("1d", None, "2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z").len(), 1);
+        assert_eq!(
+            windows("1d", None, "2024-01-02T00:00:00Z", "2024-01-01T00:00:00Z").len(),
+            0
+        );
+        assert_eq!(
+            windows("1d", None, "2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z").len(),
+            1
+        );
     }
 
     proptest! {

@@ -78,7 +78,10 @@ fn to_boolean(value: &Value) -> Option<Value> {
 
 fn to_timestamp(value: &Value) -> Option<Value> {
     let point = match value {
-        Value::String(text) => MOMENTS.iter().find_map(|format| format.parse_text(text)).or_else(|| epoch(value)),
+        Value::String(text) => MOMENTS
+            .iter()
+            .find_map(|format| format.parse_text(text))
+            .or_else(|| epoch(value)),
         Value::Number(_) => epoch(value),
         _ => None,
     };

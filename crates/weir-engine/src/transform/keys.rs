@@ -19,7 +19,14 @@ pub(super) fn flatten(record: &mut Value, paths: &[Path], separator: &str) {
     *members = flat;
 }
 
-fn lift(flat: &mut Map<String, Value>, way: &mut Vec<String>, name: String, value: Value, paths: &[Path], separator: &str) {
+fn lift(
+    flat: &mut Map<String, Value>,
+    way: &mut Vec<String>,
+    name: String,
+    value: Value,
+    paths: &[Path],
+    separator: &str,
+) {
     match value {
         Value::Object(members) if !members.is_empty() && is_meant(way, paths) => {
             for (key, member) in members {
@@ -68,7 +75,11 @@ fn rename(key: &str, case: KeyCase) -> String {
         KeyCase::Lower => key.to_lowercase(),
         KeyCase::Snake => {
             let snake = name::sanitize(key);
-            if snake.is_empty() { key.to_lowercase() } else { snake }
+            if snake.is_empty() {
+                key.to_lowercase()
+            } else {
+                snake
+            }
         }
     }
 }

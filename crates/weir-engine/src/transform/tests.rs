@@ -18,14 +18,20 @@ fn adds_what_templates_give() {
         json!([{ "add": { "meta.repo": "{{ slice.repo }}", "n": "{{ record.id + 1 }}", "fixed": [1] } }]),
         json!({ "id": 1 }),
     );
-    assert_eq!(added, json!({ "id": 1, "fixed": [1], "meta": { "repo": "a/b" }, "n": 2 }));
+    assert_eq!(
+        added,
+        json!({ "id": 1, "fixed": [1], "meta": { "repo": "a/b" }, "n": 2 })
+    );
 }
 
 #[test]
 fn removes_and_renames() {
     let record = json!({ "a": { "b": 1, "c": 2 }, "list": [{ "x": 1, "y": 2 }], "id": 7 });
     assert_eq!(
-        apply(json!([{ "remove": ["a.b", "list.*.x", "absent.z"] }, { "rename": { "a.c": "c", "no": "nope" } }]), record),
+        apply(
+            json!([{ "remove": ["a.b", "list.*.x", "absent.z"] }, { "rename": { "a.c": "c", "no": "nope" } }]),
+            record
+        ),
         json!({ "a": {}, "list": [{ "y": 2 }], "id": 7, "c": 2 })
     );
 }
@@ -38,7 +44,10 @@ fn flattens() {
         json!({ "a_b_c": 1, "a_d": 2, "e_f": 3, "g": {} })
     );
     assert_eq!(
-        apply(json!([{ "flatten": { "paths": ["a"], "separator": "." } }]), record),
+        apply(
+            json!([{ "flatten": { "paths": ["a"], "separator": "." } }]),
+            record
+        ),
         json!({ "a.b": { "c": 1 }, "a.d": 2, "e": { "f": 3 }, "a_d": 9, "g": {} })
     );
 }

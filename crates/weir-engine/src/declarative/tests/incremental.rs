@@ -1,0 +1,113 @@
+//! What is asked for and what is left out when a stream is read on.
+
+use super::api::{Api, record, records};
+use super::*;
+
+fn stream(cursor: Value) -> Value {
+    json!([{ "name": "items", "path": "/items", "select": "items", "primary_key": ["id"], "cursor": cursor,
+        "paginate": { "by": "page_number", "request": { "param": "page" }, "size": { "value": 3 } } }])
+}
+
+#[tokio::test]
+async fn the_lower_bound_travels_with_lookback_and_format() {
+    let api = Api::start(json!({ "/items": [record(1, 1), record(3, 3)] }), 10).await;
+    let cursor = json!({ "field": "at", "lookback": "1d", "start": "2024-01-01",
+        "request": { "param": "since", "end_param": "until", "format": "%Y-%m-%d" } });
+    let source = source(&api.uri(), stream(cursor));
+    let first = read(source.as_ref(), incremental(None)).await.fine();
+    assert_eq!(first.state.slices[""].cursor, Some(json!("2024-01-03T00:00:00Z")));
+    read(source.as_ref(), incremental(Some(first.state.clone())))
+        .await
+        .fine();
+    let from = ReadRequest {
+        from: Some("2024-01-03".into()),
+        ..full(None)
+    };
+    read(source.as_ref(), from).await.fine();
+    assert_eq!(
+        api.log(),
+        [
+            "/items?since=2024-01-01&until=2026-11-21&page=1",
+            "/items?since=2024-01-02&until=2026-11-21&page=1",
+            "/items?since=2024-01-03&until=2026-11-21&page=1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn without_a_request_mapping_old_records_are_left_out_here() {
+    let api = Api::start(json!({ "/items": records(7) }), 3).await;
+    let source = source(&api.uri(), stream(json!({ "field": "at" })));
+    let first = read(source.as_ref(), incremental(None)).await.fine();
+    assert_eq!((first.ids().len(), first.filtered), (7, 0));
+    let second = read(source.as_ref(), incremental(Some(first.state))).await.fine();
+    assert_eq!((second.ids(), second.filtered), (vec![7], 6));
+}
+
+#[tokio::test]
+async fn descending_pages_end_where_all_is_old() {
+    let mut list = records(30);
+    list.reverse();
+    let api = Api::start(json!({ "/items": list }), 3).await;
+    let source = source(
+        &api.uri(),
+        stream(json!({ "field": "at", "order": "descending" })),
+    );
+    let first = read(source.as_ref(), incremental(None)).await.fine();
+    assert_eq!(first.ids().len(), 30);
+    api.log();
+    let mut list = list;
+    list.insert(0, record(31, 31));
+    api.data.lock().unwrap().lists.insert("/items".into(), list);
+    let second = read(source.as_ref(), incremental(Some(first.state))).await.fine();
+    assert_eq!(second.ids(), [31, 30]);
+    assert_eq!(api.log().len(), 2);
+}
+
+#[tokio::test]
+async fn odd_cursors_are_kept_and_told() {
+    let list = json!([record(1, 1), { "id": 2 }, { "id": 3, "at": null }, { "id": 4, "at": "soon" }, record(5, 5), record(6, 9_000)]);
+    let api = Api::start(json!({ "/items": list }), 10).await;
+    let source = source(&api.uri(), stream(json!({ "field": "at" })));
+    let out = read(source.as_ref(), incremental(None)).await.fine();
+    assert_eq!(out.ids(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(out.state.slices[""].cursor, Some(json!("2024-01-05T00:00:00Z")));
+    let told: Vec<String> = out.notices.iter().map(|notice| notice.message.clone()).collect();
+    insta::assert_debug_snapshot!(told, @r#"
+    [
+        "2 records have no value at the cursor field 'at', as in {\"id\":2}",
+        "1 records have an unreadable cursor 'at', as in \"soon\"",
+        "1 records have a cursor 'at' that lies in the future, as in \"2048-08-21T00:00:00Z\"",
+    ]
+    "#);
+}
+
+#[tokio::test]
+async fn an_unchanged_first_page_is_not_sent_again() {
+    let streams = json!([{ "name": "items", "path": "/items", "select": "items", "etag": true, "cursor": { "field": "at" } }]);
+    let api = Api::start(json!({ "/items": records(3) }), 10).await;
+    api.data.lock().unwrap().etag = Some("\"v1\"".into());
+    let source = source(&api.uri(), streams);
+    let first = read(source.as_ref(), incremental(None)).await.fine();
+    let second = read(source.as_ref(), incremental(Some(first.state.clone())))
+        .await
+        .fine();
+    assert_eq!((first.ids().len(), second.ids().len(), second.batches), (3, 0, 0));
+    assert_eq!(second.state.slices[""], first.state.slices[""]);
+    // A full refresh must not take "nothing changed" for "there is nothing".
+    let whole = read(source.as_ref(), full(Some(second.state))).await.fine();
+    assert_eq!(whole.ids().len(), 3);
+}
+
+#[tokio::test]
+async fn integer_cursors_work() {
+    let api = Api::start(json!({ "/items": records(5) }), 10).await;
+    let cursor =
+        json!({ "field": "id", "format": "integer", "lookback": "1", "request": { "param": "after" } });
+    let source = source(&api.uri(), stream(cursor));
+    let first = read(source.as_ref(), incremental(None)).await.fine();
+    assert_eq!(first.state.slices[""].cursor, Some(json!(5)));
+    api.log();
+    read(source.as_ref(), incremental(Some(first.state))).await.fine();
+    assert_eq!(api.log()[0], "/items?after=4&page=1");
+}
