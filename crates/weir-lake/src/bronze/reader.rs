@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use object_store::ObjectMeta;
 use object_store::path::Path;
+use serde_json::value::RawValue;
 use weir_protocol::state::WHOLE;
 use weir_protocol::{Batch, Error, Record, Result};
 
@@ -145,7 +146,7 @@ fn next_batch(lines: &mut Lines) -> Result<Option<Batch>> {
 
 fn append_record(body: &mut Vec<u8>, line: Line<'_>) -> Result<Record> {
     let cursor = line.cursor;
-    let (cursor_start, cursor_len) = match cursor.map(|raw| raw.get()) {
+    let (cursor_start, cursor_len) = match cursor.map(RawValue::get) {
         None | Some("null") => (0, 0),
         Some(cursor) => (append(body, cursor.as_bytes())?, offset(cursor.len())?),
     };

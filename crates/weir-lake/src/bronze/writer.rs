@@ -58,11 +58,6 @@ impl BronzeWriter {
         })
     }
 
-    /// Compressed bytes put so far.
-    pub(crate) fn bytes_written(&self) -> u64 {
-        self.bytes_written
-    }
-
     /// Takes a batch; puts an object whenever one is full.
     pub(crate) async fn write(&mut self, batch: &Batch) -> Result<()> {
         let day = day_of(batch.emitted_at);
@@ -86,7 +81,8 @@ impl BronzeWriter {
         Ok(())
     }
 
-    /// Makes everything taken so far durable; what comes next belongs to checkpoint `next`.
+    /// Makes everything taken so far durable and gives the compressed bytes put so far; what comes next
+    /// belongs to checkpoint `next`.
     pub(crate) async fn flush(&mut self, next: u64) -> Result<u64> {
         self.put().await?;
         if next != self.sequence {

@@ -75,7 +75,7 @@ pub(crate) async fn list(
     listing.reasons = reasons.into_values().collect();
     listing
         .reasons
-        .sort_by(|left, right| right.count.cmp(&left.count));
+        .sort_by_key(|reason| std::cmp::Reverse(reason.count));
     Ok(listing)
 }
 

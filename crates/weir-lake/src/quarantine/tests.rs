@@ -74,7 +74,7 @@ async fn held_records_keep_their_bytes_and_leave_by_decision_only() {
     assert_eq!(list(&storage, "demo", "things", 0).await.unwrap().total, 3);
     assert_eq!(
         pending(&storage, "demo", "things").await.unwrap(),
-        [decision.clone()]
+        std::slice::from_ref(&decision)
     );
     finish(&storage, "demo", "things", decision).await.unwrap();
     assert_eq!(list(&storage, "demo", "things", 0).await.unwrap().total, 1);

@@ -256,7 +256,29 @@ mod tests {
                 "_run": { "type": "string" }
             }
         });
-        insta::assert_snapshot!(label(schema).replace(',', "\n"), @"");
+        insta::assert_snapshot!(label(schema).replace(',', "\n"), @"
+        struct<id:long
+        n:double
+        at:timestamp
+        day:date
+        clock:string
+        user:struct<login:string>
+        owner:struct<login:string>
+        tags:array<string>
+        bag:string
+        list:string
+        mixed:string
+        num:double
+        any:string
+        state:string
+        one:long
+        price:decimal(18
+        4)
+        amount:decimal(38
+        9)
+        Id_2:long
+        _run_2:string>
+        ");
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Redactor {
         let mut out = Vec::with_capacity(raw.len());
         let (rules, hasher) = (&self.rules, &self.hasher);
         let parsed = self.parser.parse(&raw, |record| {
-            write_json(0, record, Some(rules), hasher, &mut out)
+            write_json(0, record, Some(rules), hasher, &mut out);
         });
         match parsed {
             Ok(()) => Bytes::from(out),
@@ -216,10 +216,10 @@ mod tests {
         let mut out = Vec::new();
         Parser::new()
             .parse(raw, |record| {
-                write_json(0, record, Some(&rules), &hasher, &mut out)
+                write_json(0, record, Some(&rules), &hasher, &mut out);
             })
             .unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"{"user":{"email":"85a0be1cfa9b2af7882b9c6c1803347119e1704cf5ed16026d62e149b531bb4b","n":1.0,"contacts":[{"x":2},{}]}}"#);
     }
 
     #[test]
