@@ -6,6 +6,7 @@ mod format;
 mod tests;
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -22,6 +23,16 @@ pub enum Point {
     Instant(Timestamp),
     Integer(i128),
     Text(String),
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instant(at) => at.fmt(f),
+            Self::Integer(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
 }
 
 impl Point {

@@ -4,21 +4,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use weir_protocol::source::{Notice, Progress};
 use weir_protocol::spec::CursorOrder;
-use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, StreamState};
+use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, StateChange, StreamState};
 
 use super::Inner;
-use super::fold::Ends;
+use super::fold::{Ends, is_reserved, rested};
 use super::plan::StreamPlan;
 use super::tracker::Tracking;
 use crate::cursor::{Bounds, Point};
 use crate::interpolate::Scope;
 
-/// State entry with the upper bound of the running read, so that a resumed one keeps it.
-const UNTIL: &str = "@until";
+/// State entry that says which read is running, so that one that reads on keeps its bounds.
+const RUNNING: &str = "@read";
+
+/// What is kept of a running read.
+#[derive(Serialize, Deserialize)]
+struct Running {
+    is_incremental: bool,
+    until: Timestamp,
+}
 
 /// Events that belong together: a page's batches and the advance that covers them.
 pub(super) type Events = Vec<ReadEvent>;
@@ -61,14 +68,16 @@ impl ReadContext {
         let plan = source.plan(&request.stream)?.clone();
         let started_at = source.clock.now();
         let state = request.state.clone().unwrap_or_default();
-        let resumes = request.state.is_some() && !state.complete;
         let is_incremental = request.mode == ReadMode::Incremental;
+        // What an interrupted read of the other mode got through says nothing about this one.
+        let running = running(&state).filter(|running| running.is_incremental == is_incremental);
         let scope = source.scope.clone().with("now", started_at.to_string());
         let cursor = plan.cursor.as_ref();
         let start = cursor.map(|cursor| cursor.start(&scope, request.from.as_deref()));
         let end = cursor.map(|cursor| cursor.end(&scope));
         Ok(Self {
-            until: stored_until(&state, resumes).unwrap_or(started_at),
+            resumes: running.is_some(),
+            until: running.map_or(started_at, |running| running.until),
             ends: Ends::new(is_incremental.then_some(&state), !request.skip_edge),
             start: start.transpose()?.flatten(),
             end: end.transpose()?.flatten(),
@@ -78,7 +87,6 @@ impl ReadContext {
             plan,
             request,
             state,
-            resumes,
             started_at,
             scope,
             out,
@@ -135,13 +143,33 @@ impl ReadContext {
             .or_else(|| is_time.then_some(Point::Instant(self.until)))
     }
 
-    /// The entry that keeps the upper bound for a resumed read.
-    pub(super) fn until_entry(&self) -> (Arc<str>, SliceState) {
-        let state = SliceState {
-            cursor: Some(Value::from(self.until.to_string())),
+    /// The first changes of the state: which read runs, and that an earlier one that was given up
+    /// left nothing to rely on.
+    pub(super) fn opening(&self) -> Result<Events> {
+        let running = Running {
+            is_incremental: self.request.mode == ReadMode::Incremental,
+            until: self.until,
+        };
+        let running = serde_json::to_value(running).map_err(|error| {
+            Error::internal("the running read cannot be written")
+                .caused_by(error)
+                .hint("report this as a bug of weir")
+        })?;
+        let running = SliceState {
+            cursor: Some(running),
             ..SliceState::default()
         };
-        (UNTIL.into(), state)
+        let stale = self
+            .state
+            .slices
+            .iter()
+            .filter(|(key, _)| !self.resumes && !is_reserved(key));
+        let stale = stale.filter(|(_, state)| state.done || state.page.is_some() || state.pending.is_some());
+        let reset = stale.map(|(key, state)| (key.clone(), rested(state.clone())));
+        let changes = reset.chain([(Arc::from(RUNNING), running)]);
+        Ok(changes
+            .map(|(key, state)| ReadEvent::Advance(StateChange::Slice { key, state }))
+            .collect())
     }
 
     /// Waits for room. An error means that nobody reads on.
@@ -152,7 +180,13 @@ impl ReadContext {
     }
 
     pub(super) async fn fail(&self, error: Error) {
-        let error = error.with("stream", &self.plan.name);
+        // The error of a parent names that stream already.
+        let is_named = error.context().iter().any(|(key, _)| *key == "stream");
+        let error = if is_named {
+            error
+        } else {
+            error.with("stream", &self.plan.name)
+        };
         if self.out.send(Err(error)).await.is_err() {
             tracing::debug!(stream = %self.plan.name, "the reader left before it heard of the error");
         }
@@ -178,9 +212,10 @@ impl ReadContext {
     }
 }
 
-fn stored_until(state: &StreamState, resumes: bool) -> Option<Timestamp> {
-    let entry = state.slices.get(UNTIL).filter(|_| resumes)?;
-    entry.cursor.as_ref()?.as_str()?.parse().ok()
+/// The read that an incomplete state belongs to.
+fn running(state: &StreamState) -> Option<Running> {
+    let entry = state.slices.get(RUNNING).filter(|_| !state.complete)?;
+    serde_json::from_value(entry.cursor.clone()?).ok()
 }
 
 /// What happens often and is told once.

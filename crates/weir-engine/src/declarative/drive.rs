@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
-use weir_protocol::{Error, ReadEvent, Result, StateChange};
+use weir_protocol::{Error, ReadEvent, Result};
 
 use super::context::ReadContext;
 use super::producer::Producer;
@@ -23,11 +23,7 @@ pub(super) async fn drive(context: Arc<ReadContext>) {
 }
 
 async fn run(context: &Arc<ReadContext>) -> Result<()> {
-    if context.plan.has_upper_bound() {
-        let (key, state) = context.until_entry();
-        let change = StateChange::Slice { key, state };
-        context.emit(vec![ReadEvent::Advance(change)]).await?;
-    }
+    context.emit(context.opening()?).await?;
     let (slices_in, mut slices) = mpsc::channel(SLICES_AHEAD);
     let producer = Producer::new(context.clone(), slices_in);
     let producer = AbortOnDropHandle::new(tokio::spawn(producer.produce()));

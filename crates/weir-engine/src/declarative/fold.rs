@@ -11,7 +11,7 @@ use crate::cursor::{CursorPlan, Point};
 /// Slices whose own cursors are kept; more are folded into one floor.
 const SLICES_KEPT_MAX: usize = 200;
 /// First character of state entries that are not slices.
-pub(super) const RESERVED: char = '@';
+const RESERVED: char = '@';
 
 /// Collects how slices ended.
 pub(super) struct Ends {
@@ -95,7 +95,7 @@ fn lowest(
 }
 
 /// What of a slice's state outlives the read.
-fn rested(state: SliceState) -> SliceState {
+pub(super) fn rested(state: SliceState) -> SliceState {
     SliceState {
         page: None,
         pending: None,
@@ -104,11 +104,13 @@ fn rested(state: SliceState) -> SliceState {
     }
 }
 
-fn is_reserved(key: &str) -> bool {
-    // A window of a stream without other slices begins with the mark too; neither outlives the read.
-    key.starts_with(RESERVED)
+/// Whether an entry is kept for the read itself. A window of a stream without other slices begins
+/// with the same mark, and a digit.
+pub(super) fn is_reserved(key: &str) -> bool {
+    let mut chars = key.chars();
+    chars.next() == Some(RESERVED) && chars.next().is_some_and(char::is_alphabetic)
 }
 
 fn is_window(key: &str) -> bool {
-    key.starts_with('{') && !key.ends_with('}')
+    key.starts_with(RESERVED) || (key.starts_with('{') && !key.ends_with('}'))
 }

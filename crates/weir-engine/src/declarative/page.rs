@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
+use weir_protocol::spec::CursorOrder;
 use weir_protocol::{Batch, Error, Record, Result};
 
 use super::context::{Oddity, ReadContext};
@@ -144,7 +145,7 @@ impl PageReader<'_> {
             emitted_at: answer.received_at,
         };
         let context = self.context;
-        let best_before = self.tracker.best().cloned();
+        let newest_before = self.tracker.newest_read().cloned();
         let mut lowest: Option<Point> = None;
         for span in &page.records {
             let whole = span.start as usize..span.end as usize;
@@ -172,16 +173,13 @@ impl PageReader<'_> {
                 cursor_len: offset(at.len())?,
             });
         }
-        if let (Some(best), Some(lowest)) = (best_before, lowest)
-            && context.tracking(false).per_page
-            && context.plan.order() == weir_protocol::spec::CursorOrder::Ascending
-            && context.counts.pages.load(std::sync::atomic::Ordering::Relaxed) > 1
-            && lowest.is_before(&best)
-            && self.lower.is_none_or(|lower| best.is_after(lower))
+        if let (Some(newest), Some(lowest)) = (newest_before, lowest)
+            && context.plan.order() == CursorOrder::Ascending
+            && lowest.is_before(&newest)
         {
-            self.context
+            context
                 .notices
-                .note(Oddity::OutOfOrder, format!("{lowest:?}").as_bytes());
+                .note(Oddity::OutOfOrder, format!("{lowest} after {newest}").as_bytes());
         }
         Ok(batch)
     }

@@ -76,17 +76,6 @@ impl StreamPlan {
         self.cursor.as_ref().is_some_and(by_request) || self.request.uses("cursor")
     }
 
-    /// Whether the upper bound is part of requests, so that a resumed read must keep it.
-    pub(super) fn has_upper_bound(&self) -> bool {
-        let by_request = |cursor: &CursorPlan| {
-            let request = cursor.request.as_ref();
-            request.is_some_and(|request| request.end_param.is_some() || request.end_body.is_some())
-        };
-        self.slicing.windows.is_some()
-            || self.cursor.as_ref().is_some_and(by_request)
-            || (self.cursor.is_some() && self.request.uses("cursor"))
-    }
-
     pub(super) fn order(&self) -> CursorOrder {
         self.cursor
             .as_ref()

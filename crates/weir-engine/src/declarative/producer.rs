@@ -105,9 +105,8 @@ impl Producer {
             match event? {
                 ReadEvent::Batch(batch) => self.parent_batch(parent, &batch, sink).await?,
                 ReadEvent::Advance(change @ StateChange::Complete { .. }) => state.apply(change),
-                ReadEvent::Advance(StateChange::Slice { .. })
-                | ReadEvent::Progress(_)
-                | ReadEvent::Notice(_) => {}
+                notice @ ReadEvent::Notice(_) => self.context.emit(vec![notice]).await?,
+                ReadEvent::Advance(StateChange::Slice { .. }) | ReadEvent::Progress(_) => {}
             }
             if self.is_stopped {
                 return Ok(());
@@ -198,7 +197,6 @@ impl Producer {
         let (Some(Point::Instant(lower)), Some(Point::Instant(upper))) = (&bounds.lower, &bounds.upper)
         else {
             return Err(Error::spec("slices by date_window have no start")
-                .with("stream", &self.context.plan.name)
                 .hint("set cursor.start, as in \"{{ config.start_date }}\" (with a default), and a cursor.format that is a time"));
         };
         for (from, until) in windows.between(*lower, *upper) {

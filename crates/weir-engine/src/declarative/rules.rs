@@ -1,6 +1,7 @@
 //! `errors`: what answers mean before the default decides.
 
 use weir_protocol::spec::{ErrorAction, ErrorRule};
+use weir_protocol::units::Span;
 use weir_protocol::{Error, Result};
 
 use crate::extract::parse;
@@ -65,7 +66,7 @@ impl Rule {
     }
 
     fn verdict(&self, answer: &Answer) -> Verdict {
-        let wait = self.spec.wait.map(|wait| wait.get());
+        let wait = self.spec.wait.map(Span::get);
         match self.spec.action {
             ErrorAction::Ignore => Verdict::Ignore,
             ErrorAction::Success => Verdict::Success,

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use url::Url;
 use weir_protocol::spec::{CursorOrder, Placed};
+use weir_protocol::state::WHOLE;
 use weir_protocol::{Error, ErrorKind, ReadEvent, Result, SliceState, StateChange};
 
 use super::context::{Events, Oddity, ReadContext};
@@ -130,10 +132,7 @@ impl SliceReader {
         let url = show_url(&outgoing.url);
         let classify = |answer: &Answer| context.plan.rules.classify(answer, &scope);
         let sent = context.source.client.send(outgoing, &classify).await;
-        let sent = sent.map_err(|error| match &*self.slice.key {
-            "" => error,
-            key => error.with("slice", key),
-        })?;
+        let sent = sent.map_err(|error| self.name_slice(error))?;
         let answer = match sent {
             Sent::Answer(answer) => answer,
             Sent::NotModified(_) | Sent::Ignored(_) => return self.end(Vec::new()).await,
@@ -188,6 +187,7 @@ impl SliceReader {
         let is_past =
             out.is_all_old && context.plan.order() == CursorOrder::Descending && context.is_incremental();
         let next = if is_past { None } else { rule.next(&facts, page)? };
+        let next = next.map(|next| self.without_secrets(next));
         if let Some(url_digest) = etag_of {
             let is_telling = next.is_none() || context.plan.order() == CursorOrder::Descending;
             self.keep_etag(&answer.headers, &url_digest, is_telling);
@@ -206,6 +206,22 @@ impl SliceReader {
         events.push(ReadEvent::Progress(context.progress()));
         context.emit(events).await?;
         Ok(Next::Page(next))
+    }
+
+    /// A vendor may echo the credential in the next page's URL; it is signed anew, and must not get
+    /// into the state.
+    fn without_secrets(&self, page: PageState) -> PageState {
+        let PageState::Url(text) = &page else {
+            return page;
+        };
+        let redactor = self.context.source.client.redactor();
+        let Some(mut url) = Url::parse(text).ok().filter(|_| redactor.finds(text)) else {
+            return page;
+        };
+        let pairs = url.query_pairs().into_owned();
+        let kept: Vec<(String, String)> = pairs.filter(|(_, value)| !redactor.finds(value)).collect();
+        url.query_pairs_mut().clear().extend_pairs(kept);
+        PageState::Url(url.into())
     }
 
     /// The page's batches, cut where a preview has enough.
@@ -309,11 +325,10 @@ impl SliceReader {
     fn guard(&mut self, page: &PageState) -> Result<()> {
         let most = self.context.plan.pages_max;
         if self.pages >= most {
-            return Err(Error::limit(format!("a slice has more than {most} pages"))
-                .with("slice", &self.slice.key)
-                .hint(
-                    "raise reliability.pages_max if that is right; otherwise check when paginate should stop",
-                ));
+            let error = Error::limit(format!("a slice has more than {most} pages"));
+            return Err(self.name_slice(error).hint(
+                "raise reliability.pages_max if that is right; otherwise check when paginate should stop",
+            ));
         }
         let text = serde_json::to_string(page).unwrap_or_default();
         if self.seen.insert(hash_of(text.as_bytes())) {
@@ -332,10 +347,17 @@ impl SliceReader {
         Ok(())
     }
 
+    fn name_slice(&self, error: Error) -> Error {
+        match &*self.slice.key {
+            WHOLE => error,
+            key => error.with("slice", key),
+        }
+    }
+
     fn repeats(&self, page: String) -> Error {
-        Error::source_failed(format!("the source repeats page {}", self.pages + 1))
+        let error = Error::source_failed(format!("the source repeats page {}", self.pages + 1));
+        self.name_slice(error)
             .with("page", page)
-            .with("slice", &self.slice.key)
             .hint("check paginate: the vendor may ignore the parameter that is sent, or stop in another way")
     }
 }

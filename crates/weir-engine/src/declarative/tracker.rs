@@ -36,6 +36,8 @@ pub(super) struct Tracker {
     /// Newest value so far, as the source wrote it.
     best: Option<(Point, Value)>,
     best_edge: Vec<String>,
+    /// Newest value of the pages read so far, whatever an earlier read saw.
+    newest_read: Option<Point>,
 }
 
 impl Tracker {
@@ -68,11 +70,17 @@ impl Tracker {
             old_edge: old_edge.into_iter().collect(),
             best,
             best_edge,
+            newest_read: None,
         }
     }
 
-    pub(super) fn best(&self) -> Option<&Point> {
+    fn best(&self) -> Option<&Point> {
         self.best.as_ref().map(|(point, _)| point)
+    }
+
+    /// Newest value of the pages read so far.
+    pub(super) fn newest_read(&self) -> Option<&Point> {
+        self.newest_read.as_ref()
     }
 
     /// Whether an earlier read already had this record, which lies exactly at its cursor.
@@ -82,6 +90,13 @@ impl Tracker {
 
     /// Takes notice of a record that is passed on.
     pub(super) fn observe(&mut self, point: &Point, raw: &[u8], json: &[u8]) -> Result<()> {
+        if self
+            .newest_read
+            .as_ref()
+            .is_none_or(|newest| point.is_after(newest))
+        {
+            self.newest_read = Some(point.clone());
+        }
         let is_newer = match &self.best {
             Some((best, _)) => point.is_after(best),
             None => true,

@@ -29,7 +29,7 @@ fn follows_paths() {
     assert_eq!(select(json!(null), "{}").unwrap(), [json!({})]);
     assert_eq!(select(json!("a"), "{\"a\":[]}").unwrap().len(), 0);
     assert_eq!(select(json!("a"), "{\"a\":null}").unwrap().len(), 0);
-    assert_eq!(select(json!("\\u0061"), "{\"\\u0061\":[1]}").is_err(), true);
+    assert!(select(json!("\\u0061"), "{\"\\u0061\":[1]}").is_err());
     assert_eq!(select(json!("a"), "{\"\\u0061\":[1]}").unwrap(), [1]);
 }
 
@@ -125,7 +125,7 @@ proptest! {
     fn cut_documents_are_refused(tree in prop::collection::vec(any_json(), 1..5), cut in any::<prop::sample::Index>()) {
         let body = json!({ "data": tree }).to_string();
         let at = (0..body.len()).filter(|at| body.is_char_boundary(*at)).collect::<Vec<_>>();
-        let cut = &body[..*cut.get(&at)];
+        let (cut, _) = body.split_at(*cut.get(&at));
         prop_assert!(select(json!("data"), cut).is_err());
     }
 

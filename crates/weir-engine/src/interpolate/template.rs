@@ -240,8 +240,21 @@ impl Inner {
             }
             _ => Error::template(format!("{}: the template cannot be rendered", self.field))
                 .with("template", &self.text)
-                .with("problem", describe(error))
+                .with("problem", self.describe(error))
                 .hint("check the filters and functions it calls and what they are given"),
+        }
+    }
+
+    /// The details may quote a value, which must not happen to a secret one.
+    fn describe(&self, error: &minijinja::Error) -> String {
+        let may_quote = !self
+            .names
+            .iter()
+            .any(|name| name.split('.').next() == Some("credential"));
+        if may_quote {
+            describe(error)
+        } else {
+            error.kind().to_string()
         }
     }
 
@@ -253,7 +266,7 @@ impl Inner {
             .into_iter()
             .find_map(|name| scope.missing(name).map(|missing| (name, missing)));
         let Some((name, (step, present))) = missing else {
-            let problem = error.map_or_else(|| "it gives nothing".to_owned(), describe);
+            let problem = error.map_or_else(|| "it gives nothing".to_owned(), |error| self.describe(error));
             return Error::template(format!("{}: the template has no value", self.field))
                 .with("template", &self.text)
                 .with("problem", problem)

@@ -98,7 +98,7 @@ async fn the_page_limit_holds() {
     );
     let error = read(source.as_ref(), full(None)).await.error.unwrap();
     assert_eq!(error.kind(), weir_protocol::ErrorKind::Limit);
-    insta::assert_snapshot!(format!("{error:?}"), @"[limit] a slice has more than 200 pages (slice: , stream: items) -> raise reliability.pages_max if that is right; otherwise check when paginate should stop");
+    insta::assert_snapshot!(format!("{error:?}"), @"[limit] a slice has more than 200 pages (stream: items) -> raise reliability.pages_max if that is right; otherwise check when paginate should stop");
 }
 
 #[tokio::test]

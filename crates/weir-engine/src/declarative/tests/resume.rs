@@ -135,7 +135,7 @@ async fn a_refused_page_token_falls_back_to_the_start() {
         &api.uri(),
         paging::stream(&json!({ "by": "page_token", "request": { "param": "token" }, "path": "next" })),
     );
-    let first = read_until(source.as_ref(), full(None), Some(1)).await;
+    let first = read_until(source.as_ref(), full(None), Some(2)).await;
     api.data.lock().unwrap().refused.push("3".into());
     let refused = read(source.as_ref(), full(Some(first.state.clone()))).await;
     assert!(refused.error.is_some(), "the token is refused again on the way");
@@ -172,4 +172,22 @@ async fn windows_and_lists_resume() {
             Some(json!("2024-01-10T00:00:00Z"))
         );
     }
+}
+
+#[tokio::test]
+async fn a_full_refresh_does_not_trust_an_interrupted_incremental_read() {
+    let streams = json!([{ "name": "items", "path": "/{{ slice.list }}", "select": "items", "primary_key": ["id"],
+        "cursor": { "field": "at" }, "slices": [{ "by": "list", "name": "list", "values": ["a", "b"] }] }]);
+    let second: Vec<Value> = (11..=13).map(|id| record(id, id)).collect();
+    let api = Api::start(json!({ "/a": records(3), "/b": second }), 10).await;
+    let source = source(&api.uri(), streams);
+    let cut = read_until(source.as_ref(), incremental(None), Some(2)).await;
+    assert!(cut.state.slices.values().any(|state| state.done));
+    // The full refresh is interrupted as well, before it read anything, and reads on.
+    let opened = read_until(source.as_ref(), full(Some(cut.state)), Some(2)).await;
+    let rest = read(source.as_ref(), full(Some(opened.state.clone())))
+        .await
+        .fine();
+    let union: BTreeSet<i64> = opened.id_set().union(&rest.id_set()).copied().collect();
+    assert_eq!(union, [1, 2, 3, 11, 12, 13].into());
 }

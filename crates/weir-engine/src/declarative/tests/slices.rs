@@ -150,5 +150,5 @@ async fn a_window_needs_a_start() {
         json!([{ "name": "items", "path": "/l", "cursor": { "field": "at" }, "slices": [{ "by": "date_window", "step": "1d" }] }]),
     );
     let error = read(source.as_ref(), full(None)).await.error.unwrap();
-    insta::assert_snapshot!(format!("{error:?}"), @r#"[spec] slices by date_window have no start (stream: items, stream: items) -> set cursor.start, as in "{{ config.start_date }}" (with a default), and a cursor.format that is a time"#);
+    insta::assert_snapshot!(format!("{error:?}"), @r#"[spec] slices by date_window have no start (stream: items) -> set cursor.start, as in "{{ config.start_date }}" (with a default), and a cursor.format that is a time"#);
 }
