@@ -8,6 +8,7 @@ use arrow::json::ReaderBuilder;
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use weir_protocol::destination::SchemaChangeKind;
 use weir_protocol::spec::{Contract, Pii};
 use weir_protocol::{Batch, Record, StreamDescriptor, SyncMode, WritePlan};
 
@@ -90,7 +91,7 @@ fn reasons(decoded: &Decoded) -> Vec<&str> {
 proptest! {
     /// Each record is a row or held, never both and never neither.
     #[test]
-    fn every_record_is_accounted_for(records in super::any_json::records()) {
+    fn every_record_is_accounted_for(records in any_json::records()) {
         let mut typer = typer(Contract::Evolve);
         let decoded = typer.decode(&of(&records)).unwrap();
         prop_assert_eq!(decoded.rows.num_rows() + decoded.quarantined.len(), records.len());
@@ -140,14 +141,8 @@ fn evolve_adds_widens_and_holds_what_cannot_be_widened() {
         .iter()
         .map(|change| (change.column.as_str(), change.kind))
         .collect();
-    assert!(
-        changes.contains(&("n", weir_protocol::destination::SchemaChangeKind::Widened)),
-        "{changes:?}"
-    );
-    assert!(
-        changes.contains(&("new", weir_protocol::destination::SchemaChangeKind::Added)),
-        "{changes:?}"
-    );
+    assert!(changes.contains(&("n", SchemaChangeKind::Widened)), "{changes:?}");
+    assert!(changes.contains(&("new", SchemaChangeKind::Added)), "{changes:?}");
     assert_eq!(decoded.rows.num_rows(), 2);
     assert_eq!(decoded.quarantined.len(), 1, "{:?}", reasons(&decoded));
 }

@@ -1,5 +1,7 @@
 //! The lake as its callers see it.
 
+#![cfg(test)]
+
 #[cfg(feature = "failpoints")]
 mod faults;
 mod gold;
