@@ -1,0 +1,3 @@
+//! The engine from outside: only what other crates can reach.
+
+mod connectors;
