@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             match self.0 {
                 [Step::Field(field), rest @ ..] if *field == key => {
-                    found = map.next_value_seed(Seek(rest))?
+                    found = map.next_value_seed(Seek(rest))?;
                 }
                 _ => {
                     map.next_value::<IgnoredAny>()?;

@@ -10,6 +10,7 @@ mod run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use datafusion::common::TableReference;
 use datafusion::sql::resolve::resolve_table_references;
 use sha2::{Digest, Sha256};
 use weir_protocol::yaml::closest;
@@ -55,7 +56,7 @@ impl Model {
         let (references, _) = resolve_table_references(&statement, true)
             .map_err(explain)
             .map_err(in_file)?;
-        let tables = references.iter().map(|reference| reference.table());
+        let tables = references.iter().map(TableReference::table);
         let reads = tables
             .filter(|name| !makes_rows(name))
             .map(str::to_owned)

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use object_store::memory::InMemory;
@@ -20,7 +22,7 @@ use crate::tables::*;
 pub(super) struct MemoryLake {
     store: Arc<InMemory>,
     /// Versions of each table with the time they were made.
-    versions: Arc<Mutex<BTreeMap<TableName, Vec<(Timestamp, Snapshot)>>>>,
+    versions: Arc<Versions>,
     bronze: Mutex<Vec<String>>,
 }
 
@@ -175,13 +177,12 @@ impl GoldWriter for MemoryLake {
     async fn stage(&self, build: Build) -> Result<Box<dyn Staged>> {
         let table = TableName::new(Layer::Gold, build.model);
         let rows: Vec<RecordBatch> = build.rows.try_collect().await?;
-        let mut rows = datafusion::arrow::compute::concat_batches(&build.schema, &rows).unwrap();
+        let mut rows = concat_batches(&build.schema, &rows).unwrap();
         let mut number = 1000;
         if let (BuildMode::Merge { keys }, Some(before)) = (&build.mode, self.snapshot(&table, None).await?) {
             for file in &before.files {
                 let bytes = self.store.get(&file.path).await.unwrap().bytes().await.unwrap();
-                let reader =
-                    datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 9999);
+                let reader = ParquetRecordBatchReader::try_new(bytes, 9999);
                 for old in reader.unwrap() {
                     rows = merged(&rows, &old.unwrap(), keys);
                 }
@@ -220,9 +221,8 @@ fn merged(new: &RecordBatch, old: &RecordBatch, keys: &[String]) -> RecordBatch 
     };
     let taken = key(new);
     let keep: Vec<bool> = key(old).iter().map(|key| !taken.contains(key)).collect();
-    let kept = datafusion::arrow::compute::filter_record_batch(old, &keep.into()).unwrap();
-    datafusion::arrow::compute::concat_batches(&new.schema(), [new, &kept.with_schema(new.schema()).unwrap()])
-        .unwrap()
+    let kept = filter_record_batch(old, &keep.into()).unwrap();
+    concat_batches(&new.schema(), [new, &kept.with_schema(new.schema()).unwrap()]).unwrap()
 }
 
 struct Waiting {

@@ -236,7 +236,7 @@ async fn tables_that_plain_parquet_cannot_tell_are_refused() {
     let lake = lake().await;
     let engine = engine(&lake);
     lake.edit(&issues(), |snapshot| {
-        snapshot.reader_features = vec!["columnMapping".into()]
+        snapshot.reader_features = vec!["columnMapping".into()];
     });
     insta::assert_snapshot!(refusal(&engine, "select 1 from github_issues", None).await, @"[destination] table 'silver.github_issues' needs reader features that the query engine does not know: columnMapping (version: 1) -> write the table anew without these features (`weir lake rebuild` does it for Silver)");
     lake.edit(&issues(), |snapshot| {
