@@ -16,6 +16,10 @@ use crate::table::widen::ATTEMPTS_MAX;
 use crate::table::{Attempt, Change, DataFile, Table, schema};
 use crate::upsert::{Incoming, Keys, Outcome, Place, Rule, Upsert};
 
+/// Metadata domain with the properties of the build that was published last. History alone would not
+/// do: commits of maintenance come on top.
+const PROPERTIES: &str = "weir.model";
+
 /// What a build does to the rows that were published before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GoldMode {
@@ -139,6 +143,7 @@ impl Lake {
             change.notes = notes
                 .map(|(key, value)| (key.clone(), value.clone().into()))
                 .collect();
+            change.domains = vec![(PROPERTIES.to_owned(), Some(noted(&build.properties)?))];
             failpoint::reach("lake.before_gold_publish")?;
             if let Attempt::Committed(version) = table.try_commit(&change).await? {
                 return Ok(version);
@@ -171,6 +176,29 @@ impl Lake {
         snapshot.schema = columns.clone();
         Ok(snapshot)
     }
+}
+
+/// The properties of the build that is published.
+pub(crate) async fn properties(table: &Table) -> Result<BTreeMap<String, String>> {
+    let Some(text) = table.domain(PROPERTIES).await? else {
+        return Ok(BTreeMap::new());
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        Error::destination(format!(
+            "the properties of model '{}' are not readable",
+            table.name()
+        ))
+        .hint("run the model once in full: that writes them anew")
+        .caused_by(error)
+    })
+}
+
+fn noted(properties: &BTreeMap<String, String>) -> Result<String> {
+    serde_json::to_string(properties).map_err(|error| {
+        Error::internal("the properties of a model do not print as JSON")
+            .caused_by(error)
+            .hint("report this")
+    })
 }
 
 fn outrun(model: &str) -> Error {

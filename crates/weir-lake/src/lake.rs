@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use object_store::{ObjectStore, path::Path};
 use weir_protocol::{Error, Result, Secret};
 
+use crate::gold;
 use crate::storage::Storage;
 use crate::table::{AsOf, DataFile, Table, scan};
 
@@ -134,7 +135,11 @@ impl Lake {
             Some(as_of) => table.at(as_of).await?,
             None => table,
         };
-        self.snapshot_of(layer, &table)
+        let mut snapshot = self.snapshot_of(layer, &table)?;
+        if layer == Layer::Gold {
+            snapshot.properties.extend(gold::properties(&table).await?);
+        }
+        Ok(snapshot)
     }
 
     pub(crate) fn snapshot_of(&self, layer: Layer, table: &Table) -> Result<TableSnapshot> {

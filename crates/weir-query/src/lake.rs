@@ -1,12 +1,14 @@
 //! weir's own lake as the query engine's tables.
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::path::Path;
-use weir_lake::Lake;
+use weir_lake::{GoldBuild, GoldMode, Lake};
 use weir_protocol::{Error, ErrorKind, Result};
 
-use crate::tables::{AsOf, BronzeObjects, DataFile, Layer, Snapshot, TableName, Tables};
+use crate::tables::{
+    AsOf, BronzeObjects, Build, BuildMode, DataFile, GoldWriter, Layer, Snapshot, Staged, TableName, Tables,
+};
 
 /// Reads tables from a [`Lake`].
 #[derive(Clone)]
@@ -21,6 +23,22 @@ impl LakeTables {
 
     fn layer_folder(&self, layer: Layer) -> Path {
         self.lake.storage().prefix().clone().join(layer.as_str())
+    }
+
+    /// Whether a Gold table has a version after the empty one that it begins with.
+    async fn is_published(&self, name: &str) -> Result<bool> {
+        let log = self.layer_folder(Layer::Gold).join(name).join("_delta_log");
+        let first = log.clone().join(FIRST_COMMIT);
+        let later = self
+            .lake
+            .storage()
+            .root()
+            .list_with_offset(Some(&log), &first)
+            .try_next()
+            .await;
+        later
+            .map(|found| found.is_some())
+            .map_err(|error| unlisted(format!("table 'gold.{name}' cannot be listed"), error))
     }
 
     async fn folders(&self, layer: Layer) -> Result<Vec<String>> {
@@ -45,6 +63,11 @@ impl LakeTables {
     }
 }
 
+const FIRST_COMMIT: &str = "00000000000000000000.json";
+
+/// Gold tables that are looked at side by side.
+const LISTINGS_AT_ONCE: usize = 8;
+
 const BRONZE_ENDING: &str = ".jsonl.zst";
 
 #[async_trait]
@@ -59,7 +82,12 @@ impl Tables for LakeTables {
                     .map(|name| TableName::new(layer, name)),
             );
         }
-        Ok(names)
+        let names = stream::iter(names).map(async |name| {
+            let shown = name.layer != Layer::Gold || self.is_published(&name.name).await?;
+            Ok::<_, Error>(shown.then_some(name))
+        });
+        let names: Vec<_> = names.buffered(LISTINGS_AT_ONCE).try_collect().await?;
+        Ok(names.into_iter().flatten().collect())
     }
 
     async fn snapshot(&self, table: &TableName, as_of: Option<AsOf>) -> Result<Option<Snapshot>> {
@@ -68,6 +96,8 @@ impl Tables for LakeTables {
             AsOf::Timestamp(timestamp) => weir_lake::AsOf::Timestamp(timestamp),
         });
         match self.lake.snapshot(&table.name, as_of).await {
+            // The first version of a Gold table is empty: nothing was published yet.
+            Ok(found) if table.layer == Layer::Gold && found.version == 0 => Ok(None),
             Ok(found) => Ok(Some(snapshot(table, found)?)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -133,4 +163,55 @@ fn snapshot(table: &TableName, found: weir_lake::TableSnapshot) -> Result<Snapsh
         reader_features: Vec::new(),
         properties: found.properties,
     })
+}
+
+#[async_trait]
+impl GoldWriter for LakeTables {
+    async fn stage(&self, build: Build) -> Result<Box<dyn Staged>> {
+        let mode = match build.mode {
+            BuildMode::Replace => GoldMode::Replace,
+            BuildMode::Merge { keys } => GoldMode::Merge { keys },
+        };
+        let table = TableName::new(Layer::Gold, &build.model);
+        let built = self
+            .lake
+            .build_gold(
+                &build.model,
+                build.schema,
+                build.rows,
+                mode,
+                build.properties,
+                build.memory_bytes,
+            )
+            .await?;
+        let snapshot = snapshot(&table, built.snapshot.clone())?;
+        Ok(Box::new(StagedGold {
+            lake: self.lake.clone(),
+            built,
+            snapshot,
+        }))
+    }
+}
+
+/// Files of a model that no version of its table holds yet.
+struct StagedGold {
+    lake: Lake,
+    built: GoldBuild,
+    snapshot: Snapshot,
+}
+
+#[async_trait]
+impl Staged for StagedGold {
+    fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    async fn publish(self: Box<Self>) -> Result<i64> {
+        self.lake.publish_gold(self.built).await
+    }
+
+    async fn discard(self: Box<Self>) -> Result<()> {
+        self.lake.discard_gold(self.built).await;
+        Ok(())
+    }
 }

@@ -156,6 +156,8 @@ pub struct Build {
     pub mode: BuildMode,
     /// Noted on the table, found again in [`Snapshot::properties`].
     pub properties: BTreeMap<String, String>,
+    /// Bytes that the writer may hold.
+    pub memory_bytes: u64,
 }
 
 /// The lake as the query engine sees it.

@@ -53,6 +53,7 @@ impl QueryEngine {
                 rows: rows.map(|batch| batch.map_err(explain)).boxed(),
                 mode: planned.mode,
                 properties: BTreeMap::from(properties),
+                memory_bytes: memory_bytes as u64,
             })
             .await
     }

@@ -1,5 +1,6 @@
 //! The engine over an in-memory lake.
 
+mod lake;
 mod memory;
 mod models;
 mod query;
