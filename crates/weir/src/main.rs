@@ -1,11 +1,19 @@
 //! The binary: commands, configuration and the only composition root.
 
+mod airbyte;
 mod commands;
 mod config;
+mod demo;
+mod engine;
 mod errors;
+mod failpoint;
+mod interrupt;
+mod lake_keys;
 mod logging;
 mod output;
+mod progress;
 mod project;
+mod wiring;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use clap::ValueEnum;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use serde_json::{Map, Value};
 use weir_protocol::{Error, ErrorKind, Result};
 
@@ -13,7 +13,6 @@ pub(crate) enum Format {
     Table,
     Json,
     Csv,
-    /// Answers of `weir query` only.
     Parquet,
 }
 
@@ -58,6 +57,10 @@ impl Sheet {
         let mut table = Table::new();
         table
             .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+            .remove_style(TableComponent::HorizontalLines)
+            .remove_style(TableComponent::MiddleIntersections)
+            .remove_style(TableComponent::LeftBorderIntersections)
+            .remove_style(TableComponent::RightBorderIntersections)
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(&self.columns);
         for row in &self.rows {
@@ -196,7 +199,6 @@ mod tests {
          stream   read        note  
         ════════════════════════════
          issues   1,234,567         
-        ────────────────────────────
          a,b              5   x "y" 
         ────────────────────────────
         "#);

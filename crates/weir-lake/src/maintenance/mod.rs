@@ -2,6 +2,7 @@
 
 mod archive;
 mod compact;
+mod probe;
 mod rebuild;
 mod restore;
 mod retention;

@@ -3,10 +3,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use weir_engine::catalog::{Catalog, Connector, Origin};
-use weir_engine::scaffold;
-use weir_protocol::Result;
+use weir_engine::{fixtures, scaffold};
+use weir_protocol::{Error, ErrorKind, Result};
 
 use super::Context;
+use crate::engine;
 use crate::output::{Format, Sheet, line};
 
 /// List, show, make and test connectors
@@ -30,6 +31,12 @@ enum ConnectorCommand {
         /// Key of the connector
         key: String,
     },
+    /// Run the standard suite over a connector's fixtures
+    #[command(after_help = "Example:\n  weir connector test github")]
+    Test {
+        /// Key of the connector
+        key: String,
+    },
     /// Make a connector's folder that passes its own tests
     #[command(after_help = "Example:\n  weir connector new acme")]
     New {
@@ -38,10 +45,11 @@ enum ConnectorCommand {
     },
 }
 
-pub(crate) fn run(args: &ConnectorArgs, context: &Context) -> Result<()> {
+pub(crate) async fn run(args: &ConnectorArgs, context: &Context) -> Result<()> {
     match &args.command {
         ConnectorCommand::List => list(context),
         ConnectorCommand::Show { key } => show(key, context),
+        ConnectorCommand::Test { key } => test(key, context).await,
         ConnectorCommand::New { key } => new(key, context),
     }
 }
@@ -175,6 +183,33 @@ fn print_settings(schema: Option<&Value>, context: &Context) -> Result<()> {
         ]);
     }
     sheet.print(context.format())
+}
+
+async fn test(key: &str, context: &Context) -> Result<()> {
+    let catalog = catalog(context)?;
+    let suite = fixtures::run_with(catalog.get(key)?, engine::connect_at);
+    let report = Box::pin(suite).await?;
+    let mut sheet = Sheet::new(["check", "ok", "detail"]);
+    for check in &report.checks {
+        let ok = if check.ok { "ok" } else { "FAILED" };
+        sheet.push([
+            check.name.as_str().into(),
+            ok.into(),
+            check.detail.as_str().into(),
+        ]);
+    }
+    sheet.print(context.format())?;
+    match report.failures().count() {
+        0 => Ok(()),
+        failed => Err(Error::new(
+            ErrorKind::Gate,
+            format!(
+                "{failed} of {} checks of connector '{key}' failed",
+                report.checks.len()
+            ),
+        )
+        .hint("docs/reference/fixtures.md says how fixtures are written")),
+    }
 }
 
 fn new(key: &str, context: &Context) -> Result<()> {

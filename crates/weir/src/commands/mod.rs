@@ -1,9 +1,24 @@
 //! The commands, one file each, and what they have in common.
 
+mod check;
 mod completions;
 mod connector;
+mod demo;
+mod discover;
+mod doctor;
 mod init;
+mod lake;
+mod model;
+mod preview;
+mod quarantine;
+mod query;
+mod reconcile;
+mod run;
 mod schema;
+mod serve;
+mod source;
+mod state;
+mod sync;
 mod validate;
 
 use std::path::PathBuf;
@@ -12,6 +27,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use weir_protocol::{Error, Result};
 
 use crate::config::{LogFormat, Settings, variable};
+use crate::failpoint;
 use crate::output::Format;
 use crate::project::Project;
 
@@ -57,24 +73,57 @@ pub(crate) struct GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
     Init(init::InitArgs),
     Validate(validate::ValidateArgs),
     Connector(connector::ConnectorArgs),
     Schema(schema::SchemaArgs),
+    Check(check::CheckArgs),
+    Discover(discover::DiscoverArgs),
+    Preview(preview::PreviewArgs),
+    Sync(sync::SyncArgs),
+    Run(run::RunArgs),
+    State(state::StateArgs),
+    Reconcile(reconcile::ReconcileArgs),
+    Query(query::QueryArgs),
+    Lake(lake::LakeArgs),
+    Model(model::ModelArgs),
+    Quarantine(quarantine::QuarantineArgs),
+    Source(source::SourceArgs),
+    Serve(serve::ServeArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
 
 impl Cli {
     pub(crate) fn run(self, settings: Settings) -> Result<()> {
+        if let Some(point) = &settings.failpoint {
+            failpoint::arm(point)?;
+        }
         let context = Context {
             settings,
             global: self.global,
         };
         match self.command {
+            Command::Demo(args) => wait(demo::run(&args, &context)),
             Command::Init(args) => init::run(&args, &context),
             Command::Validate(args) => validate::run(&args, &context),
-            Command::Connector(args) => connector::run(&args, &context),
+            Command::Connector(args) => wait(connector::run(&args, &context)),
             Command::Schema(args) => schema::run(&args),
+            Command::Check(args) => wait(check::run(&args, &context)),
+            Command::Discover(args) => wait(discover::run(&args, &context)),
+            Command::Preview(args) => wait(preview::run(&args, &context)),
+            Command::Sync(args) => wait(sync::run(&args, &context)),
+            Command::Run(args) => wait(run::run(&args, &context)),
+            Command::State(args) => wait(state::run(&args, &context)),
+            Command::Reconcile(args) => wait(reconcile::run(&args, &context)),
+            Command::Quarantine(args) => wait(quarantine::run(&args, &context)),
+            Command::Query(args) => wait(query::run(&args, &context)),
+            Command::Lake(args) => wait(lake::run(&args, &context)),
+            Command::Model(args) => wait(model::run(&args, &context)),
+            Command::Source(args) => wait(source::run(&args)),
+            Command::Serve(args) => wait(serve::run(&args, &context)),
+            Command::Doctor(args) => wait(doctor::run(&args, &context)),
             Command::Completions(args) => completions::run(&args),
         }
     }
@@ -89,6 +138,10 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn format(&self) -> Format {
         self.global.format
+    }
+
+    pub(crate) fn logs_json(&self) -> bool {
+        self.global.log_format.unwrap_or(self.settings.log_format) == LogFormat::Json
     }
 
     /// Where the project is looked for.
@@ -106,7 +159,6 @@ impl Context {
 }
 
 /// Runs to the end what needs a runtime. Commands that need none start without one.
-#[expect(dead_code, reason = "used by the commands that read and write")]
 fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -116,5 +168,5 @@ fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
                 .caused_by(error)
                 .hint("the system is out of threads or file descriptors; close something and try again")
         })?
-        .block_on(work)
+        .block_on(Box::pin(work))
 }

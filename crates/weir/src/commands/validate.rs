@@ -1,17 +1,19 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use clap::Args;
 use weir_engine::catalog::{Catalog, Connector};
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result};
+use weir_query::models::{Model, Models};
 
 use super::Context;
 use crate::config::variable;
-use crate::errors;
 use crate::output::{line, raw};
 use crate::project::Project;
+use crate::{engine, errors};
 
 /// Check everything in the project, and say all that is wrong at once
 #[derive(Debug, Args)]
@@ -30,15 +32,7 @@ pub(crate) fn run(_args: &ValidateArgs, context: &Context) -> Result<()> {
     let connections = connections(&project, &catalog, &mut problems)?;
     problems.extend(shared_tables(&connections));
     let models = project.models()?;
-    for (file, _) in &models {
-        let stem = file
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default();
-        if let Err(error) = weir_protocol::name::check_gold(stem) {
-            problems.push(error.with("file", file.display()));
-        }
-    }
+    problems.extend(broken_models(&models));
     if problems.is_empty() {
         line(format!(
             "{}: {} connections, {} connectors and {} models are right",
@@ -56,6 +50,18 @@ pub(crate) fn run(_args: &ValidateArgs, context: &Context) -> Result<()> {
     let noun = if count == 1 { "problem" } else { "problems" };
     Err(Error::spec(format!("the project has {count} {noun}"))
         .hint("mend what is listed above and validate again"))
+}
+
+/// Models that cannot be read, that stand twice, or that read each other in a circle.
+fn broken_models(models: &[(PathBuf, String)]) -> Vec<Error> {
+    let single = models
+        .iter()
+        .filter_map(|(file, sql)| Model::parse(file, sql).err());
+    let mut problems: Vec<Error> = single.collect();
+    if problems.is_empty() {
+        problems.extend(Models::load(models.iter().cloned()).err());
+    }
+    problems
 }
 
 /// Reads every connection. Variables that are not set do not keep the rest from being checked.
@@ -87,9 +93,14 @@ fn connections(
         }
         match catalog.get(&connection.connector) {
             Ok(connector) => {
+                let before = problems.len();
                 let named = |error: Error| error.with("connection", &name);
                 problems.extend(unknown_streams(&connection, connector).into_iter().map(named));
                 problems.extend(unknown_method(&connection, connector).map(named));
+                // Settings can be judged only when every variable has its value.
+                if problems.len() == before && unset.borrow().is_empty() {
+                    problems.extend(engine::connect(connector, &connection).err());
+                }
             }
             Err(error) => problems.push(error.with("connection", &name)),
         }

@@ -127,25 +127,30 @@ fn place_of(number: u64) -> usize {
     usize::try_from(number.saturating_sub(1)).unwrap_or(0)
 }
 
-/// Seconds after a moment, not past the end of the first epoch.
+/// Seconds after a moment, at most so many days later, and before the end of the first epoch.
 fn later(from_s: i64, days_max: u64, salt: u64, n: u64) -> i64 {
-    let span = i64::try_from(below(salt, n, days_max * DAY_S)).unwrap_or(0);
-    (from_s + 60 + span).min(END_S - 1 - i64::try_from(below(salt + 1, n, DAY_S)).unwrap_or(0))
+    let left = u64::try_from(END_S - from_s - 60).unwrap_or(0);
+    let span = below(salt, n, (days_max * DAY_S).min(left).max(1));
+    from_s + i64::try_from(span).unwrap_or(0)
 }
 
 fn first_issue(number: u64) -> Issue {
     let span_s = END_S - START_S - i64::try_from(2 * DAY_S).unwrap_or(0);
     let numbers = i64::try_from(NUMBERS).unwrap_or(1);
-    let created_s = START_S + span_s * i64::try_from(number - 1).unwrap_or(0) / numbers
+    let created_s = START_S
+        + span_s * i64::try_from(number - 1).unwrap_or(0) / numbers
         + i64::try_from(below(10, number, 3_600)).unwrap_or(0);
     // Recent issues are less often closed than old ones.
     let age = 100 - (number * 60 / NUMBERS);
-    let closed_s = (below(11, number, 100) < age).then(|| later(created_s, 60, 12, number));
+    let stays_s = 60 + i64::try_from(below(12, number, 45 * DAY_S)).unwrap_or(0);
+    let closed_s = (below(11, number, 100) < age)
+        .then_some(created_s + stays_s)
+        .filter(|closed_s| *closed_s < END_S);
     Issue {
         number,
         created_s,
         updated_s: closed_s.unwrap_or(created_s),
-        closed_s: closed_s.filter(|closed| *closed > created_s),
+        closed_s,
         comments: 0,
         is_pull: number % (NUMBERS / PULLS) == 0 && number / (NUMBERS / PULLS) <= PULLS,
         has_priority: false,
@@ -165,7 +170,12 @@ fn first_comment(n: u64, issues: &[Issue]) -> Comment {
         id: 1_500_000_000 + n * 7,
         issue,
         created_s,
-        updated_s: if edited { later(created_s, 3, 24, n) } else { created_s }.max(created_s),
+        updated_s: if edited {
+            later(created_s, 3, 24, n)
+        } else {
+            created_s
+        }
+        .max(created_s),
     }
 }
 
@@ -219,11 +229,25 @@ mod tests {
     #[test]
     fn the_first_epoch_is_what_the_demo_says() {
         let data = Dataset::new(Epoch::First);
-        assert_eq!(data.issues.iter().filter(|issue| !issue.is_pull).count() as u64, ISSUES);
-        assert_eq!(data.issues.iter().filter(|issue| issue.is_pull).count() as u64, PULLS);
+        assert_eq!(
+            data.issues.iter().filter(|issue| !issue.is_pull).count() as u64,
+            ISSUES
+        );
+        assert_eq!(
+            data.issues.iter().filter(|issue| issue.is_pull).count() as u64,
+            PULLS
+        );
         assert_eq!(data.comments.len() as u64, COMMENTS);
-        assert!(data.issues.iter().all(|issue| issue.updated_s < END_S && issue.updated_s >= issue.created_s));
-        assert!(data.issues.iter().all(|issue| issue.closed_s.is_none_or(|closed| closed >= issue.created_s)));
+        assert!(
+            data.issues
+                .iter()
+                .all(|issue| issue.updated_s < END_S && issue.updated_s >= issue.created_s)
+        );
+        assert!(
+            data.issues
+                .iter()
+                .all(|issue| issue.closed_s.is_none_or(|closed| closed >= issue.created_s))
+        );
         let sum: u32 = data.issues.iter().map(|issue| issue.comments).sum();
         assert_eq!(u64::from(sum), COMMENTS);
         assert!(data.issues.iter().any(|issue| issue.comments > 20));
@@ -232,13 +256,30 @@ mod tests {
     #[test]
     fn the_second_epoch_changes_and_adds_what_it_says() {
         let (first, second) = (Dataset::new(Epoch::First), Dataset::new(Epoch::Second));
-        let newer: BTreeSet<u64> =
-            second.issues.iter().filter(|issue| issue.updated_s >= SECOND_S).map(|issue| issue.number).collect();
+        let newer: BTreeSet<u64> = second
+            .issues
+            .iter()
+            .filter(|issue| issue.updated_s >= SECOND_S)
+            .map(|issue| issue.number)
+            .collect();
         assert_eq!(newer.len() as u64, CHANGED + ADDED);
-        assert_eq!(second.issues.len() - first.issues.len(), usize::try_from(ADDED).unwrap());
-        assert_eq!(second.issues.iter().filter(|issue| issue.bad.is_some()).count(), BAD.len());
-        assert_eq!(second.comments.len() - first.comments.len(), usize::try_from(COMMENTS_ADDED).unwrap());
-        let newer = second.comments.iter().filter(|comment| comment.updated_s >= SECOND_S).count();
+        assert_eq!(
+            second.issues.len() - first.issues.len(),
+            usize::try_from(ADDED).unwrap()
+        );
+        assert_eq!(
+            second.issues.iter().filter(|issue| issue.bad.is_some()).count(),
+            BAD.len()
+        );
+        assert_eq!(
+            second.comments.len() - first.comments.len(),
+            usize::try_from(COMMENTS_ADDED).unwrap()
+        );
+        let newer = second
+            .comments
+            .iter()
+            .filter(|comment| comment.updated_s >= SECOND_S)
+            .count();
         assert_eq!(newer as u64, COMMENTS_ADDED);
     }
 }

@@ -78,8 +78,16 @@ pub(crate) fn issue(out: &mut String, issue: &Issue) {
             u = url,
             r = REPOSITORY,
             k = kind,
-            s = if issue.closed_s.is_some() { "closed" } else { "open" },
-            sr = if issue.closed_s.is_some() { "\"completed\"" } else { "null" },
+            s = if issue.closed_s.is_some() {
+                "closed"
+            } else {
+                "open"
+            },
+            sr = if issue.closed_s.is_some() {
+                "\"completed\""
+            } else {
+                "null"
+            },
             t = words::title(n),
             b = words::body(60, n, false),
         ),
@@ -101,7 +109,9 @@ pub(crate) fn issue(out: &mut String, issue: &Issue) {
             r#""milestone":null,"locked":false,"active_lock_reason":null,"author_association":"{}","created_at":"{created}","updated_at":"{}","closed_at":{},"#,
             pick(52, n, ASSOCIATIONS),
             stamp(issue.updated_s),
-            issue.closed_s.map_or_else(|| "null".to_owned(), |at| format!("\"{}\"", stamp(at))),
+            issue
+                .closed_s
+                .map_or_else(|| "null".to_owned(), |at| format!("\"{}\"", stamp(at))),
         ),
     );
     if issue.is_pull {
@@ -115,7 +125,10 @@ pub(crate) fn issue(out: &mut String, issue: &Issue) {
     if issue.has_priority {
         let rank = below(53, n, PRIORITIES.len() as u64);
         let name = pick(53, n, PRIORITIES);
-        write_all(out, format_args!(r#""priority":{{"rank":{rank},"name":"{name}"}},"#));
+        write_all(
+            out,
+            format_args!(r#""priority":{{"rank":{rank},"name":"{name}"}},"#),
+        );
     }
     out.push_str(r#""reactions":"#);
     reactions(out, &url, n);
@@ -129,8 +142,17 @@ pub(crate) fn id(number: u64) -> u64 {
 
 fn labels(out: &mut String, n: u64) {
     out.push_str(r#","labels":["#);
-    for nth in 0..below(54, n, 3) {
-        let at = usize::try_from(below(55 + nth, n, LABELS.len() as u64)).unwrap_or(0);
+    let most = LABELS.len() as u64;
+    // Two draws, of which the lower counts: some labels are more frequent than others.
+    let first = below(54, n, most).min(below(55, n, most));
+    let second = first + 1 + below(56, n, 2);
+    let count = below(57, n, 3);
+    for (nth, at) in [first, second]
+        .into_iter()
+        .take(usize::try_from(count).unwrap_or(0))
+        .enumerate()
+    {
+        let at = usize::try_from(at % most).unwrap_or(0);
         let (name, color) = LABELS[at];
         let comma = if nth == 0 { "" } else { "," };
         write_all(

@@ -3,20 +3,52 @@
 use super::dice::{below, pick};
 
 const AREAS: &[&str] = &[
-    "login", "billing export", "search", "CSV import", "webhooks", "the mobile app", "the dashboard",
-    "permissions", "notifications", "the scheduler", "the API client", "dark mode", "pagination",
-    "the audit page", "two-factor setup", "report filters", "file upload", "the onboarding tour",
+    "login",
+    "billing export",
+    "search",
+    "CSV import",
+    "webhooks",
+    "the mobile app",
+    "the dashboard",
+    "permissions",
+    "notifications",
+    "the scheduler",
+    "the API client",
+    "dark mode",
+    "pagination",
+    "the audit page",
+    "two-factor setup",
+    "report filters",
+    "file upload",
+    "the onboarding tour",
 ];
 
 const FAULTS: &[&str] = &[
-    "crashes", "times out", "shows stale data", "loses the selection", "is slow with many rows",
-    "returns 500", "ignores the time zone", "double-counts refunds", "breaks on Safari",
-    "cannot be undone", "prints a wrong total", "forgets the last filter",
+    "crashes",
+    "times out",
+    "shows stale data",
+    "loses the selection",
+    "is slow with many rows",
+    "returns 500",
+    "ignores the time zone",
+    "double-counts refunds",
+    "breaks on Safari",
+    "cannot be undone",
+    "prints a wrong total",
+    "forgets the last filter",
 ];
 
 const WISHES: &[&str] = &[
-    "Support", "Document", "Speed up", "Add keyboard shortcuts to", "Add an audit trail to",
-    "Make it easy to test", "Translate", "Add retries to", "Allow sorting in", "Add limits to",
+    "Support",
+    "Document",
+    "Speed up",
+    "Add keyboard shortcuts to",
+    "Add an audit trail to",
+    "Make it easy to test",
+    "Translate",
+    "Add retries to",
+    "Allow sorting in",
+    "Add limits to",
 ];
 
 const SENTENCES: &[&str] = &[
@@ -53,7 +85,11 @@ pub(crate) fn title(number: u64) -> String {
     if below(2, number, 3) == 0 {
         format!("{} {area}", pick(3, number, WISHES))
     } else {
-        format!("{area} {} (case {})", pick(4, number, FAULTS), below(5, number, 900) + 100)
+        format!(
+            "{area} {} (case {})",
+            pick(4, number, FAULTS),
+            below(5, number, 900) + 100
+        )
     }
 }
 

@@ -105,7 +105,7 @@ fn push_credential(out: &mut String, connector: &Connector) {
 }
 
 /// The names that the method's templates read from the credential.
-fn credential_names(auth: &AuthSpec) -> Vec<String> {
+pub(crate) fn credential_names(auth: &AuthSpec) -> Vec<String> {
     let text = serde_json::to_string(auth).unwrap_or_default();
     let mut names: Vec<String> = Vec::new();
     for part in text.split("credential.").skip(1) {

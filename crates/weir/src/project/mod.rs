@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use weir_protocol::{Error, Result};
 
-pub(crate) use draft::draft_connection;
+pub(crate) use draft::{credential_names, draft_connection};
 pub(crate) use file::ProjectFile;
 pub(crate) use variables::{Environment, substitute};
 

@@ -26,7 +26,10 @@ pub(crate) async fn guard(State(world): State<Arc<World>>, request: Request, nex
     let mut answer = if !authorized(request.headers()) {
         refusal(StatusCode::UNAUTHORIZED, "Bad credentials")
     } else if request.headers().get(header::USER_AGENT).is_none() {
-        refusal(StatusCode::FORBIDDEN, "Request forbidden by administrative rules. Please make sure your request has a User-Agent header")
+        refusal(
+            StatusCode::FORBIDDEN,
+            "Request forbidden by administrative rules. Please make sure your request has a User-Agent header",
+        )
     } else if path != known && !path.starts_with(&format!("{known}/")) {
         refusal(StatusCode::NOT_FOUND, "Not Found")
     } else if nth >= THROTTLED_REQUEST && !world.throttled.swap(true, Ordering::Relaxed) {
@@ -37,16 +40,26 @@ pub(crate) async fn guard(State(world): State<Arc<World>>, request: Request, nex
     let now = Timestamp::now().as_second();
     let headers = answer.headers_mut();
     set(headers, "x-ratelimit-limit", &QUOTA.to_string());
-    set(headers, "x-ratelimit-remaining", &QUOTA.saturating_sub(nth).to_string());
+    set(
+        headers,
+        "x-ratelimit-remaining",
+        &QUOTA.saturating_sub(nth).to_string(),
+    );
     set(headers, "x-ratelimit-used", &nth.min(QUOTA).to_string());
-    set(headers, "x-ratelimit-reset", &(now - now % HOUR_S + HOUR_S).to_string());
+    set(
+        headers,
+        "x-ratelimit-reset",
+        &(now - now % HOUR_S + HOUR_S).to_string(),
+    );
     set(headers, "x-ratelimit-resource", "core");
     set(headers, "x-github-request-id", &format!("DEMO:{nth:06}"));
     answer
 }
 
 fn authorized(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     value
         .and_then(|value| value.split_once(' '))
         .is_some_and(|(scheme, token)| {
@@ -69,8 +82,14 @@ pub(crate) async fn not_found() -> Response {
 }
 
 pub(crate) fn refusal(status: StatusCode, message: &str) -> Response {
-    let body = serde_json::json!({ "message": message, "documentation_url": DOCS, "status": status.as_str() });
-    (status, [(header::CONTENT_TYPE, "application/json; charset=utf-8")], body.to_string()).into_response()
+    let body =
+        serde_json::json!({ "message": message, "documentation_url": DOCS, "status": status.as_str() });
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json; charset=utf-8")],
+        body.to_string(),
+    )
+        .into_response()
 }
 
 /// An answer with its ETag, or 304 where the asker has it already.
@@ -78,7 +97,9 @@ pub(crate) fn json(headers: &HeaderMap, body: String, link: Option<String>) -> R
     let mut hasher = DefaultHasher::new();
     hasher.write(body.as_bytes());
     let etag = format!("W/\"{:016x}\"", hasher.finish());
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
     let mut answer = if known.is_some_and(|known| known.split(", ").any(|one| one == etag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

@@ -65,14 +65,19 @@ pub(crate) async fn comments(
     } else {
         (0..data.comments.len()).collect()
     };
-    if params.get("direction").is_some_and(|direction| direction == "desc") {
+    if params
+        .get("direction")
+        .is_some_and(|direction| direction == "desc")
+    {
         places.reverse();
     }
     if let Some(since) = since(&params) {
         places.retain(|place| data.comments[*place].updated_s >= since);
     }
     let page = cut(&world.base_url, &uri, &params, &places);
-    let body = array(page.items, |out, place| render::comment(out, &data.comments[*place]));
+    let body = array(page.items, |out, place| {
+        render::comment(out, &data.comments[*place])
+    });
     world.pages.send_modify(|pages| *pages += 1);
     json(&headers, body, page.link)
 }
@@ -86,7 +91,9 @@ pub(crate) async fn comments_of_issue(
     headers: HeaderMap,
 ) -> Response {
     let data = world.data();
-    let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+    let place = usize::try_from(number)
+        .ok()
+        .and_then(|number| number.checked_sub(1));
     let Some(places) = place.and_then(|place| data.comments_of.get(place)) else {
         return refusal(StatusCode::NOT_FOUND, "Not Found");
     };
@@ -95,6 +102,8 @@ pub(crate) async fn comments_of_issue(
         places.retain(|place| data.comments[*place].updated_s >= since);
     }
     let page = cut(&world.base_url, &uri, &params, &places);
-    let body = array(page.items, |out, place| render::comment(out, &data.comments[*place]));
+    let body = array(page.items, |out, place| {
+        render::comment(out, &data.comments[*place])
+    });
     json(&headers, body, page.link)
 }

@@ -49,7 +49,9 @@ impl Server {
                 .caused_by(error)
                 .hint("the demo needs a free port on 127.0.0.1; allow local connections and run it again")
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let world = Arc::new(World {
             data: RwLock::new(Arc::new(Dataset::new(Epoch::First))),
@@ -113,7 +115,10 @@ fn router(world: Arc<World>) -> Router {
         .route("/repos/{owner}/{name}", get(small::repository))
         .route("/repos/{owner}/{name}/issues", get(lists::issues))
         .route("/repos/{owner}/{name}/issues/comments", get(lists::comments))
-        .route("/repos/{owner}/{name}/issues/{number}/comments", get(lists::comments_of_issue))
+        .route(
+            "/repos/{owner}/{name}/issues/{number}/comments",
+            get(lists::comments_of_issue),
+        )
         .route("/repos/{owner}/{name}/pulls", get(small::pulls))
         .route("/repos/{owner}/{name}/commits", get(small::commits))
         .route("/repos/{owner}/{name}/releases", get(small::releases))

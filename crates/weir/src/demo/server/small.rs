@@ -24,7 +24,12 @@ const API: &str = "https://api.github.com";
 
 /// `GET /repos/{owner}/{repo}`
 pub(crate) async fn repository(State(world): State<Arc<World>>, headers: HeaderMap) -> Response {
-    let open = world.data().issues.iter().filter(|issue| issue.closed_s.is_none()).count();
+    let open = world
+        .data()
+        .issues
+        .iter()
+        .filter(|issue| issue.closed_s.is_none())
+        .count();
     let (owner, name) = REPOSITORY.split_once('/').unwrap_or((REPOSITORY, REPOSITORY));
     let body = value!({
         "id": 640_000_001_u64,
@@ -106,7 +111,12 @@ fn pull(issue: &Issue) -> Value {
 }
 
 fn sha(salt: u64, n: u64) -> String {
-    format!("{:016x}{:016x}{:08x}", roll(salt, n), roll(salt + 1_000, n), roll(salt + 2_000, n) >> 32)
+    format!(
+        "{:016x}{:016x}{:08x}",
+        roll(salt, n),
+        roll(salt + 1_000, n),
+        roll(salt + 2_000, n) >> 32
+    )
 }
 
 /// `GET /repos/{owner}/{repo}/commits`: newest first.
@@ -130,7 +140,8 @@ fn committed(n: u64) -> i64 {
 }
 
 fn commit(n: u64) -> Value {
-    let person = value!({ "name": "Demo Committer", "email": "committer@example.com", "date": stamp(committed(n)) });
+    let person =
+        value!({ "name": "Demo Committer", "email": "committer@example.com", "date": stamp(committed(n)) });
     value!({
         "sha": sha(70, n),
         "node_id": format!("C_{n}"),
@@ -191,7 +202,11 @@ pub(crate) async fn workflow_runs(
         });
         out.push_str(&run.to_string());
     });
-    json(&headers, format!(r#"{{"total_count":{},"workflow_runs":{runs}}}"#, all.len()), page.link)
+    json(
+        &headers,
+        format!(r#"{{"total_count":{},"workflow_runs":{runs}}}"#, all.len()),
+        page.link,
+    )
 }
 
 fn ran(n: u64) -> String {

@@ -60,13 +60,23 @@ fn rel(answer: &Response, rel: &str) -> Option<String> {
 #[tokio::test]
 async fn every_page_together_is_every_record_once() {
     let asker = Asker::start().await;
-    let issues = asker.all("/issues?state=all&sort=updated&direction=asc&per_page=100").await;
+    let issues = asker
+        .all("/issues?state=all&sort=updated&direction=asc&per_page=100")
+        .await;
     let ids: BTreeSet<u64> = issues.iter().map(|issue| issue["id"].as_u64().unwrap()).collect();
-    assert_eq!((issues.len() as u64, ids.len() as u64), (ISSUES + PULLS, ISSUES + PULLS));
+    assert_eq!(
+        (issues.len() as u64, ids.len() as u64),
+        (ISSUES + PULLS, ISSUES + PULLS)
+    );
     assert!(issues.is_sorted_by_key(|issue| issue["updated_at"].as_str().unwrap().to_owned()));
-    let comments = asker.all("/issues/comments?sort=updated&direction=asc&per_page=100").await;
+    let comments = asker
+        .all("/issues/comments?sort=updated&direction=asc&per_page=100")
+        .await;
     assert_eq!(comments.len() as u64, COMMENTS);
-    assert_eq!(asker.all("/pulls?state=all&per_page=100").await.len() as u64, PULLS);
+    assert_eq!(
+        asker.all("/pulls?state=all&per_page=100").await.len() as u64,
+        PULLS
+    );
     assert_eq!(asker.all("/releases").await.len(), 12);
 }
 
@@ -81,7 +91,16 @@ async fn links_lead_both_ways_and_sizes_have_a_limit() {
     for name in ["prev", "next", "last", "first"] {
         assert!(rel(&middle, name).is_some(), "{name}");
     }
-    assert_eq!(asker.get("/issues").await.json::<Vec<Value>>().await.unwrap().len(), 30);
+    assert_eq!(
+        asker
+            .get("/issues")
+            .await
+            .json::<Vec<Value>>()
+            .await
+            .unwrap()
+            .len(),
+        30
+    );
 }
 
 #[tokio::test]
@@ -95,7 +114,11 @@ async fn one_request_is_told_to_wait_and_an_etag_saves_one() {
     let answer = asker.get("/releases").await;
     let etag = answer.headers()["etag"].clone();
     let url = format!("{}/repos/{REPOSITORY}/releases", asker.server.base_url());
-    let again = asker.client.get(url).bearer_auth(TOKEN).header("if-none-match", etag);
+    let again = asker
+        .client
+        .get(url)
+        .bearer_auth(TOKEN)
+        .header("if-none-match", etag);
     assert_eq!(again.send().await.unwrap().status(), 304);
 }
 
@@ -104,8 +127,20 @@ async fn refuses_a_wrong_token_and_an_unknown_repository() {
     let asker = Asker::start().await;
     let url = format!("{}/repos/{REPOSITORY}", asker.server.base_url());
     assert_eq!(asker.client.get(&url).send().await.unwrap().status(), 401);
-    assert_eq!(asker.client.get(&url).bearer_auth("other").send().await.unwrap().status(), 401);
-    let other = asker.get(&format!("{}/repos/some/other", asker.server.base_url())).await;
+    assert_eq!(
+        asker
+            .client
+            .get(&url)
+            .bearer_auth("other")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        401
+    );
+    let other = asker
+        .get(&format!("{}/repos/some/other", asker.server.base_url()))
+        .await;
     assert_eq!(other.status(), 404);
     assert!(other.headers().contains_key("x-ratelimit-remaining"));
 }

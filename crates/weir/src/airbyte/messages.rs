@@ -1,0 +1,106 @@
+//! Messages on standard output.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use weir_protocol::{Error, ErrorKind, Result};
+
+use crate::output::refused;
+
+/// Writes messages, one a line.
+pub(crate) struct Messages {
+    out: Box<dyn Write + Send>,
+}
+
+impl Messages {
+    pub(crate) fn stdout() -> Self {
+        Self::to(Box::new(std::io::BufWriter::new(std::io::stdout())))
+    }
+
+    pub(super) fn to(out: Box<dyn Write + Send>) -> Self {
+        Self { out }
+    }
+
+    /// Writes and flushes: whoever reads on waits for these.
+    pub(crate) fn write(&mut self, message: &Value) -> Result<()> {
+        writeln!(self.out, "{message}")
+            .and_then(|()| self.out.flush())
+            .map_err(|error| refused("standard output", error))
+    }
+
+    /// A record as it was received. What is no JSON cannot be a record; it is logged instead.
+    pub(super) fn record(&mut self, stream: &str, data: &[u8], emitted_at: Timestamp) -> Result<bool> {
+        let Ok(data) = serde_json::from_slice::<&RawValue>(data) else {
+            self.log(
+                "WARN",
+                &format!("{stream}: a record that is not JSON was left out"),
+            )?;
+            return Ok(false);
+        };
+        let data = one_line(data.get())?;
+        let name = Value::from(stream);
+        let ms = emitted_at.as_millisecond();
+        writeln!(
+            self.out,
+            r#"{{"type":"RECORD","record":{{"stream":{name},"data":{data},"emitted_at":{ms}}}}}"#
+        )
+        .map_err(|error| refused("standard output", error))?;
+        Ok(true)
+    }
+
+    pub(super) fn log(&mut self, level: &str, message: &str) -> Result<()> {
+        self.write(&json!({ "type": "LOG", "log": { "level": level, "message": message } }))
+    }
+
+    pub(super) fn status(&mut self, stream: &str, status: &str) -> Result<()> {
+        self.write(&json!({
+            "type": "TRACE",
+            "trace": {
+                "type": "STREAM_STATUS",
+                "emitted_at": Timestamp::now().as_millisecond(),
+                "stream_status": { "stream_descriptor": { "name": stream }, "status": status },
+            }
+        }))
+    }
+
+    pub(crate) fn failed(&mut self, error: &Error, stream: Option<&str>) -> Result<()> {
+        let kind = match error.kind() {
+            ErrorKind::Auth | ErrorKind::Spec | ErrorKind::Denied | ErrorKind::NotFound => "config_error",
+            kind if kind.is_transient() => "transient_error",
+            _ => "system_error",
+        };
+        let next = error
+            .next_step()
+            .map(|step| format!(". Next: {step}"))
+            .unwrap_or_default();
+        self.write(&json!({
+            "type": "TRACE",
+            "trace": {
+                "type": "ERROR",
+                "emitted_at": Timestamp::now().as_millisecond(),
+                "error": {
+                    "message": format!("{}{next}", error.message()),
+                    "internal_message": error.to_string(),
+                    "failure_type": kind,
+                    "stream_descriptor": stream.map(|name| json!({ "name": name })),
+                },
+            }
+        }))
+    }
+}
+
+/// JSON without line breaks: inside texts they are escaped already, between tokens they are dropped.
+fn one_line(json: &str) -> Result<Cow<'_, str>> {
+    if !json.contains(['\n', '\r']) {
+        return Ok(Cow::Borrowed(json));
+    }
+    let value: Value = serde_json::from_str(json).map_err(|error| {
+        Error::internal("JSON is JSON no more")
+            .caused_by(error)
+            .hint("report it")
+    })?;
+    Ok(Cow::Owned(value.to_string()))
+}

@@ -1,0 +1,169 @@
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use weir_control::DEFAULT_TENANT;
+use weir_control::states::{self, Wish};
+use weir_protocol::{Error, Result, StreamState};
+
+use super::Context;
+use crate::errors;
+use crate::output::{Format, Sheet, line, raw, time};
+use crate::wiring::{Wiring, registered};
+
+/// Where each stream is read on: show, set, reset
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  weir state show github\n  weir state set github issues --cursor 2026-01-01T00:00:00Z\n  weir state reset github issues"
+)]
+pub(crate) struct StateArgs {
+    #[command(subcommand)]
+    command: StateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StateCommand {
+    /// The stored cursors
+    #[command(after_help = "Example:\n  weir state show github --format json")]
+    Show {
+        /// Name of the connection
+        connection: String,
+        /// Only this stream
+        stream: Option<String>,
+    },
+    /// Make the next run read on from elsewhere
+    #[command(after_help = "Example:\n  weir state set github issues --cursor 2026-01-01T00:00:00Z")]
+    Set {
+        connection: String,
+        stream: String,
+        /// The cursor value, as the source writes it
+        #[arg(long, value_name = "VALUE", required_unless_present = "file")]
+        cursor: Option<String>,
+        /// Or a whole state, as `state show --format json` prints it
+        #[arg(long, value_name = "FILE", conflicts_with = "cursor")]
+        file: Option<PathBuf>,
+    },
+    /// Make the next run begin at the beginning
+    #[command(after_help = "Example:\n  weir state reset github issues")]
+    Reset { connection: String, stream: String },
+}
+
+pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
+    let wiring = Wiring::open(context)?;
+    let store = wiring.store().await?;
+    match &args.command {
+        StateCommand::Show { connection, stream } => {
+            let mut found = states::list(&store, DEFAULT_TENANT, connection).await?;
+            if let Some(stream) = stream {
+                found.retain(|state| state.stream == *stream);
+            }
+            if found.is_empty() {
+                // An unknown name is told apart from a connection that was never synced.
+                wiring.connection(connection)?;
+            }
+            if context.format() == Format::Json {
+                raw(&format!("{:#}\n", json!(found)));
+                return Ok(());
+            }
+            show(&found, context.format())
+        }
+        StateCommand::Set {
+            connection,
+            stream,
+            cursor,
+            file,
+        } => {
+            let state = match (cursor, file) {
+                (Some(cursor), _) => at(cursor),
+                (None, Some(file)) => read(file)?,
+                (None, None) => return Err(Error::usage("nothing to set").hint("give --cursor or --file")),
+            };
+            let spec = wiring.connection(connection)?;
+            known_stream(&wiring, &spec, stream).await?;
+            states::set(&store, &registered(&spec), stream, &Wish::From(state)).await?;
+            line(format!(
+                "the next run of {connection}.{stream} reads on from there"
+            ));
+            Ok(())
+        }
+        StateCommand::Reset { connection, stream } => {
+            let spec = wiring.connection(connection)?;
+            known_stream(&wiring, &spec, stream).await?;
+            states::set(&store, &registered(&spec), stream, &Wish::Reset).await?;
+            line(format!(
+                "the next run of {connection}.{stream} begins at the beginning"
+            ));
+            Ok(())
+        }
+    }
+}
+
+/// Refuses a stream that the connection does not have.
+async fn known_stream(
+    wiring: &Wiring,
+    connection: &weir_protocol::connection::ConnectionSpec,
+    stream: &str,
+) -> Result<()> {
+    let source = wiring.source(connection)?;
+    crate::wiring::chosen_streams(source.as_ref(), connection, &[stream.to_owned()]).await?;
+    Ok(())
+}
+
+/// A state in which every slice stands at this cursor. A whole number is one; anything else is text.
+fn at(cursor: &str) -> StreamState {
+    let value = cursor
+        .parse::<i64>()
+        .map_or_else(|_| json!(cursor), |number| json!(number));
+    StreamState {
+        floor: Some(value),
+        complete: true,
+        ..StreamState::default()
+    }
+}
+
+fn read(file: &PathBuf) -> Result<StreamState> {
+    let text = std::fs::read_to_string(file).map_err(|error| errors::file("read", file, error))?;
+    serde_json::from_str(&text).map_err(|error| {
+        Error::state(format!("{} is not a state", file.display()))
+            .caused_by(error)
+            .hint("write the field `state` of what `weir state show --format json` prints")
+    })
+}
+
+fn show(found: &[states::StoredState], format: Format) -> Result<()> {
+    let mut sheet = Sheet::new([
+        "stream",
+        "cursor",
+        "slices",
+        "complete",
+        "checkpoint",
+        "next run",
+        "updated",
+    ]);
+    for state in found {
+        let cursor = state.state.floor.clone().or_else(|| {
+            let cursors = state
+                .state
+                .slices
+                .values()
+                .filter_map(|slice| slice.cursor.clone());
+            // Texts of one format and numbers order as they are written; this is the least one.
+            cursors.min_by_key(ToString::to_string)
+        });
+        let next = match &state.wish {
+            None => "reads on",
+            Some(Wish::Reset) => "begins at the beginning",
+            Some(Wish::From(_)) => "begins where it was set",
+        };
+        sheet.push([
+            state.stream.as_str().into(),
+            cursor.unwrap_or_default(),
+            state.state.slices.len().into(),
+            state.state.complete.into(),
+            state.sequence.into(),
+            next.into(),
+            time(Some(state.updated_at_ms)),
+        ]);
+    }
+    sheet.print(format)
+}

@@ -1,0 +1,215 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+use weir_control::runs::Trigger;
+use weir_control::sync::Bounds;
+use weir_control::{Owner, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
+use weir_protocol::units::{ByteSize, Span};
+use weir_protocol::{Error, Result};
+
+use super::Context;
+use crate::output::{Format, Sheet, line};
+use crate::progress::Watcher;
+use crate::wiring::{Wiring, chosen_streams, registered};
+use crate::{errors, interrupt};
+
+/// Read a connection into the lake, and print the books
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  weir sync github\n  weir sync github --stream issues --stream releases\n  weir sync github --stream issues --full --memory 512MiB"
+)]
+pub(crate) struct SyncArgs {
+    /// Name of the connection
+    connection: String,
+    /// Only this stream; may be given several times
+    #[arg(long = "stream", value_name = "STREAM")]
+    streams: Vec<String>,
+    /// Read everything, whatever was read before
+    #[arg(long)]
+    full: bool,
+    /// Begin anew instead of going on with an interrupted full read
+    #[arg(long)]
+    restart: bool,
+    /// Read from this cursor value on (inclusive), as in 2026-01-01T00:00:00Z
+    #[arg(long, value_name = "CURSOR")]
+    from: Option<String>,
+    /// Memory that the run may hold
+    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    memory: ByteSize,
+    /// Streams that are read at once
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    streams_at_once: usize,
+    /// Commit after so many records
+    #[arg(long, value_name = "ROWS")]
+    checkpoint_rows: Option<u64>,
+    /// Commit after so much data
+    #[arg(long, value_name = "SIZE")]
+    checkpoint_bytes: Option<ByteSize>,
+    /// Commit after so much time
+    #[arg(long, value_name = "TIME")]
+    checkpoint_age: Option<Span>,
+}
+
+pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
+    let wiring = Wiring::open(context)?;
+    let connection = wiring.connection(&args.connection)?;
+    let source = wiring.source(&connection)?;
+    let cancel = interrupt::token();
+    let streams = chosen_streams(source.as_ref(), &connection, &args.streams).await?;
+    let store = wiring.store().await?;
+    let plan = SyncPlan {
+        connection: registered(&connection),
+        source,
+        destination: Arc::new(wiring.lake()?),
+        streams,
+        options: args.options(),
+        trigger: Trigger::Person,
+        owner: Owner::this_process(),
+        cancel,
+        observer: Arc::new(Watcher::new(context)),
+    };
+    let outcome = Box::pin(weir_control::sync(&store, plan)).await?;
+    store.close().await;
+    print(&outcome, context.format())?;
+    first_failure(outcome)
+}
+
+impl SyncArgs {
+    fn options(&self) -> SyncOptions {
+        let default = Bounds::default();
+        SyncOptions {
+            full: self.full,
+            restart: self.restart,
+            from: self.from.clone(),
+            memory_bytes: self.memory.bytes(),
+            streams_at_once_max: self.streams_at_once.max(1),
+            bounds: Bounds {
+                rows: self.checkpoint_rows.unwrap_or(default.rows).max(1),
+                bytes: self
+                    .checkpoint_bytes
+                    .map_or(default.bytes, ByteSize::bytes)
+                    .max(1),
+                age: self
+                    .checkpoint_age
+                    .map_or(default.age, |age: Span| age.get().max(Duration::from_millis(1))),
+            },
+            ..SyncOptions::default()
+        }
+    }
+}
+
+fn print(outcome: &SyncOutcome, format: Format) -> Result<()> {
+    if format == Format::Table {
+        line(format!("run {}", outcome.run));
+    }
+    let mut sheet = Sheet::new([
+        "stream",
+        "mode",
+        "status",
+        "read",
+        "landed",
+        "filtered",
+        "deduplicated",
+        "quarantined",
+        "seconds",
+    ]);
+    if format != Format::Table {
+        sheet.columns.extend(
+            [
+                "run",
+                "table",
+                "version",
+                "requests",
+                "bytes",
+                "schema_changes",
+                "quarantine",
+                "error",
+            ]
+            .map(str::to_owned),
+        );
+    }
+    for stream in &outcome.streams {
+        let books = stream.books;
+        let mut row: Vec<Value> = vec![
+            stream.stream.as_str().into(),
+            stream.mode.as_str().into(),
+            stream.status.as_str().into(),
+            books.read.into(),
+            books.landed.into(),
+            books.filtered.into(),
+            books.deduplicated.into(),
+            books.quarantined.into(),
+            tenths(stream.duration),
+        ];
+        if format != Format::Table {
+            row.extend(details(outcome, stream));
+        }
+        sheet.rows.push(row);
+    }
+    sheet.print(format)?;
+    if format == Format::Table {
+        outcome.streams.iter().for_each(say_changes);
+    }
+    Ok(())
+}
+
+fn tenths(duration: Duration) -> Value {
+    json!((duration.as_secs_f64() * 10.0).round() / 10.0)
+}
+
+fn details(outcome: &SyncOutcome, stream: &StreamOutcome) -> [Value; 8] {
+    let receipt = stream.receipt.as_ref();
+    [
+        outcome.run.as_str().into(),
+        receipt.map(|receipt| receipt.table.as_str()).into(),
+        receipt.map(|receipt| receipt.version).into(),
+        stream.progress.requests.into(),
+        stream.progress.bytes.into(),
+        receipt.map(|receipt| json!(receipt.schema_changes)).into(),
+        receipt.map(|receipt| json!(receipt.quarantine_reasons)).into(),
+        stream.error.as_ref().map(errors::object).into(),
+    ]
+}
+
+/// What a person should know of a stream beyond its books.
+fn say_changes(stream: &StreamOutcome) {
+    let Some(receipt) = &stream.receipt else { return };
+    for change in &receipt.schema_changes {
+        let kind = json!(change.kind);
+        let (from, to) = (change.from.as_deref(), change.to.as_deref());
+        let types = match (from, to) {
+            (Some(from), Some(to)) => format!(" ({from} -> {to})"),
+            (None, Some(to)) => format!(" ({to})"),
+            _ => String::new(),
+        };
+        line(format!(
+            "schema: {}.{} {}{types}",
+            receipt.table,
+            change.column,
+            kind.as_str().unwrap_or_default()
+        ));
+    }
+    for (reason, count) in &receipt.quarantine_reasons {
+        line(format!("quarantined: {}: {count} × {reason}", stream.stream));
+    }
+}
+
+/// Failures of all streams are printed; the one that counts becomes the command's.
+fn first_failure(outcome: SyncOutcome) -> Result<()> {
+    let kind = outcome.first_error().map(Error::kind);
+    let mut failed: Vec<Error> = outcome
+        .streams
+        .into_iter()
+        .filter_map(|stream| stream.error.map(|error| error.with("stream", &stream.stream)))
+        .collect();
+    let Some(at) = failed.iter().position(|error| Some(error.kind()) == kind) else {
+        return Ok(());
+    };
+    let counts = failed.remove(at);
+    for error in &failed {
+        tracing::error!("{error}");
+    }
+    Err(counts)
+}

@@ -1,0 +1,47 @@
+//! The engine with the settings that the environment gives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use weir_engine::catalog::Connector;
+use weir_engine::http::ReliabilityDefaults;
+use weir_engine::{Clock, EngineSettings};
+use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::{Result, Source};
+
+use crate::config::ConnectorDefaults;
+
+/// A connection's source. Sends nothing yet.
+pub(crate) fn connect(connector: &Connector, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
+    weir_engine::connect(connector, connection, &settings()?)
+}
+
+/// The same for tests of connectors, at the time that a test is played at.
+pub(crate) fn connect_at(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    now: Option<Timestamp>,
+) -> Result<Arc<dyn Source>> {
+    let mut settings = settings()?;
+    if let Some(now) = now {
+        settings.clock = Clock::fixed(now);
+    }
+    weir_engine::connect(connector, connection, &settings)
+}
+
+fn settings() -> Result<EngineSettings> {
+    let given = ConnectorDefaults::from_environment()?;
+    let own = ReliabilityDefaults::default();
+    Ok(EngineSettings {
+        defaults: ReliabilityDefaults {
+            retry_max_attempts: given.retry_attempts.unwrap_or(own.retry_max_attempts).max(1),
+            retry_base_delay: given
+                .retry_base_ms
+                .map_or(own.retry_base_delay, Duration::from_millis),
+            timeout: given.timeout_ms.map_or(own.timeout, Duration::from_millis),
+            breaker_threshold: given.breaker_failures.unwrap_or(own.breaker_threshold),
+        },
+        ..EngineSettings::default()
+    })
+}

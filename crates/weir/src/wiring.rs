@@ -1,0 +1,189 @@
+//! The composition root: which parts a command gets, made from the project's files.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use weir_control::{Connection, Store};
+use weir_engine::catalog::{Catalog, Connector};
+use weir_lake::{Lake, LakeConfig};
+use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::{Error, ErrorKind, Result, Source, StreamDescriptor};
+use weir_query::models::{Model, Models};
+use weir_query::{LakeTables, QueryEngine, Tables};
+
+use crate::commands::Context;
+use crate::config::{Settings, variable};
+use crate::errors;
+use crate::project::Project;
+
+/// A project with the connectors that it can use.
+pub(crate) struct Wiring {
+    pub(crate) project: Project,
+    pub(crate) catalog: Catalog,
+    settings: Settings,
+}
+
+impl Wiring {
+    pub(crate) fn open(context: &Context) -> Result<Self> {
+        let project = context.project()?;
+        let catalog = Catalog::open(&[project.connector_folder()])?;
+        Ok(Self {
+            project,
+            catalog,
+            settings: context.settings.clone(),
+        })
+    }
+
+    pub(crate) fn connection(&self, name: &str) -> Result<ConnectionSpec> {
+        self.project.connection(name, &variable)
+    }
+
+    /// The connector of a connection. A wrong key is a fault of the connection's file.
+    pub(crate) fn connector(&self, connection: &ConnectionSpec) -> Result<&Connector> {
+        self.catalog.get(&connection.connector).map_err(|error| {
+            if error.kind() == ErrorKind::NotFound {
+                let hint = error.next_step().unwrap_or_default().to_owned();
+                Error::spec(error.message())
+                    .with("connection", &connection.connection)
+                    .hint(hint)
+            } else {
+                error
+            }
+        })
+    }
+
+    pub(crate) fn source(&self, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
+        crate::engine::connect(self.connector(connection)?, connection)
+    }
+
+    pub(crate) fn lake(&self) -> Result<Lake> {
+        Lake::open(LakeConfig {
+            location: self.project.lake_location(),
+            options: self.project.lake_options(),
+            pii_key: self.project.pii_key(self.settings.pii_key.as_deref())?,
+        })
+    }
+
+    pub(crate) async fn store(&self) -> Result<Store> {
+        let path = self.project.store();
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| errors::file("make", folder, error))?;
+        }
+        Store::open(&path).await
+    }
+
+    /// Answers SQL over the lake and knows the models.
+    pub(crate) async fn query_engine(&self) -> Result<QueryEngine> {
+        let tables: Arc<dyn Tables> = Arc::new(LakeTables::new(self.lake()?));
+        let files = self.model_files()?;
+        let mut known: BTreeSet<String> = tables.list().await?.into_iter().map(|table| table.name).collect();
+        known.extend(files.own.iter().map(|(path, _)| stem(path)));
+        let offered = usable(files.offered, known);
+        let models = Models::load(files.own.into_iter().chain(offered))?;
+        Ok(QueryEngine::new(tables, models, weir_query::Settings::default()))
+    }
+
+    /// SQL files of the project, then those that the connectors in use offer. A model of the
+    /// project replaces a connector's of the same name.
+    pub(crate) fn model_files(&self) -> Result<ModelFiles> {
+        let own = self.project.models()?;
+        let mut names: BTreeSet<String> = own.iter().map(|(path, _)| stem(path)).collect();
+        let mut offered = Vec::new();
+        for (_, path) in self.project.connection_files()? {
+            // A connection that cannot be read offers nothing; using it says what is wrong with it.
+            let Ok(connection) = self.project.read_connection(&path, &|name| Some(name.to_owned())) else {
+                continue;
+            };
+            let Ok(connector) = self.catalog.get(&connection.connector) else {
+                continue;
+            };
+            // The SQL names the connector's own tables.
+            if connection.source() != connector.key() {
+                continue;
+            }
+            for (name, sql) in &connector.models {
+                if names.insert(name.clone()) {
+                    let shown = format!("connectors/{}/gold/{name}.sql", connector.key());
+                    offered.push((PathBuf::from(shown), sql.clone()));
+                }
+            }
+        }
+        Ok(ModelFiles { own, offered })
+    }
+}
+
+/// Path and text of models.
+pub(crate) struct ModelFiles {
+    pub(crate) own: Vec<(PathBuf, String)>,
+    /// By connectors; they count only where the tables they read exist.
+    pub(crate) offered: Vec<(PathBuf, String)>,
+}
+
+/// The offered models whose tables (or models) all exist. One that cannot be read stays, so that
+/// loading it says what is wrong.
+fn usable(offered: Vec<(PathBuf, String)>, mut known: BTreeSet<String>) -> Vec<(PathBuf, String)> {
+    let mut waiting = offered;
+    let mut usable = Vec::new();
+    loop {
+        let before = waiting.len();
+        let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(path, sql)| {
+            Model::parse(path, sql).map_or(true, |model| model.reads.iter().all(|read| known.contains(read)))
+        });
+        known.extend(ready.iter().map(|(path, _)| stem(path)));
+        usable.extend(ready);
+        waiting = rest;
+        if waiting.len() == before {
+            return usable;
+        }
+    }
+}
+
+fn stem(path: &std::path::Path) -> String {
+    path.file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// A connection as the control store knows it.
+pub(crate) fn registered(connection: &ConnectionSpec) -> Connection {
+    Connection::new(&connection.connection, &connection.connector, connection.source())
+}
+
+/// The streams of a connection: those named, else those that its file chooses, else all.
+pub(crate) async fn chosen_streams(
+    source: &dyn Source,
+    connection: &ConnectionSpec,
+    named: &[String],
+) -> Result<Vec<StreamDescriptor>> {
+    let all = source.discover().await?;
+    let names: Vec<&str> = all.iter().map(|stream| stream.name.as_str()).collect();
+    let wanted: Vec<&str> = if named.is_empty() {
+        connection.streams.keys().map(String::as_str).collect()
+    } else {
+        named.iter().map(String::as_str).collect()
+    };
+    for name in &wanted {
+        if !names.contains(name) {
+            let error = Error::new(
+                if named.is_empty() {
+                    ErrorKind::Spec
+                } else {
+                    ErrorKind::NotFound
+                },
+                format!("connection '{}' has no stream '{name}'", connection.connection),
+            );
+            return Err(match weir_protocol::yaml::closest(name, &names) {
+                Some(near) => error.hint(format!("did you mean '{near}'?")),
+                None => error.hint(format!("its streams are {}", names.join(", "))),
+            });
+        }
+    }
+    let mut streams = all;
+    if !wanted.is_empty() {
+        let wanted: BTreeSet<String> = wanted.into_iter().map(ToOwned::to_owned).collect();
+        streams.retain(|stream| wanted.contains(&stream.name));
+    }
+    Ok(streams)
+}
