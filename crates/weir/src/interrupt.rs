@@ -43,5 +43,5 @@ async fn stop_asked() {
 /// Without a handler the system's own stays: Ctrl-C ends the process, and the next run resumes.
 async fn unheard(error: &std::io::Error) {
     tracing::warn!(%error, "cannot listen for Ctrl-C");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -117,10 +117,6 @@ impl Dataset {
             comments_of,
         }
     }
-
-    pub(crate) fn issue(&self, number: u64) -> Option<&Issue> {
-        self.issues.get(usize::try_from(number.checked_sub(1)?).ok()?)
-    }
 }
 
 fn place_of(number: u64) -> usize {
@@ -152,7 +148,7 @@ fn first_issue(number: u64) -> Issue {
         updated_s: closed_s.unwrap_or(created_s),
         closed_s,
         comments: 0,
-        is_pull: number % (NUMBERS / PULLS) == 0 && number / (NUMBERS / PULLS) <= PULLS,
+        is_pull: number.is_multiple_of(NUMBERS / PULLS) && number / (NUMBERS / PULLS) <= PULLS,
         has_priority: false,
         bad: None,
     }
@@ -161,7 +157,7 @@ fn first_issue(number: u64) -> Issue {
 fn first_comment(n: u64, issues: &[Issue]) -> Comment {
     // A third of the comments gathers on a tenth of the issues.
     let mut issue = 1 + below(20, n, NUMBERS);
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         issue = 1 + (issue - 1) / 10 * 10;
     }
     let created_s = later(issues[place_of(issue)].created_s, 45, 21, n);

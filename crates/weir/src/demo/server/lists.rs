@@ -76,7 +76,7 @@ pub(crate) async fn comments(
     }
     let page = cut(&world.base_url, &uri, &params, &places);
     let body = array(page.items, |out, place| {
-        render::comment(out, &data.comments[*place])
+        render::comment(out, &data.comments[*place]);
     });
     world.pages.send_modify(|pages| *pages += 1);
     json(&headers, body, page.link)
@@ -103,7 +103,7 @@ pub(crate) async fn comments_of_issue(
     }
     let page = cut(&world.base_url, &uri, &params, &places);
     let body = array(page.items, |out, place| {
-        render::comment(out, &data.comments[*place])
+        render::comment(out, &data.comments[*place]);
     });
     json(&headers, body, page.link)
 }
