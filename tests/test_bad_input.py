@@ -73,12 +73,13 @@ def test_an_html_answer(project, source):
 
 def test_records_that_do_not_fit_wait_in_quarantine(project, source):
     source.records = [record(i, i) for i in range(50)]
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")  # the types are known from here on
     bad = [record(100, 100), record(101, 101), record(102, 102)]
     del bad[0]["id"]
     bad[1]["id"] = "text"
     bad[2]["nested"] = "flat"
     source.records += bad
-    project.connection("demo", connection(source.url))
     project.run("sync", "demo")
     assert project.query("SELECT count(*) AS n FROM demo_records") == [{"n": 50}]
     runs = project.json("run", "list")

@@ -18,7 +18,7 @@ def frame():
             "name": [f"name, \"{i}\"\nline" if i % 50 == 0 else f"name {i}" for i in range(ROWS)],
             "amount": [i / 8 for i in range(ROWS)],
             "good": [None if i % 9 == 0 else i % 2 == 0 for i in range(ROWS)],
-            "at": [start + datetime.timedelta(minutes=i) for i in range(ROWS)],
+            "seen": [start + datetime.timedelta(minutes=i) for i in range(ROWS)],
             "code": [f"{i:06}" for i in range(ROWS)],
         }
     )
@@ -46,7 +46,7 @@ def check(duck, table):
     assert nulls == data["good"].null_count()
     assert duck.execute(f"SELECT name FROM {scan} WHERE id = 50").fetchone() == ('name, "50"\nline',)
     assert duck.execute(f"SELECT code FROM {scan} WHERE id = 7").fetchone() == ("000007",)
-    at = duck.execute(f"SELECT at FROM {scan} WHERE id = 61").fetchone()[0]
+    at = duck.execute(f"SELECT seen FROM {scan} WHERE id = 61").fetchone()[0]
     assert at.astimezone(datetime.timezone.utc) == datetime.datetime(2026, 1, 1, 1, 1, tzinfo=datetime.timezone.utc)
 
 
@@ -55,7 +55,7 @@ def test_a_folder_of_three_formats(project, tmp_path, duck):
     data.mkdir()
     made = frame()
     made.write_csv(data / "a.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
-    made.with_columns(polars.col("at").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_ndjson(data / "b.jsonl")
+    made.with_columns(polars.col("seen").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_ndjson(data / "b.jsonl")
     duck.register("made", made.to_arrow())
     duck.execute(f"COPY made TO '{data}/c.parquet' (FORMAT parquet, ROW_GROUP_SIZE 1000)")
     duck.unregister("made")

@@ -213,6 +213,7 @@ impl Rebuild<'_> {
                     schema,
                     rule,
                     memory_bytes: self.memory_bytes,
+                    is_idle: false,
                     record,
                 };
                 checkpoint.commit(&mut self.scratch).boxed().await?;

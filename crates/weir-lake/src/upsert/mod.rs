@@ -67,6 +67,13 @@ pub(crate) struct Outcome {
     pub(crate) vanished: u64,
 }
 
+impl Outcome {
+    /// Whether the table holds all of the load already.
+    pub(crate) fn changes_nothing(&self) -> bool {
+        self.adds.is_empty() && self.removes.is_empty() && self.landed == 0
+    }
+}
+
 /// A stored row that the load has something to say about.
 struct Match {
     row: u32,

@@ -25,6 +25,8 @@ pub(crate) struct Checkpoint<'a> {
     pub(crate) memory_bytes: u64,
     /// State and books, without what the rows come to.
     pub(crate) record: StateRecord,
+    /// The table has this state already and nothing was held: unless a row changes, there is nothing to commit.
+    pub(crate) is_idle: bool,
 }
 
 /// What stands in the table now.
@@ -75,7 +77,12 @@ impl Checkpoint<'_> {
                     upsert.run(incoming).boxed().await?
                 }
             };
-            let record = with_outcome(&self.record, &outcome)?;
+            let mut record = with_outcome(&self.record, &outcome)?;
+            if self.is_idle && outcome.changes_nothing() {
+                record.sequence -= 1;
+                let version = table.version();
+                return Ok(Written { record, version });
+            }
             let change = change("WRITE", &outcome, &record)?;
             failpoint::reach("lake.before_commit")?;
             match (table.try_commit(&change).await?, load) {

@@ -16,6 +16,7 @@ use super::publish::Publish;
 use super::shape::Shape;
 use super::staging::{self, Staging};
 use super::state::{Generation, StateRecord};
+use crate::bronze;
 use crate::lake::Lake;
 use crate::table::Table;
 
@@ -92,6 +93,10 @@ impl LakeWriter {
         .hint("sync again: it goes on from the last checkpoint"))
     }
 
+    fn bronze_folder(&self) -> object_store::path::Path {
+        bronze::folder(&self.plan.source, &self.plan.stream.name)
+    }
+
     fn sequence(&self) -> u64 {
         self.last.as_ref().map_or(0, |record| record.sequence)
     }
@@ -146,9 +151,14 @@ impl LakeWriter {
             rows: flushed.rows,
             schema,
             memory_bytes: self.memory_bytes,
+            is_idle: is_same && self.accepted.quarantined == 0 && !publishes,
             record,
         };
         let written = checkpoint.commit(&mut table).boxed().await?;
+        if written.record.sequence < sequence {
+            // What was read again stands in Bronze already, under the checkpoint that landed it.
+            bronze::remove_after(&self.lake.storage, &self.bronze_folder(), written.record.sequence).await?;
+        }
         self.accept(written);
         Ok(())
     }
