@@ -160,7 +160,10 @@ def test_a_source_that_fails_now_and_then(project, source, duck):
         return True
 
     source.faults.append(fault)
-    project.connection("demo", connection(source.url, extra="").replace("attempts: 4", "attempts: 6, budget: 100%"))
+    project.connection("demo", connection(source.url, extra="").replace(
+        "{ attempts: 4, base: 10ms, max: 200ms }",
+        "{ attempts: 6, base: 10ms, max: 200ms, budget: 100% }, breaker: { failures: 100 }",
+    ))
     project.run("sync", "demo")
     verify(project, duck, "incremental_merge", 1500)
 

@@ -21,9 +21,11 @@ impl Lake {
         let meta = meta.map_err(|error| failed("read", &path, error))?;
         self.storage.delete(&path).await?;
         if found != TEXT {
-            return Err(Error::destination("the lake gave back other bytes than were written")
-                .with("object", path)
-                .hint("the storage or something in front of it is broken; do not write to it"));
+            return Err(
+                Error::destination("the lake gave back other bytes than were written")
+                    .with("object", path)
+                    .hint("the storage or something in front of it is broken; do not write to it"),
+            );
         }
         let seconds = meta.last_modified.timestamp();
         Timestamp::from_second(seconds).map_err(|error| {
