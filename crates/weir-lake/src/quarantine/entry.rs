@@ -15,7 +15,7 @@ use crate::typed::Rejected;
 /// A record in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Object name and line: what `weir quarantine release` is given.
+    /// What `weir quarantine release` and `discard` are given.
     pub id: String,
     pub reason: String,
     pub column: Option<String>,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use object_store::path::Path;
+use sha2::{Digest, Sha256};
 use weir_protocol::{Error, Result, WritePlan};
 
 use super::{entry, folder};
@@ -12,6 +13,8 @@ use crate::typed::Rejected;
 /// Bytes of lines in one object, before compression.
 const OBJECT_BYTES_MAX: usize = 8 << 20;
 const COMPRESSION_LEVEL: i32 = 3;
+/// Bytes of the digest that tells held records apart.
+const ID_BYTES: usize = 8;
 
 pub(crate) struct QuarantineWriter {
     storage: Storage,
@@ -39,8 +42,7 @@ impl QuarantineWriter {
 
     pub(crate) async fn push(&mut self, rejected: &[Rejected]) -> Result<()> {
         for record in rejected {
-            // Short enough to be typed, unique within the stream, and the same when it is written again.
-            let id = format!("{}-{}-{}", self.sequence, self.part, self.lines_count);
+            let id = self.id(record);
             entry::append(&mut self.lines, &id, &self.run, record)?;
             self.lines_count += 1;
             if self.lines.len() >= OBJECT_BYTES_MAX {
@@ -48,6 +50,23 @@ impl QuarantineWriter {
             }
         }
         Ok(())
+    }
+
+    /// Short enough to be typed, and the same when the same run writes the record again. The run is
+    /// part of it: sequences begin anew with a new table, decisions about an old one's records stay.
+    fn id(&self, rejected: &Rejected) -> String {
+        let place = format!(
+            "{}\n{}\n{}\n{}\n{}\n",
+            self.run, self.sequence, self.part, self.lines_count, rejected.emitted_at
+        );
+        let digest = Sha256::new()
+            .chain_update(place)
+            .chain_update(&rejected.record)
+            .finalize();
+        digest.iter().take(ID_BYTES).fold(String::new(), |mut id, byte| {
+            id.push_str(&format!("{byte:02x}"));
+            id
+        })
     }
 
     /// Makes everything pushed so far durable; what comes next belongs to checkpoint `next`.

@@ -330,6 +330,11 @@ type Fitted<T> = std::result::Result<T, Box<Misfit>>;
 /// Integers up to here are exact in 64-bit floating point.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
+/// Whether the number is an integer that no digit was lost of.
+pub(crate) fn is_whole(value: f64) -> bool {
+    value.fract() == 0.0 && value.abs() <= EXACT_MAX
+}
+
 #[inline]
 fn integer(node: Node<'_>, at: usize, record: &mut Parsed<'_>) -> Fitted<i64> {
     let too_large = || Misfit::new(Problem::Range("the integer does not fit 64 bits".to_owned()));
@@ -343,9 +348,7 @@ fn integer(node: Node<'_>, at: usize, record: &mut Parsed<'_>) -> Fitted<i64> {
             clippy::cast_possible_truncation,
             reason = "a whole number within 2^53 is exact in i64"
         )]
-        Node::Static(StaticNode::F64(value)) if value.fract() == 0.0 && value.abs() <= EXACT_MAX => {
-            Ok(value as i64)
-        }
+        Node::Static(StaticNode::F64(value)) if is_whole(value) => Ok(value as i64),
         Node::Static(StaticNode::F64(_)) => Err(widening("integer", "number")),
         _ => Err(mismatch("integer", at, record)),
     }

@@ -8,8 +8,9 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use weir_protocol::{Error, Result};
 
 use super::column::broken;
-use super::kind::Kind;
+use super::kind::{Kind, Member, fields};
 use super::lineage::lineage_fields;
+use super::naming::column_name;
 
 /// Column of an element that is not an object.
 const VALUE: &str = "value";
@@ -31,15 +32,34 @@ pub(crate) fn parent_keys(primary_key: &[String]) -> Vec<ParentKey> {
 
 /// The columns of one element: an object's own, or `value`.
 pub(crate) fn element_fields(item: &Kind) -> Fields {
-    match item.data_type() {
-        DataType::Struct(fields) => fields,
-        other => vec![Field::new(VALUE, other, true)].into(),
+    let Kind::Struct(members) = item else {
+        let value = Member {
+            key: VALUE.to_owned(),
+            column: VALUE.to_owned(),
+            kind: item.clone(),
+        };
+        return fields(&[value]);
+    };
+    // An element's own columns stand beside weir's in the child table, and give way to them.
+    let mut named: Vec<Member> = Vec::with_capacity(members.len());
+    for member in members {
+        let wished = if is_element_column(&member.column) {
+            member.column.clone()
+        } else {
+            format!("element{}", member.column)
+        };
+        let column = column_name(&wished, &named, false);
+        named.push(Member {
+            column,
+            ..member.clone()
+        });
     }
+    fields(&named)
 }
 
 /// The type of the list that a registered child table stands for.
-pub(crate) fn item_kind(members: Vec<super::kind::Member>) -> Kind {
-    match <[super::kind::Member; 1]>::try_from(members) {
+pub(crate) fn item_kind(members: Vec<Member>) -> Kind {
+    match <[Member; 1]>::try_from(members) {
         Ok([only]) if only.column == VALUE => only.kind,
         Ok([only]) => Kind::Struct(vec![only]),
         Err(members) => Kind::Struct(members),

@@ -6,6 +6,7 @@ use simd_json::{Node, StaticNode};
 use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
 use weir_protocol::spec::Pii;
 
+use super::column::is_whole;
 use super::kind::{Kind, Member};
 use super::naming::column_name;
 use super::pii::PiiRules;
@@ -24,8 +25,11 @@ pub(crate) struct Seen {
     big: bool,
     /// A number that no decimal holds exactly either.
     huge: bool,
+    /// A number written with a point or exponent that is whole all the same: fits an integer column.
+    whole: bool,
     fraction: bool,
-    /// Text that is a date-time (or date), and text that is not.
+    /// Text that is a date, that is a date-time, and that is neither.
+    day: bool,
     moment: bool,
     /// A date-time whose text says more than microseconds in UTC do, or is not RFC 3339.
     loose_moment: bool,
@@ -58,7 +62,9 @@ impl Seen {
                 Err(_) => self.big = true,
             },
             Node::Static(StaticNode::F64(value)) if value.is_nan() => self.observe_big(record.text(at)),
+            Node::Static(StaticNode::F64(value)) if is_whole(value) => self.whole = true,
             Node::Static(StaticNode::F64(_)) => self.fraction = true,
+            Node::String(text) if time::date(text).is_some() => self.day = true,
             Node::String(text) => match time::moment(text) {
                 Some(moment) => {
                     self.moment = true;
@@ -89,8 +95,8 @@ impl Seen {
 
     /// The type of a new column; none while nothing says what it is.
     pub(crate) fn kind(&self) -> Option<Kind> {
-        let number = self.integer || self.big || self.huge || self.fraction;
-        let text = self.moment || self.text;
+        let number = self.integer || self.big || self.huge || self.whole || self.fraction;
+        let text = self.day || self.moment || self.text;
         let scalars = [self.boolean, number, text].iter().filter(|seen| **seen).count();
         match (&self.object, &self.list, scalars) {
             (None, None, 0) => None,
@@ -104,7 +110,7 @@ impl Seen {
 
     fn scalar_kind(&self, number: bool, text: bool) -> Kind {
         if number {
-            return match (self.huge, self.fraction, self.big) {
+            return match (self.huge, self.whole || self.fraction, self.big) {
                 (true, _, _) | (_, true, true) => Kind::Scalar,
                 (_, true, _) => Kind::Float,
                 (_, _, true) => Kind::Decimal {
@@ -114,7 +120,7 @@ impl Seen {
                 _ => Kind::Int,
             };
         }
-        match (text, self.text, self.loose_moment) {
+        match (text, self.text || self.day, self.loose_moment) {
             (true, false, false) => Kind::Timestamp,
             (true, _, _) => Kind::Text,
             (false, _, _) => Kind::Bool,

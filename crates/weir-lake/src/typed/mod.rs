@@ -41,7 +41,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
 use jiff::Timestamp;
 use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
-use weir_protocol::spec::{Contract, Pii};
+use weir_protocol::spec::Contract;
 use weir_protocol::{Batch, Error, Result, WritePlan};
 
 pub use conform::conform;
@@ -67,6 +67,8 @@ pub struct Typer {
     contract: Contract,
     pii: PiiRules,
     redactor: Option<Redactor>,
+    /// The cursor itself is personal data that must not be stored.
+    drops_cursor: bool,
     rules: Rules,
     primary_key: Vec<Vec<String>>,
     parent_keys: Vec<ParentKey>,
@@ -101,7 +103,7 @@ pub struct Rejected {
     pub column: Option<String>,
     /// The bytes as received, without the fields that are dropped as personal data.
     pub record: Bytes,
-    /// Raw JSON of the cursor's value.
+    /// Raw JSON of the cursor's value; none where that is dropped as personal data.
     pub cursor: Option<Bytes>,
     pub emitted_at: Timestamp,
     pub slice: Arc<str>,
@@ -123,7 +125,7 @@ impl Typer {
         let stream = &plan.stream;
         let pii = PiiRules::new(&stream.policy.pii);
         let primary_key: Vec<Vec<String>> = stream.primary_key.iter().map(|path| split_path(path)).collect();
-        check_policy(plan, &pii, &primary_key)?;
+        registered::check_policy(plan, &pii, &primary_key)?;
         let mut pending = Vec::new();
         let declared = match &stream.schema {
             Some(schema) => registered::governed(json_schema::members(schema)?, &pii),
@@ -131,7 +133,7 @@ impl Typer {
         };
         let members = match registered {
             Some(schema) => {
-                let mut members = registered_members(&schema, children)?;
+                let mut members = registered::members(&schema, children)?;
                 registered::check_hashed(&members, &pii, "")?;
                 registered::adopt(&mut members, declared, "", &mut pending);
                 members
@@ -139,6 +141,8 @@ impl Typer {
             None => declared,
         };
         let hasher = Hasher::new(pii_key)?;
+        let redactor = Redactor::new(&stream.policy.pii)?;
+        let cursor = stream.cursor_field.as_deref();
         let rules = Rules {
             hasher: hasher.clone(),
             lenient: stream.policy.contract == Contract::Evolve,
@@ -146,7 +150,11 @@ impl Typer {
         let mut typer = Self {
             stream: stream.name.clone(),
             contract: stream.policy.contract,
-            redactor: Redactor::new(&stream.policy.pii)?,
+            drops_cursor: redactor
+                .as_ref()
+                .zip(cursor)
+                .is_some_and(|(redactor, path)| redactor.drops(path)),
+            redactor,
             root: Object::new(&members, Some(&pii), &rules),
             lineage: Lineage::new(plan, &pii, hasher),
             parent_keys: explode::parent_keys(&stream.primary_key),
@@ -269,7 +277,10 @@ impl Typer {
                     Some(redactor) => redactor.record(raw),
                     None => raw,
                 },
-                cursor: batch.cursor(record).map(Bytes::copy_from_slice),
+                cursor: batch
+                    .cursor(record)
+                    .filter(|_| !self.drops_cursor)
+                    .map(Bytes::copy_from_slice),
                 emitted_at: batch.emitted_at,
                 slice: Arc::clone(&batch.slice),
             });
@@ -450,54 +461,4 @@ fn is_set(root: &Object, path: &[String], row: usize) -> bool {
 
 fn has_value(record: &Parsed<'_>, path: &[String]) -> bool {
     record.find(path).is_some_and(|at| record.type_word(at) != "null")
-}
-
-/// The registered schema's members, lineage left out, child tables put back as lists.
-fn registered_members(schema: &Schema, children: &[(String, SchemaRef)]) -> Result<Vec<Member>> {
-    let data: Vec<_> = schema
-        .fields()
-        .iter()
-        .filter(|field| !naming::RESERVED.contains(&field.name().as_str()))
-        .cloned()
-        .collect();
-    let mut members = kind::members(&data.into())?;
-    for (field, schema) in children {
-        let own: Vec<_> = schema
-            .fields()
-            .iter()
-            .filter(|field| explode::is_element_column(field.name()))
-            .cloned()
-            .collect();
-        let item = explode::item_kind(kind::members(&own.into())?);
-        let column = naming::column_name(field, &members, true);
-        members.push(Member {
-            key: field.clone(),
-            column,
-            kind: Kind::List(Box::new(item)),
-        });
-    }
-    Ok(members)
-}
-
-/// Policies that contradict each other.
-fn check_policy(plan: &WritePlan, pii: &PiiRules, primary_key: &[Vec<String>]) -> Result<()> {
-    let stream = &plan.stream;
-    for path in primary_key {
-        if pii.action_at(path) == Some(Pii::Drop) {
-            let path = path.join(".");
-            return Err(Error::spec(format!(
-                "stream '{}' drops its primary key '{path}' as personal data",
-                stream.name
-            ))
-            .hint(format!("write pii: {{ {path}: hash }}: equal keys stay equal")));
-        }
-    }
-    if !stream.policy.explode.is_empty() && primary_key.is_empty() {
-        return Err(Error::spec(format!(
-            "stream '{}' explodes '{}' but has no primary key to tie the child rows to",
-            stream.name, stream.policy.explode[0]
-        ))
-        .hint("add primary_key: [id], or remove explode"));
-    }
-    Ok(())
 }

@@ -1,11 +1,13 @@
-//! What the table already holds against what the stream declares.
+//! What the table already holds against what the stream declares and its policies ask for.
 
+use arrow::datatypes::{Schema, SchemaRef};
 use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
 use weir_protocol::spec::Pii;
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, Result, WritePlan};
 
-use super::kind::{Kind, Member};
-use super::naming::column_name;
+use super::explode;
+use super::kind::{self, Kind, Member};
+use super::naming::{self, column_name};
 use super::pii::PiiRules;
 
 /// Takes declared members into the registered ones: new ones are added, types widened where that is
@@ -125,6 +127,56 @@ pub(crate) fn check_hashed(members: &[Member], pii: &PiiRules, path: &str) -> Re
             (None, Kind::Struct(members)) => check_hashed(members, rules, &path)?,
             _ => {}
         }
+    }
+    Ok(())
+}
+
+/// The registered schema's members, lineage left out, child tables put back as lists.
+pub(crate) fn members(schema: &Schema, children: &[(String, SchemaRef)]) -> Result<Vec<Member>> {
+    let data: Vec<_> = schema
+        .fields()
+        .iter()
+        .filter(|field| !naming::RESERVED.contains(&field.name().as_str()))
+        .cloned()
+        .collect();
+    let mut members = kind::members(&data.into())?;
+    for (field, schema) in children {
+        let own: Vec<_> = schema
+            .fields()
+            .iter()
+            .filter(|field| explode::is_element_column(field.name()))
+            .cloned()
+            .collect();
+        let item = explode::item_kind(kind::members(&own.into())?);
+        let column = column_name(field, &members, true);
+        members.push(Member {
+            key: field.clone(),
+            column,
+            kind: Kind::List(Box::new(item)),
+        });
+    }
+    Ok(members)
+}
+
+/// Policies that contradict each other.
+pub(crate) fn check_policy(plan: &WritePlan, pii: &PiiRules, primary_key: &[Vec<String>]) -> Result<()> {
+    let stream = &plan.stream;
+    for path in primary_key {
+        if pii.action_at(path) == Some(Pii::Drop) {
+            let path = path.join(".");
+            return Err(Error::spec(format!(
+                "stream '{}' drops its primary key '{path}' as personal data",
+                stream.name
+            ))
+            .hint(format!("write pii: {{ {path}: hash }}: equal keys stay equal")));
+        }
+    }
+    if !stream.policy.explode.is_empty() && primary_key.is_empty() {
+        return Err(Error::spec(format!(
+            "stream '{}' explodes '{}' but has no primary key to tie the child rows to",
+            stream.name, stream.policy.explode[0]
+        ))
+        .hint("add primary_key: [id], or remove explode"));
     }
     Ok(())
 }

@@ -14,6 +14,9 @@ use weir_protocol::{Batch, Record, StreamDescriptor, SyncMode, WritePlan};
 
 use super::*;
 
+mod children;
+mod values;
+
 fn plan(schema: Option<Value>, contract: Contract) -> WritePlan {
     let mut stream = StreamDescriptor {
         name: "things".to_owned(),
