@@ -1,10 +1,12 @@
 //! A connector set up for one account: `connections/<name>.yaml` of a project.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -45,14 +47,46 @@ pub struct ConnectionSpec {
 }
 
 /// The secrets of one auth method. Its values never leave by `Debug` or serialisation.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Credential {
     /// Which of the connector's auth methods. May be left out where there is but one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     #[serde(flatten)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub values: BTreeMap<String, crate::Secret>,
+}
+
+/// Reads each value as the text that stands in the file: a token of digits is no number.
+impl<'de> Deserialize<'de> for Credential {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(CredentialVisitor)
+    }
+}
+
+struct CredentialVisitor;
+
+impl<'de> Visitor<'de> for CredentialVisitor {
+    type Value = Credential;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a method and its secrets, each a text")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Credential, A::Error> {
+        let mut credential = Credential {
+            method: None,
+            values: BTreeMap::new(),
+        };
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "method" {
+                credential.method = Some(map.next_value()?);
+            } else {
+                credential.values.insert(key, map.next_value()?);
+            }
+        }
+        Ok(credential)
+    }
 }
 
 /// What a connection changes about one stream.
@@ -93,5 +127,20 @@ impl ConnectionSpec {
     /// The source part of table names.
     pub fn source(&self) -> &str {
         self.source.as_deref().unwrap_or(&self.connector)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_digits_is_the_text_that_stands_there() {
+        let text = "connector: x\ncredential:\n  method: bearer\n  token: 0012300\n  other: 1e5\n";
+        let spec = ConnectionSpec::parse(Path::new("x.yaml"), text).unwrap();
+        let credential = spec.credential.unwrap();
+        assert_eq!(credential.method.as_deref(), Some("bearer"));
+        assert_eq!(credential.values["token"].expose(), "0012300");
+        assert_eq!(credential.values["other"].expose(), "1e5");
     }
 }

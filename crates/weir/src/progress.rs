@@ -111,7 +111,7 @@ impl Observer for Watcher {
     fn on_stream_done(&self, outcome: &StreamOutcome) {
         self.with_line(&outcome.stream, |line| line.bar.finish_and_clear());
         self.say(&format!(
-            "{}: {}, {} records read, {} landed, {} in {:.1} s",
+            "{}: {}, read {}, landed {}, {} in {:.1} s",
             outcome.stream,
             outcome.status,
             count(outcome.books.read),

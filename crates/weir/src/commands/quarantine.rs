@@ -46,7 +46,7 @@ enum QuarantineCommand {
     Release(Decide),
     /// Give held records up, for good
     #[command(
-        after_help = "Example:\n  weir quarantine discard github issues --id 000000000003-0199-0.jsonl.zst:1 --why \"test data\""
+        after_help = "Example:\n  weir quarantine discard github issues --id 4-0-0 --why \"test data\""
     )]
     Discard(Decide),
 }
