@@ -16,6 +16,9 @@ use crate::output::{bytes, thousands};
 /// Where there is no terminal, a stream says at most this often how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// Seconds after which a rate means something.
+const PACE_AFTER_S: f64 = 1.0;
+
 /// Watches a sync for people.
 pub(crate) struct Watcher {
     shows: Shows,
@@ -124,16 +127,15 @@ impl Observer for Watcher {
 
 /// Rows, bytes, rate and what is left, as far as the source tells.
 fn state(progress: &Progress, books: &Books, elapsed: Duration) -> String {
-    let seconds = elapsed.as_secs_f64().max(0.001);
-    // Counts are far below 2^52; a rate for people does not need more.
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = books.read as f64 / seconds;
+    let seconds = elapsed.as_secs_f64();
+    let mut text = format!("{} rows  {}", count(books.read), bytes(progress.bytes));
+    // The first page says nothing about the pace.
+    if seconds >= PACE_AFTER_S {
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = books.read as f64 / seconds;
+        text.push_str(&format!("  {rate:.0} rows/s"));
+    }
     let left = remaining(progress, books, seconds);
-    let mut text = format!(
-        "{} rows  {}  {rate:.0} rows/s",
-        count(books.read),
-        bytes(progress.bytes)
-    );
     if progress.slices_total > 1 {
         text.push_str(&format!(
             "  slice {} of {}",
