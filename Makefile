@@ -28,7 +28,9 @@ lint: tools ## formatting, clippy, licences
 	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
 
 unit: ## Rust tests of every crate
-	cargo test --workspace --all-targets $(FEATURES)
+	cargo test --workspace --all-targets $(FEATURES) -- --skip faults::
+	# Fail points are the process' own: their tests run alone.
+	cargo test --workspace --test it $(FEATURES) -- faults::
 	cargo test --workspace --doc $(FEATURES)
 
 judges: tools ## the binary against programs that nobody here wrote

@@ -31,8 +31,13 @@ struct Line<'a> {
     stream: std::borrow::Cow<'a, str>,
     #[serde(borrow, default)]
     cursor: Option<&'a RawValue>,
-    #[serde(borrow)]
-    record: &'a RawValue,
+    #[serde(borrow, default)]
+    record: Option<&'a RawValue>,
+    /// What was received and is not JSON stands here, as text or base64.
+    #[serde(borrow, default)]
+    raw: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    raw_base64: Option<std::borrow::Cow<'a, str>>,
 }
 
 /// The table; `until` leaves out what was received later.
@@ -191,9 +196,11 @@ impl Columns {
         // A text cursor reads better without its quotes.
         let plain = cursor.map(|raw| serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned()));
         self.cursor.append_option(plain);
-        self.record.append_value(line.record.get());
+        let json = line.record.map(RawValue::get);
+        let record = json.or(line.raw.as_deref()).or(line.raw_base64.as_deref());
+        self.record.append_option(record);
         self.count += 1;
-        self.bytes += line.record.get().len();
+        self.bytes += record.map_or(0, str::len);
     }
 
     fn full(&self) -> bool {

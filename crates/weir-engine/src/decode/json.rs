@@ -1,17 +1,22 @@
 //! JSON: looked at, not parsed and not copied.
 
 use bytes::Bytes;
-use weir_protocol::Result;
+use weir_protocol::{Error, Result};
 
 use super::{Decoded, not_in_format};
 
 pub(super) fn decode(text: Bytes, content_type: Option<&str>) -> Result<Decoded> {
-    match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        // 204, or a 200 without a body: nothing there.
-        None => Ok(Decoded::nothing()),
-        Some(byte) if may_begin_json(*byte) => Ok(Decoded::Document(text)),
-        Some(_) => Err(not_in_format("JSON", &text, content_type)),
+    let body = text.trim_ascii();
+    // An answer that says nothing must not pass for a table that became empty (204 is told apart before).
+    if body.is_empty() || body == b"null" {
+        return Err(Error::decode("the answer is empty where JSON was expected")
+            .with("content-type", content_type.unwrap_or("none"))
+            .hint("try again later; an API that means \"no records\" by it needs an errors rule with action: ignore"));
     }
+    if body.first().copied().is_some_and(may_begin_json) {
+        return Ok(Decoded::Document(text));
+    }
+    Err(not_in_format("JSON", &text, content_type))
 }
 
 pub(super) fn may_begin_json(byte: u8) -> bool {

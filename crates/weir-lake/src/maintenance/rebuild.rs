@@ -62,9 +62,9 @@ struct Rebuild<'a> {
 
 impl Lake {
     /// Rebuilds a stream's Silver table from its Bronze objects. `plan` tells the stream's schema
-    /// and mode as they are today. Where retention took Bronze away, rows that came from it are
-    /// lost: `oldest_sequence` of the answer tells from which checkpoint on it reached.
-    pub async fn rebuild(&self, plan: &WritePlan) -> Result<Rebuilt> {
+    /// and mode as they are today. Where retention took Bronze away, rows that came from it would be
+    /// lost: that is refused unless `accepts_loss`.
+    pub async fn rebuild(&self, plan: &WritePlan, accepts_loss: bool) -> Result<Rebuilt> {
         let folder = bronze::folder(&plan.source, &plan.stream.name);
         let objects = bronze::objects(&self.storage, &folder).await?;
         let oldest = objects.first().map_or(0, |(name, _)| name.sequence);
@@ -85,7 +85,10 @@ impl Lake {
                 }
             })
             .try_flatten();
-        let mut rebuilt = self.rebuild_from(plan, batches.boxed()).boxed().await?;
+        let mut rebuilt = self
+            .rebuild_from(plan, batches.boxed(), accepts_loss)
+            .boxed()
+            .await?;
         rebuilt.oldest_sequence = oldest;
         Ok(rebuilt)
     }
@@ -96,6 +99,7 @@ impl Lake {
         &self,
         plan: &WritePlan,
         mut batches: BoxStream<'_, Result<RawBatch>>,
+        accepts_loss: bool,
     ) -> Result<Rebuilt> {
         let shape = Shape::new(plan)?;
         let mut main = Table::open(&self.storage, &shape.folder).await?;
@@ -142,6 +146,7 @@ impl Lake {
         if let Some((step, rows)) = open.take() {
             rebuild.put(step, rows, &typer).boxed().await?;
         }
+        rebuild.check_rows(&main, accepts_loss).boxed().await?;
         let (rows, version) = rebuild.exchange(&mut main).boxed().await?;
         Ok(Rebuilt {
             rows,
@@ -249,6 +254,22 @@ impl Rebuild<'_> {
     }
 
     /// Puts the scratch table's rows in the place of the main table's.
+    /// Fewer rows than now mean that Bronze no longer holds all of them: `accepts_loss` must say that it may be so.
+    async fn check_rows(&self, main: &Table, accepts_loss: bool) -> Result<()> {
+        let count = |files: &[DataFile]| files.iter().map(|file| file.rows).sum::<u64>();
+        let (now, rebuilt) = (count(&main.files()?), count(&self.scratch.files()?));
+        if accepts_loss || rebuilt >= now {
+            return Ok(());
+        }
+        self.lake.storage.delete_folder(self.scratch.folder()).await?;
+        Err(Error::new(
+            ErrorKind::Gate,
+            format!("the table would have {rebuilt} rows instead of {now}"),
+        )
+        .with("table", &self.shape.name)
+        .hint("nothing was changed. Put archived Bronze objects back, or say --accept-loss if fewer rows are right"))
+    }
+
     async fn exchange(self, main: &mut Table) -> Result<(u64, i64)> {
         let folder = self.scratch.name();
         let adds = self.scratch.files()?.into_iter().map(|file| DataFile {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use object_store::ObjectStoreExt;
-use weir_protocol::{Books, Error, Result};
+use weir_protocol::{Books, Error, Result, StreamState};
 
 use crate::lake::Lake;
 use crate::storage::failed;
@@ -28,7 +28,14 @@ impl Lake {
             if let Some((connection, stream)) = shape::stream_of(&table.properties()?) {
                 let now = StateRecord::read(&table, &connection, &stream).await?;
                 let then = StateRecord::read(&target, &connection, &stream).await?;
-                if let (Some(now), Some(then)) = (now, then) {
+                if let Some(now) = now {
+                    // A version from before the first checkpoint has no state: the stream starts over.
+                    let then = then.unwrap_or_else(|| StateRecord {
+                        state: StreamState::default(),
+                        generations: Vec::new(),
+                        held: 0,
+                        ..now.clone()
+                    });
                     set_state(&mut change, now, then, run)?;
                 }
             }

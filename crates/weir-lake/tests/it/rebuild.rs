@@ -68,7 +68,7 @@ async fn rows_are_the_same_in_every_mode() {
         let batches = futures::stream::iter(raw.into_iter().map(Ok)).boxed();
         let done = lake
             .lake
-            .rebuild_from(&plan(mode, "rebuild"), batches)
+            .rebuild_from(&plan(mode, "rebuild"), batches, false)
             .await
             .unwrap();
         assert_eq!(done.rows, before.len() as u64, "{mode}");
@@ -76,7 +76,7 @@ async fn rows_are_the_same_in_every_mode() {
         let after = lake.lake.state(TABLE, "shop", "orders").await.unwrap().unwrap();
         assert_eq!(after.state, state.state, "{mode}");
         // The same from the Bronze objects themselves.
-        let done = lake.lake.rebuild(&plan(mode, "rebuild")).await.unwrap();
+        let done = lake.lake.rebuild(&plan(mode, "rebuild"), false).await.unwrap();
         assert_eq!(done.rows, before.len() as u64, "{mode}");
         assert_eq!(lake.rows(TABLE, &columns).await, before, "{mode}");
         // And it goes on from there.

@@ -213,8 +213,9 @@ async fn test(key: &str, context: &Context) -> Result<()> {
 }
 
 fn new(key: &str, context: &Context) -> Result<()> {
-    let folder = folder(context).join(key);
+    let folder = folder(context);
     let written = scaffold::write(&folder, key)?;
+    let folder = folder.join(key);
     for path in written {
         line(path.display().to_string());
     }

@@ -73,6 +73,9 @@ enum LakeCommand {
         /// Name of the connection
         connection: String,
         stream: String,
+        /// Go on although fewer rows would be left (Bronze was archived or deleted)
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Bring a table back to an earlier version, as a new version
     #[command(after_help = "Example:\n  weir lake restore github_issues --to 12")]
@@ -115,10 +118,14 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
             };
             retention(&lake, &kept, archive.as_ref(), format).await
         }
-        LakeCommand::Rebuild { connection, stream } => {
+        LakeCommand::Rebuild {
+            connection,
+            stream,
+            accept_loss,
+        } => {
             let connection = wiring.connection(connection)?;
             let plan = super::quarantine::plan(&wiring, &connection, stream).await?;
-            let done = Box::pin(lake.rebuild(&plan)).await?;
+            let done = Box::pin(lake.rebuild(&plan, *accept_loss)).await?;
             line(format!(
                 "{} rows from Bronze, {} records do not fit; version {}",
                 done.rows, done.rejected, done.version
