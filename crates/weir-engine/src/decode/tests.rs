@@ -59,7 +59,10 @@ fn json_is_not_copied_and_numbers_keep_their_text() {
         Decoded::Lines(..) => panic!("a document became lines"),
     }
     assert_eq!(texts(run(&Decode::default(), b"\xef\xbb\xbf{}")), "{}");
-    assert_eq!(texts(run(&Decode::default(), b"  ")), "");
+    for nothing in [&b""[..], b"  ", b"null"] {
+        let error = run(&Decode::default(), nothing).unwrap_err();
+        assert!(error.to_string().contains("is empty"), "{error}");
+    }
 }
 
 #[test]
