@@ -34,7 +34,8 @@ unit: ## Rust tests of every crate
 	cargo test --workspace --doc $(FEATURES)
 
 judges: tools ## the binary against programs that nobody here wrote
-	cargo build --bin weir $(FEATURES)
+	# The same selection as `unit`, so that nothing is built twice; it leaves the binary in its place.
+	cargo test --workspace --all-targets $(FEATURES) --no-run
 	WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests -q
 
 bench: ## the whole path against the peers that are installed (see bench/README.md)
