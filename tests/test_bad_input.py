@@ -1,8 +1,10 @@
 """Each bad input gets a clear message with the next step and its exit code; no record is lost."""
 
+import json
+
 import pytest
 
-from source import connection, record
+from source import connection, record, stamp
 
 
 def refuse(project, code, *args, says=()):
@@ -124,3 +126,101 @@ def test_a_query_that_writes_is_refused(project, source):
     for sql in ("DELETE FROM demo_records", "COPY demo_records TO '/tmp/x.csv'", "SELECT 1; SELECT 2"):
         assert project.run("query", sql, ok=False).returncode != 0
     refuse(project, 1, "query", "SELECT * FROM demo_record", says=["demo_records"])
+
+
+def test_reading_from_beyond_the_stored_cursor_is_refused(project, source):
+    source.records = [record(i, i) for i in range(20)]
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    source.records += [record(i, i) for i in range(20, 30)]
+    refuse(
+        project, 2, "sync", "demo", "--from", stamp(25), says=["2026-01-01T00:00:25Z", "2026-01-01T00:00:19Z", "weir state set"]
+    )
+    project.run("sync", "demo", "--from", stamp(10))
+    assert project.query("SELECT count(*) AS n FROM demo_records") == [{"n": 30}]
+    refuse(project, 2, "sync", "demo", "--from", stamp(10), "--full")
+
+
+def test_a_full_read_says_what_it_does_first(project, source):
+    source.records = [record(i, i) for i in range(20)]
+    project.connection("demo", connection(source.url, mode="incremental_append"))
+    project.run("sync", "demo")
+    done = project.run("sync", "demo", "--full")
+    assert "incremental_append as full_refresh_replace" in done.stdout
+    assert done.stdout.index("is replaced") < done.stdout.index("run ")
+    assert project.query("SELECT count(*) AS n FROM demo_records") == [{"n": 20}]
+    assert json.loads(project.run("sync", "demo", "--full", "--format", "json").stdout)
+
+
+def test_words_are_not_booleans(project, source):
+    source.records = [{"id": 1, "country": "no"}, {"id": 2, "country": "se"}]
+    text = connection(source.url, cursor=False).replace(
+        "      primary_key", "      params: { country: no, flag: on }\n      primary_key"
+    )
+    project.connection("demo", text)
+    project.run("sync", "demo")
+    assert source.requests[-1][1]["country"] == "no"
+    assert source.requests[-1][1]["flag"] == "on"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--memory", "1B"),
+        ("--streams-at-once", "0"),
+        ("--checkpoint-rows", "0"),
+        ("--checkpoint-bytes", "1B"),
+        ("--checkpoint-age", "0s"),
+        ("--memory", "much"),
+    ],
+)
+def test_nonsense_in_the_arguments(project, source, args):
+    project.connection("demo", connection(source.url))
+    refuse(project, 2, "sync", "demo", *args, says=[args[0], "weir sync --help"])
+    done = refuse_json(project, 2, "sync", "demo", *args)
+    assert done["next"] and done["kind"] == "usage"
+
+
+def refuse_json(project, code, *args):
+    done = project.run(*args, "--log-format", "json", ok=False)
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stderr.splitlines()[-1])
+
+
+def test_a_cursor_set_by_hand_must_be_one(project, source):
+    source.records = [record(i, i) for i in range(5)]
+    project.connection("demo", connection(source.url))
+    refuse(project, 2, "state", "set", "demo", "records", "--cursor", "garbage", says=["garbage", "updated_at"])
+    project.run("state", "set", "demo", "records", "--cursor", "2026-01-01")
+    project.connection("flat", connection(source.url, cursor=False).replace("source: demo", "source: flat"))
+    refuse(project, 2, "state", "set", "flat", "records", "--cursor", "2026-01-01", says=["no cursor"])
+
+
+def test_every_failure_of_a_source_is_a_message(project):
+    project.write("config.json", "{}")
+    for args in (
+        ("--manifest", "nope", "spec"),
+        ("--manifest", "nope", "check", "--config", "config.json"),
+        ("spec",),
+        ("--manifest", "nope", "raed"),
+    ):
+        done = project.run("source", *args, ok=False)
+        assert done.returncode == 1, done.stderr
+        messages = [json.loads(line) for line in done.stdout.splitlines()]
+        assert messages[-1]["type"] == "TRACE", done.stdout
+        assert messages[-1]["trace"]["error"]["message"]
+        assert done.stderr == ""
+
+
+def test_an_error_names_each_value_once_and_nothing_else(project, source):
+    source.records = [record(i, i) for i in range(5)]
+    project.connection("demo", broken(source, "path: /records", "path: /nowhere"))
+    done = refuse(project, 4, "sync", "demo")
+    lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert len(lines) == len(set(lines)), done.stderr
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    done = project.run("query", "SELECT * FROM demo_records", "--as-of", "999", ok=False)
+    assert done.returncode != 0
+    assert "ERROR" not in done.stderr, done.stderr
+    assert "next:" in done.stderr

@@ -132,7 +132,11 @@ impl Error {
     /// Names a value that helps to find the cause. Never pass a secret.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.0.context.push((key, value.to_string()));
+        let value = value.to_string();
+        // Layers that do not know of each other name the same thing; it is said once.
+        if !self.0.context.iter().any(|(k, v)| *k == key && *v == value) {
+            self.0.context.push((key, value));
+        }
         self
     }
 
@@ -250,6 +254,15 @@ mod tests {
             "cannot read stream (stream: issues): connection refused (host: 127.0.0.1:1)"
         );
         assert_eq!(error.next_step(), Some("start the server"));
+    }
+
+    #[test]
+    fn a_value_is_named_once() {
+        let error = Error::spec("no")
+            .with("stream", "a")
+            .with("stream", "a")
+            .with("stream", "b");
+        assert_eq!(error.to_string(), "no (stream: a, stream: b)");
     }
 
     #[test]

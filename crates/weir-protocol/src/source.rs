@@ -5,7 +5,7 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::Batch;
 use crate::spec::StreamPolicy;
 use crate::state::{StateChange, StreamState};
@@ -30,6 +30,16 @@ pub trait Source: Send + Sync {
     async fn discover(&self) -> Result<Vec<StreamDescriptor>>;
 
     fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>>;
+
+    /// A cursor that a person wrote, as the stream's state keeps it. Refused where the stream is not
+    /// read by a cursor that people can write, or where this is no value of it.
+    fn cursor_value(&self, stream: &str, written: &str) -> Result<Value> {
+        Err(Error::usage(format!(
+            "stream '{stream}' has no cursor that can be written by hand"
+        ))
+        .with("cursor", written)
+        .hint("set a whole state with `weir state set … --file`, or begin anew with `weir state reset`"))
+    }
 }
 
 /// What is known of a stream before it is read.
@@ -62,6 +72,9 @@ pub struct ReadRequest {
     pub skip_edge: bool,
     /// Overrides the stream's start (a cursor value, inclusive).
     pub from: Option<String>,
+    /// The state that `from` sets aside. A `from` beyond a cursor of it is refused: what lies
+    /// between them would never be read.
+    pub set_aside: Option<StreamState>,
     /// Stop after about so many records (preview); the read then ends without `Complete`.
     pub records_max: Option<u64>,
 }
@@ -74,6 +87,7 @@ impl ReadRequest {
             state: None,
             skip_edge: false,
             from: None,
+            set_aside: None,
             records_max: None,
         }
     }

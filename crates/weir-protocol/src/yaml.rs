@@ -9,7 +9,12 @@ use crate::error::{Error, Result};
 
 /// Parses one document. `file` is only for messages.
 pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T> {
-    serde_saphyr::from_str(text).map_err(|error| explain(file, text, &error))
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| explain(file, text, &error))
+}
+
+/// YAML 1.2: only `true` and `false` are booleans. `no` is a country, `on` and `y` are words.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
 }
 
 fn explain(file: &Path, text: &str, error: &serde_saphyr::Error) -> Error {
@@ -76,4 +81,26 @@ pub fn closest<'a>(wrong: &str, candidates: &[&'a str]) -> Option<&'a str> {
         .filter(|(distance, candidate)| *distance <= candidate.len().max(3) / 3 + 1)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn only_true_and_false_are_booleans() {
+        let text = "countries: [no, NO, n, y, yes, on, off]\nyes: true\nother: false\n";
+        let found: Value = parse(Path::new("x.yaml"), text).unwrap();
+        assert_eq!(
+            found,
+            json!({ "countries": ["no", "NO", "n", "y", "yes", "on", "off"], "yes": true, "other": false })
+        );
+    }
+
+    #[test]
+    fn a_word_where_a_boolean_belongs_is_named() {
+        let found = parse::<std::collections::BTreeMap<String, bool>>(Path::new("x.yaml"), "etag: yes\n");
+        insta::assert_snapshot!(format!("{:?}", found.unwrap_err()), @"[spec] x.yaml:1:7: invalid boolean (strict mode expects true/false) (line: etag: yes) -> `weir schema connector` and `weir schema connection` print what is allowed where");
+    }
 }

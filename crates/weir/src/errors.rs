@@ -8,6 +8,9 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 use weir_protocol::{Error, ErrorKind};
 
+use clap::CommandFactory as _;
+
+use crate::commands::Cli;
 use crate::config::LogFormat;
 
 const USAGE_EXIT: u8 = 2;
@@ -36,20 +39,45 @@ pub(crate) fn usage(error: &clap::Error, default: LogFormat) -> ExitCode {
             format = LogFormat::Json;
         }
     }
+    let said = error.render().to_string();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    write(&said_with_next(&said, &next_of_usage(&args), format));
+    ExitCode::from(USAGE_EXIT)
+}
+
+/// The same as an error of ours.
+pub(crate) fn of_usage(error: &clap::Error) -> Error {
+    let said = error.render().to_string();
+    let said = said.split("\n\n").next().unwrap_or(&said);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    Error::usage(said.trim().trim_start_matches("error: ")).hint(next_of_usage(&args))
+}
+
+/// Clap's words with the next step in the form that all errors have.
+fn said_with_next(said: &str, next: &str, format: LogFormat) -> String {
+    let said = said.split("\nFor more information").next().unwrap_or(said).trim();
     match format {
-        LogFormat::Text => write(&error.render().to_string()),
+        LogFormat::Text => format!("{said}\n\nnext: {next}\n"),
         LogFormat::Json => {
-            let message = error.render().to_string();
-            let value = json!({
-                "level": "ERROR",
-                "kind": ErrorKind::Usage.as_str(),
-                "message": message.trim(),
-                "next": "`weir --help` shows the commands and their arguments",
-            });
-            write(&format!("{value}\n"));
+            let message = said.trim_start_matches("error: ");
+            let kind = ErrorKind::Usage.as_str();
+            let value = json!({ "level": "ERROR", "kind": kind, "message": message, "next": next });
+            format!("{value}\n")
         }
     }
-    ExitCode::from(USAGE_EXIT)
+}
+
+/// The help of the innermost command that the arguments name.
+fn next_of_usage(args: &[String]) -> String {
+    let mut command = Cli::command();
+    let mut path = String::from("weir");
+    for arg in args {
+        if let Some(below) = command.find_subcommand(arg) {
+            path = format!("{path} {}", below.get_name());
+            command = below.clone();
+        }
+    }
+    format!("`{path} --help` shows the arguments, with examples")
 }
 
 /// What, the values, the causes, and the next step, a line each.
@@ -148,6 +176,28 @@ mod tests {
     #[test]
     fn says_the_same_in_json() {
         insta::assert_snapshot!(object(&sample()), @r#"{"level":"ERROR","kind":"auth","message":"the source refused the credential","values":{"status":"401"},"causes":["inner (host: api.example.com)"],"next":"set GITHUB_TOKEN"}"#);
+    }
+
+    #[test]
+    fn a_wrong_command_line_gets_a_next_step() {
+        let next =
+            |args: &[&str]| next_of_usage(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            next(&["snyc"]),
+            "`weir --help` shows the arguments, with examples"
+        );
+        assert!(next(&["-q", "state", "set", "x"]).starts_with("`weir state set --help`"));
+        let said = "error: unexpected argument\n\nUsage: weir sync\n\nFor more information, try '--help'.\n";
+        insta::assert_snapshot!(said_with_next(said, "help", LogFormat::Text), @"
+        error: unexpected argument
+
+        Usage: weir sync
+
+        next: help
+        ");
+        let json: Value = serde_json::from_str(&said_with_next(said, "help", LogFormat::Json)).unwrap();
+        assert_eq!(json["message"], "unexpected argument\n\nUsage: weir sync");
+        assert_eq!((&json["kind"], &json["next"]), (&"usage".into(), &"help".into()));
     }
 
     #[test]

@@ -1,27 +1,27 @@
-//! Logs go to standard error, as text or as JSON lines.
+//! Logs go to standard error, as text or as JSON lines; a source that speaks messages logs in them.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 
+use serde_json::json;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::commands::GlobalArgs;
 use crate::config::{LogFormat, Settings};
 
+/// Engine rooms of libraries whose errors come back to weir, which tells them itself.
+const SILENT: &str = "delta_kernel=off,deltalake_core=off,datafusion=off,buoyant_kernel=off";
+
 /// Starts logging. What is logged: `WEIR_LOG`, else warnings; `-v`, `-vv` and `-q` change that.
 pub(crate) fn start(global: &GlobalArgs, format: LogFormat, settings: &Settings) {
-    let level = match (global.quiet, global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "info,sqlx=warn",
-        (false, 2) => "debug,sqlx=warn,hyper_util=info,reqwest=info",
-        (false, _) => "trace",
-    };
-    let asked = settings.log.as_deref().unwrap_or(level);
-    let filter = EnvFilter::try_new(asked).unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = filter(global, settings);
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    // A second start (there is none) would only leave the first one in place.
     let started = match format {
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
         LogFormat::Text => logs
@@ -30,7 +30,57 @@ pub(crate) fn start(global: &GlobalArgs, format: LogFormat, settings: &Settings)
             .with_ansi(std::io::stderr().is_terminal() && !settings.no_color)
             .try_init(),
     };
+    // A second start (there is none) would only leave the first one in place.
     if let Err(error) = started {
         tracing::warn!(%error, "logging was started already");
+    }
+}
+
+/// Starts logging as messages of the Airbyte protocol on standard output.
+pub(crate) fn start_messages(global: &GlobalArgs, settings: &Settings) {
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter(global, settings))
+        .event_format(AsMessage)
+        .with_writer(std::io::stdout);
+    if let Err(error) = logs.try_init() {
+        tracing::warn!(%error, "logging was started already");
+    }
+}
+
+fn filter(global: &GlobalArgs, settings: &Settings) -> EnvFilter {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info,sqlx=warn",
+        (false, 2) => "debug,sqlx=warn,hyper_util=info,reqwest=info",
+        (false, _) => "trace",
+    };
+    let usual = match global.verbose {
+        0 | 1 => format!("{level},{SILENT}"),
+        _ => level.to_owned(),
+    };
+    let asked = settings.log.as_deref().unwrap_or(&usual);
+    EnvFilter::try_new(asked).unwrap_or_else(|_| EnvFilter::new(usual))
+}
+
+/// An event as `{"type":"LOG","log":{"level":…,"message":…}}`.
+struct AsMessage;
+
+impl<S, N> FormatEvent<S, N> for AsMessage
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut message = String::new();
+        context.format_fields(Writer::new(&mut message), event)?;
+        let level = event.metadata().level().as_str();
+        let log = json!({ "type": "LOG", "log": { "level": level, "message": message } });
+        writeln!(out, "{log}")
     }
 }

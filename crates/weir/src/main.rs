@@ -26,8 +26,18 @@ fn main() -> ExitCode {
     let settings = Settings::from_environment();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && commands::is_source(std::env::args().skip(1)) => {
+            return airbyte::broken(&errors::of_usage(&error));
+        }
         Err(error) => return errors::usage(&error, settings.log_format),
     };
+    if cli.is_source() {
+        logging::start_messages(&cli.global, &settings);
+        return match cli.run(settings) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => airbyte::broken(&error),
+        };
+    }
     let log_format = cli.global.log_format.unwrap_or(settings.log_format);
     logging::start(&cli.global, log_format, &settings);
     match cli.run(settings) {

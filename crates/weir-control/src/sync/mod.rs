@@ -24,6 +24,7 @@ use crate::runs::{self, RunStatus};
 
 pub use observer::{Observer, Silent};
 pub use plan::{Bounds, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
+pub use rules::wanted_mode;
 use stream::StreamJob;
 
 /// Syncs the plan's streams and says what came of each.
@@ -39,7 +40,7 @@ pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
     let streams: Vec<(String, SyncMode)> = plan
         .streams
         .iter()
-        .map(|stream| (stream.name.clone(), rules::wanted_mode(stream, &plan.options)))
+        .map(|stream| (stream.name.clone(), wanted_mode(stream, &plan.options)))
         .collect();
     let (run, leases) =
         runs::start_sync(store, &plan.connection, &streams, plan.trigger, &plan.owner).await?;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use weir_protocol::source::Progress;
+use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{
-    Batch, Books, Error, ReadEvent, ReadRequest, Receipt, Result, StateChange, StreamState, StreamWriter,
+    Batch, Books, Error, ReadEvent, ReadMode, ReadRequest, Receipt, Result, StateChange, StreamState,
+    StreamWriter, SyncMode,
 };
 
 use super::failpoint;
@@ -19,6 +20,14 @@ use crate::runs::{self, Checkpoint};
 
 /// How long a cancelled read may go on to reach a state that covers what it gave.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
+
+/// What a person is told whose starting point a stream cannot take.
+fn not_from(mode: SyncMode) -> Notice {
+    Notice {
+        message: format!("the stream is read in full ({mode}), so the starting point is not used"),
+        hint: Some("give the stream an incremental mode to read it from a cursor on".to_owned()),
+    }
+}
 
 /// How a try ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +95,18 @@ impl<'a> Pump<'a> {
 
     pub(super) async fn run(mut self) -> Result<End, Fault> {
         let plan = &self.job.plan;
+        let is_incremental = self.decision.mode.read() == ReadMode::Incremental;
+        if plan.options.from.is_some() && !is_incremental {
+            self.job.note(&not_from(self.decision.mode)).await;
+        }
         let mut events = plan.source.read(ReadRequest {
             stream: self.job.stream().name.clone(),
             mode: self.decision.mode.read(),
             state: self.decision.state.take(),
             skip_edge: rules::skip_edge(self.decision.mode),
-            from: plan.options.from.clone(),
+            // What is read in full is read whole: a part of it must not replace the table.
+            from: is_incremental.then(|| plan.options.from.clone()).flatten(),
+            set_aside: self.decision.set_aside.take(),
             records_max: None,
         });
         let age_max = plan.options.bounds.age;

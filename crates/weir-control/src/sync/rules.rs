@@ -19,8 +19,8 @@ pub(super) fn shares(options: &SyncOptions, streams: usize) -> (usize, u64) {
     (at_once, options.memory_bytes / at_once as u64)
 }
 
-/// The mode of this run, before anything is known of the last one.
-pub(super) fn wanted_mode(stream: &StreamDescriptor, options: &SyncOptions) -> SyncMode {
+/// The mode of a stream's run, before anything is known of the last one.
+pub fn wanted_mode(stream: &StreamDescriptor, options: &SyncOptions) -> SyncMode {
     let mode = stream.mode.unwrap_or_else(|| {
         SyncMode::default_for(!stream.primary_key.is_empty(), stream.cursor_field.is_some())
     });
@@ -43,6 +43,8 @@ fn as_full(mode: SyncMode) -> SyncMode {
 pub(super) struct Decision {
     pub(super) mode: SyncMode,
     pub(super) state: Option<StreamState>,
+    /// What `from` reads elsewhere than.
+    pub(super) set_aside: Option<StreamState>,
     /// Forget what an interrupted full refresh left.
     pub(super) restart: bool,
 }
@@ -66,9 +68,11 @@ pub(super) fn decide(
     match wish {
         Some(Wish::Reset) => return anew(wanted, last),
         Some(Wish::From(state)) if wanted.read() == ReadMode::Incremental => {
+            let from = options.from.is_some();
             return Decision {
                 mode: wanted,
-                state: Some(state.clone()),
+                state: (!from).then(|| state.clone()),
+                set_aside: from.then(|| state.clone()),
                 restart: false,
             };
         }
@@ -80,11 +84,15 @@ pub(super) fn decide(
     let state = &last.committed.state;
     // Reading from elsewhere is not reading on.
     if options.from.is_some() && !last.is_ours && wanted.read() == ReadMode::Incremental {
-        return anew(wanted, Some(last));
+        return Decision {
+            set_aside: Some(state.clone()),
+            ..anew(wanted, Some(last))
+        };
     }
     let go_on = |mode| Decision {
         mode,
         state: Some(state.clone()),
+        set_aside: None,
         restart: false,
     };
     match wanted.read() {
@@ -115,6 +123,7 @@ fn anew(mode: SyncMode, last: Option<&Last<'_>>) -> Decision {
     Decision {
         mode,
         state: None,
+        set_aside: None,
         restart: interrupted && mode.read() == ReadMode::FullRefresh,
     }
 }
@@ -296,6 +305,37 @@ mod tests {
         });
         let decision = decide(IncrementalMerge, &options, Some(&last), Some(&wish));
         assert_eq!(decision.state.unwrap().floor, Some(1.into()));
+    }
+
+    #[test]
+    fn reading_from_elsewhere_names_what_it_sets_aside() {
+        let committed = committed(true);
+        let last = Last {
+            committed: &committed,
+            mode: Some(IncrementalMerge),
+            is_ours: false,
+        };
+        let options = SyncOptions {
+            from: Some("9".to_owned()),
+            ..SyncOptions::default()
+        };
+        let floor = |decision: Decision| {
+            assert_eq!(decision.state, None);
+            decision.set_aside.and_then(|state| state.floor)
+        };
+        assert_eq!(
+            floor(decide(IncrementalMerge, &options, Some(&last), None)),
+            Some(7.into())
+        );
+        let wish = Wish::From(StreamState {
+            floor: Some(1.into()),
+            ..StreamState::default()
+        });
+        let wished = decide(IncrementalMerge, &options, Some(&last), Some(&wish));
+        assert_eq!(floor(wished), Some(1.into()));
+        assert_eq!(floor(decide(IncrementalMerge, &options, None, None)), None);
+        let reset = decide(IncrementalMerge, &options, Some(&last), Some(&Wish::Reset));
+        assert_eq!(floor(reset), None);
     }
 
     #[test]

@@ -59,9 +59,33 @@ impl CursorPlan {
     /// Where a first read begins. `from` overrides the spec's start.
     pub fn start(&self, scope: &Scope, from: Option<&str>) -> Result<Option<Point>> {
         if let Some(from) = from {
-            return self.read_bound("from", Value::from(from)).map(Some);
+            return self.from(from).map(Some);
         }
         self.render_bound("cursor.start", self.start.as_ref(), scope)
+    }
+
+    /// Where a person wants a read to begin.
+    pub fn from(&self, written: &str) -> Result<Point> {
+        match self.formats.parse(&written_value(written)) {
+            Some(point) => Ok(point),
+            None => self.read_bound("from", Value::from(written)).map_err(as_usage),
+        }
+    }
+
+    /// A cursor that a person wrote, as state keeps it: as records hold it where it is written so,
+    /// else the same moment in the cursor's format.
+    pub fn written(&self, written: &str) -> Result<Value> {
+        let candidates = [written_value(written), Value::from(written)];
+        if let Some(value) = candidates
+            .iter()
+            .find(|value| self.formats.parse(value).is_some())
+        {
+            return Ok(value.clone());
+        }
+        let point = self
+            .read_bound("cursor", Value::from(written))
+            .map_err(as_usage)?;
+        self.formats.main().write(&point)
     }
 
     /// Where the read ends, if the spec says so.
@@ -74,13 +98,7 @@ impl CursorPlan {
         let Some(stored) = stored else {
             return Ok(start.cloned());
         };
-        let point = self.formats.parse(stored).ok_or_else(|| {
-            Error::state(format!(
-                "the stored cursor {stored} does not fit the cursor's format"
-            ))
-            .with("cursor", &self.field)
-            .hint("reset the stream's state, or restore the connector's earlier cursor format")
-        })?;
+        let point = self.stored(stored)?;
         let lower = match self.lookback {
             Some(lookback) => lookback.apply(&point)?,
             None => point,
@@ -89,6 +107,17 @@ impl CursorPlan {
             Some(start) if lower.is_before(start) => Ok(Some(start.clone())),
             _ => Ok(Some(lower)),
         }
+    }
+
+    /// A cursor out of the stored state.
+    pub fn stored(&self, value: &Value) -> Result<Point> {
+        self.formats.parse(value).ok_or_else(|| {
+            Error::state(format!(
+                "the stored cursor {value} does not fit the cursor's format"
+            ))
+            .with("cursor", &self.field)
+            .hint("reset the stream's state with `weir state reset`, or restore the connector's earlier cursor format")
+        })
     }
 
     /// As the request carries it.
@@ -142,5 +171,26 @@ impl CursorPlan {
                 .with("cursor", &self.field)
                 .hint("write it as the cursor's format says, or as 2026-01-31 or 2026-01-31T00:00:00Z")
         })
+    }
+}
+
+/// A whole number is one; anything else is text.
+fn written_value(written: &str) -> Value {
+    written
+        .parse::<i64>()
+        .map_or_else(|_| Value::from(written), Value::from)
+}
+
+/// What a person wrote on the command line is no fault of a file.
+fn as_usage(error: Error) -> Error {
+    let usage = error
+        .context()
+        .iter()
+        .fold(Error::usage(error.message()), |usage, (key, value)| {
+            usage.with(key, value)
+        });
+    match error.next_step() {
+        Some(hint) => usage.hint(hint),
+        None => usage,
     }
 }

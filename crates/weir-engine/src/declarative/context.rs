@@ -11,6 +11,7 @@ use weir_protocol::spec::CursorOrder;
 use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, StateChange, StreamState};
 
 use super::Inner;
+use super::elsewhere;
 use super::fold::{Ends, is_reserved, rested};
 use super::plan::StreamPlan;
 use super::tracker::Tracking;
@@ -74,6 +75,9 @@ impl ReadContext {
         let scope = source.scope.clone().with("now", started_at.to_string());
         let cursor = plan.cursor.as_ref();
         let start = cursor.map(|cursor| cursor.start(&scope, request.from.as_deref()));
+        if let (Some(from), Some(state), Some(cursor)) = (&request.from, &request.set_aside, cursor) {
+            elsewhere::check(cursor, &cursor.from(from)?, state)?;
+        }
         let end = cursor.map(|cursor| cursor.end(&scope));
         Ok(Self {
             resumes: running.is_some(),

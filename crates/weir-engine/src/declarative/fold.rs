@@ -111,6 +111,6 @@ pub(super) fn is_reserved(key: &str) -> bool {
     chars.next() == Some(RESERVED) && chars.next().is_some_and(char::is_alphabetic)
 }
 
-fn is_window(key: &str) -> bool {
+pub(super) fn is_window(key: &str) -> bool {
     key.starts_with(RESERVED) || (key.starts_with('{') && !key.ends_with('}'))
 }

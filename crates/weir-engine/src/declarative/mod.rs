@@ -3,6 +3,7 @@
 mod context;
 mod descriptor;
 mod drive;
+mod elsewhere;
 mod fold;
 mod page;
 mod plan;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use weir_protocol::{Error, ReadEvent, ReadRequest, Result, Source, StreamDescriptor};
@@ -144,6 +146,18 @@ impl Source for DeclarativeSource {
 
     fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>> {
         self.inner.clone().read(request)
+    }
+
+    fn cursor_value(&self, stream: &str, written: &str) -> Result<Value> {
+        match &self.inner.plan(stream)?.cursor {
+            Some(cursor) => cursor
+                .written(written)
+                .map_err(|error| error.with("stream", stream)),
+            None => Err(Error::usage(format!(
+                "stream '{stream}' has no cursor: it is read in full each time"
+            ))
+            .hint("begin anew with `weir state reset`, or declare a cursor")),
+        }
     }
 }
 

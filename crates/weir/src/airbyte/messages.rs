@@ -10,25 +10,51 @@ use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::output::refused;
 
-/// Writes messages, one a line.
+/// Bytes of records that wait to be written.
+const WAITING_BYTES_MAX: usize = 1 << 16;
+
+/// Writes messages, one a line. Only whole lines are handed on, so that what is logged in between
+/// stands between messages, never inside one.
 pub(crate) struct Messages {
+    waiting: Vec<u8>,
     out: Box<dyn Write + Send>,
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        if let Err(error) = self.flush() {
+            tracing::error!(%error, "the last messages could not be written");
+        }
+    }
 }
 
 impl Messages {
     pub(crate) fn stdout() -> Self {
-        Self::to(Box::new(std::io::BufWriter::new(std::io::stdout())))
+        Self::to(Box::new(std::io::stdout()))
     }
 
     pub(super) fn to(out: Box<dyn Write + Send>) -> Self {
-        Self { out }
+        Self {
+            waiting: Vec::new(),
+            out,
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let written = self.out.write_all(&self.waiting).and_then(|()| self.out.flush());
+        self.waiting.clear();
+        written.map_err(|error| refused("standard output", error))
+    }
+
+    fn push(&mut self, line: &str) {
+        self.waiting.extend_from_slice(line.as_bytes());
+        self.waiting.push(b'\n');
     }
 
     /// Writes and flushes: whoever reads on waits for these.
     pub(crate) fn write(&mut self, message: &Value) -> Result<()> {
-        writeln!(self.out, "{message}")
-            .and_then(|()| self.out.flush())
-            .map_err(|error| refused("standard output", error))
+        self.push(&message.to_string());
+        self.flush()
     }
 
     /// A record as it was received. What is no JSON cannot be a record; it is logged instead.
@@ -43,11 +69,12 @@ impl Messages {
         let data = one_line(data.get())?;
         let name = Value::from(stream);
         let ms = emitted_at.as_millisecond();
-        writeln!(
-            self.out,
+        self.push(&format!(
             r#"{{"type":"RECORD","record":{{"stream":{name},"data":{data},"emitted_at":{ms}}}}}"#
-        )
-        .map_err(|error| refused("standard output", error))?;
+        ));
+        if self.waiting.len() >= WAITING_BYTES_MAX {
+            self.flush()?;
+        }
         Ok(true)
     }
 
@@ -68,7 +95,12 @@ impl Messages {
 
     pub(crate) fn failed(&mut self, error: &Error, stream: Option<&str>) -> Result<()> {
         let kind = match error.kind() {
-            ErrorKind::Auth | ErrorKind::Spec | ErrorKind::Denied | ErrorKind::NotFound => "config_error",
+            ErrorKind::Auth
+            | ErrorKind::Spec
+            | ErrorKind::Template
+            | ErrorKind::Usage
+            | ErrorKind::Denied
+            | ErrorKind::NotFound => "config_error",
             kind if kind.is_transient() => "transient_error",
             _ => "system_error",
         };

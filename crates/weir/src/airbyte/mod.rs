@@ -8,6 +8,7 @@ mod read;
 mod tests;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -18,6 +19,7 @@ use weir_protocol::{Error, Result};
 pub(crate) use messages::Messages;
 pub(crate) use read::read;
 
+use crate::config::LogFormat;
 use crate::errors;
 
 /// The connector of a `connector.yaml`, with its schemas where it lies in a connector's folder.
@@ -37,6 +39,16 @@ pub(crate) fn connector_at(manifest: &Path) -> Result<Connector> {
         }
         _ => Ok(Connector::new(spec)),
     }
+}
+
+/// What the reader of the messages is told when the source cannot go on; the exit code says only
+/// that it did.
+pub(crate) fn broken(error: &Error) -> ExitCode {
+    if let Err(unsaid) = Messages::stdout().failed(error, None) {
+        // Nobody reads messages any more; standard error is what is left.
+        return errors::report(&unsaid, LogFormat::Text);
+    }
+    ExitCode::FAILURE
 }
 
 pub(crate) fn spec(connector: &Connector, out: &mut Messages) -> Result<()> {

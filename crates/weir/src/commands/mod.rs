@@ -23,7 +23,7 @@ mod validate;
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use weir_protocol::{Error, Result};
 
 use crate::config::{LogFormat, Settings, variable};
@@ -95,7 +95,19 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
+/// Whether a command line that could not be parsed is one of `weir source`, whose reader
+/// understands messages only.
+pub(crate) fn is_source(args: impl Iterator<Item = String>) -> bool {
+    let command = Cli::command();
+    let mut named = args.filter_map(|arg| Some(command.find_subcommand(&arg)?.get_name() == "source"));
+    named.next().unwrap_or(false)
+}
+
 impl Cli {
+    pub(crate) fn is_source(&self) -> bool {
+        matches!(self.command, Command::Source(_))
+    }
+
     pub(crate) fn run(self, settings: Settings) -> Result<()> {
         if let Some(point) = &settings.failpoint {
             failpoint::arm(point)?;

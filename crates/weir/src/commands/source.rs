@@ -59,13 +59,6 @@ pub(crate) async fn run(args: &SourceArgs) -> Result<()> {
             config,
             catalog,
             state,
-        } => {
-            let read = airbyte::read(&connector, config, catalog, state.as_deref(), &mut out);
-            let done = read.await;
-            if let Err(error) = &done {
-                out.failed(error, None)?;
-            }
-            done
-        }
+        } => airbyte::read(&connector, config, catalog, state.as_deref(), &mut out).await,
     }
 }

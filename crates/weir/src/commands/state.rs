@@ -1,10 +1,11 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use weir_control::DEFAULT_TENANT;
 use weir_control::states::{self, Wish};
-use weir_protocol::{Error, Result, StreamState};
+use weir_protocol::{Error, Result, Source, StreamState};
 
 use super::Context;
 use crate::errors;
@@ -73,13 +74,13 @@ pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
             cursor,
             file,
         } => {
+            let spec = wiring.connection(connection)?;
+            let source = known_stream(&wiring, &spec, stream).await?;
             let state = match (cursor, file) {
-                (Some(cursor), _) => at(cursor),
+                (Some(cursor), _) => at(source.cursor_value(stream, cursor)?),
                 (None, Some(file)) => read(file)?,
                 (None, None) => return Err(Error::usage("nothing to set").hint("give --cursor or --file")),
             };
-            let spec = wiring.connection(connection)?;
-            known_stream(&wiring, &spec, stream).await?;
             states::set(&store, &registered(&spec), stream, &Wish::From(state)).await?;
             line(format!(
                 "the next run of {connection}.{stream} reads on from there"
@@ -98,24 +99,21 @@ pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
     }
 }
 
-/// Refuses a stream that the connection does not have.
+/// The connection's source; refuses a stream that it does not have.
 async fn known_stream(
     wiring: &Wiring,
     connection: &weir_protocol::connection::ConnectionSpec,
     stream: &str,
-) -> Result<()> {
+) -> Result<Arc<dyn Source>> {
     let source = wiring.source(connection)?;
     crate::wiring::chosen_streams(source.as_ref(), connection, &[stream.to_owned()]).await?;
-    Ok(())
+    Ok(source)
 }
 
-/// A state in which every slice stands at this cursor. A whole number is one; anything else is text.
-fn at(cursor: &str) -> StreamState {
-    let value = cursor
-        .parse::<i64>()
-        .map_or_else(|_| json!(cursor), |number| json!(number));
+/// A state in which every slice stands at this cursor.
+fn at(cursor: Value) -> StreamState {
     StreamState {
-        floor: Some(value),
+        floor: Some(cursor),
         complete: true,
         ..StreamState::default()
     }

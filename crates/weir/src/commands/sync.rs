@@ -4,10 +4,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 use weir_control::runs::Trigger;
-use weir_control::sync::Bounds;
+use weir_control::sync::{Bounds, wanted_mode};
 use weir_control::{Owner, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
 use weir_protocol::units::{ByteSize, Span};
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, Result, StreamDescriptor, WriteMode};
 
 use super::Context;
 use crate::output::{Format, Sheet, line};
@@ -26,30 +26,75 @@ pub(crate) struct SyncArgs {
     /// Only this stream; may be given several times
     #[arg(long = "stream", value_name = "STREAM")]
     streams: Vec<String>,
-    /// Read everything, whatever was read before
+    /// Read everything, whatever was read before. A merge or history stream is merged with what
+    /// was read, and rows that vanished at the source are marked deleted; an append stream, which
+    /// has no key to tell rows apart, is replaced: the version before stays readable with
+    /// `weir query --as-of`
     #[arg(long)]
     full: bool,
     /// Begin anew instead of going on with an interrupted full read
     #[arg(long)]
     restart: bool,
-    /// Read from this cursor value on (inclusive), as in 2026-01-01T00:00:00Z
-    #[arg(long, value_name = "CURSOR")]
+    /// Read again from this cursor value on (inclusive), as in 2026-01-01T00:00:00Z; refused where
+    /// it lies after the stored cursor, because the records between would never be read
+    #[arg(long, value_name = "CURSOR", conflicts_with = "full")]
     from: Option<String>,
-    /// Memory that the run may hold
-    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    /// Memory that the run may hold, 16MiB at least
+    #[arg(long, default_value = "256MiB", value_name = "SIZE", value_parser = memory)]
     memory: ByteSize,
     /// Streams that are read at once
-    #[arg(long, default_value_t = 4, value_name = "N")]
-    streams_at_once: usize,
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    streams_at_once: u16,
     /// Commit after so many records
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_rows: Option<u64>,
-    /// Commit after so much data
-    #[arg(long, value_name = "SIZE")]
+    /// Commit after so much data, 1KiB at least
+    #[arg(long, value_name = "SIZE", value_parser = checkpoint_bytes)]
     checkpoint_bytes: Option<ByteSize>,
-    /// Commit after so much time
-    #[arg(long, value_name = "TIME")]
+    /// Commit after so much time, 100ms at least
+    #[arg(long, value_name = "TIME", value_parser = checkpoint_age)]
     checkpoint_age: Option<Span>,
+}
+
+/// Less than this no writer can work in.
+const MEMORY_MIN: ByteSize = ByteSize::mib(16);
+const CHECKPOINT_BYTES_MIN: u64 = 1 << 10;
+const CHECKPOINT_AGE_MIN: Duration = Duration::from_millis(100);
+
+fn memory(text: &str) -> Result<ByteSize, String> {
+    let size = size(text)?;
+    if size < MEMORY_MIN {
+        return Err(format!("a sync needs {MEMORY_MIN} at least"));
+    }
+    Ok(size)
+}
+
+fn checkpoint_bytes(text: &str) -> Result<ByteSize, String> {
+    let size = size(text)?;
+    if size.bytes() < CHECKPOINT_BYTES_MIN {
+        return Err("a checkpoint needs 1KiB at least".to_owned());
+    }
+    Ok(size)
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse::<ByteSize>().map_err(|error| described(&error))
+}
+
+fn checkpoint_age(text: &str) -> Result<Span, String> {
+    let age = text.parse::<Span>().map_err(|error| described(&error))?;
+    if age.get() < CHECKPOINT_AGE_MIN {
+        return Err("checkpoints need 100ms between them at least".to_owned());
+    }
+    Ok(age)
+}
+
+/// An error in the words that clap puts behind the flag.
+fn described(error: &Error) -> String {
+    match error.next_step() {
+        Some(hint) => format!("{}: {hint}", error.message()),
+        None => error.message().to_owned(),
+    }
 }
 
 pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
@@ -58,13 +103,17 @@ pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
     let source = wiring.source(&connection)?;
     let cancel = interrupt::token();
     let streams = chosen_streams(source.as_ref(), &connection, &args.streams).await?;
+    let options = args.options();
+    if options.full {
+        say_full(&streams, &options, context.format());
+    }
     let store = wiring.store().await?;
     let plan = SyncPlan {
         connection: registered(&connection),
         source,
         destination: Arc::new(wiring.lake()?),
         streams,
-        options: args.options(),
+        options,
         trigger: Trigger::Person,
         owner: Owner::this_process(),
         cancel,
@@ -84,19 +133,38 @@ impl SyncArgs {
             restart: self.restart,
             from: self.from.clone(),
             memory_bytes: self.memory.bytes(),
-            streams_at_once_max: self.streams_at_once.max(1),
+            streams_at_once_max: usize::from(self.streams_at_once),
             bounds: Bounds {
-                rows: self.checkpoint_rows.unwrap_or(default.rows).max(1),
-                bytes: self
-                    .checkpoint_bytes
-                    .map_or(default.bytes, ByteSize::bytes)
-                    .max(1),
-                age: self
-                    .checkpoint_age
-                    .map_or(default.age, |age: Span| age.get().max(Duration::from_millis(1))),
+                rows: self.checkpoint_rows.unwrap_or(default.rows),
+                bytes: self.checkpoint_bytes.map_or(default.bytes, ByteSize::bytes),
+                age: self.checkpoint_age.map_or(default.age, Span::get),
             },
             ..SyncOptions::default()
         }
+    }
+}
+
+/// What a full read does to each stream that is else read on from where it stands.
+fn say_full(streams: &[StreamDescriptor], options: &SyncOptions, format: Format) {
+    for stream in streams {
+        let usual = wanted_mode(stream, &SyncOptions::default());
+        let mode = wanted_mode(stream, options);
+        let effect = match mode.write() {
+            WriteMode::Replace => {
+                "its table is replaced when the read is complete; the version before stays readable \
+                 with `weir query --as-of`, until it is vacuumed"
+            }
+            WriteMode::Append => "its rows are added to those already there",
+            WriteMode::Merge => "its rows are merged; those that vanished at the source are marked deleted",
+            WriteMode::History => {
+                "changed rows get a new version; those that vanished at the source are ended"
+            }
+        };
+        let name = &stream.name;
+        if format == Format::Table {
+            line(format!("full read of {name} ({usual} as {mode}): {effect}"));
+        }
+        tracing::info!(stream = name, %usual, %mode, "full read: {effect}");
     }
 }
 

@@ -111,3 +111,48 @@ async fn integer_cursors_work() {
     read(source.as_ref(), incremental(Some(first.state))).await.fine();
     assert_eq!(api.log()[0], "/items?after=4&page=1");
 }
+
+#[tokio::test]
+async fn reading_from_beyond_the_stored_cursor_is_refused() {
+    let api = Api::start(json!({ "/items": records(7) }), 3).await;
+    let source = source(&api.uri(), stream(json!({ "field": "at" })));
+    let first = read(source.as_ref(), incremental(None)).await.fine();
+    let from = |from: &str, state: &StreamState| ReadRequest {
+        from: Some(from.to_owned()),
+        set_aside: Some(state.clone()),
+        ..incremental(None)
+    };
+    let beyond = read(source.as_ref(), from("2024-02-01", &first.state)).await;
+    insta::assert_snapshot!(format!("{:?}", beyond.error.unwrap()), @"[usage] --from lies after the stored cursor, so the records between them would never be read (from: 2024-02-01T00:00:00Z, cursor: at, stored cursor: 2024-01-07T00:00:00Z) -> run without --from first, which reads on without a gap; or, if the gap is meant, set the cursor with `weir state set`");
+    let earlier = read(source.as_ref(), from("2024-01-03", &first.state))
+        .await
+        .fine();
+    assert_eq!(earlier.ids(), [3, 4, 5, 6, 7]);
+
+    let interrupted = StreamState::default();
+    let unknown = read(source.as_ref(), from("2024-01-03", &interrupted)).await;
+    let unknown = unknown.error.unwrap();
+    assert_eq!(unknown.kind(), weir_protocol::ErrorKind::Usage);
+    assert!(unknown.message().contains("was interrupted"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_cursor_written_by_hand_must_be_one() {
+    let api = Api::start(json!({}), 3).await;
+    let source = source(
+        &api.uri(),
+        stream(json!({ "field": "at", "format": ["epoch_s", "rfc3339"] })),
+    );
+    let value = |written: &str| source.cursor_value("items", written);
+    assert_eq!(value("1700000000").unwrap(), json!(1_700_000_000));
+    assert_eq!(
+        value("2024-01-03T00:00:00Z").unwrap(),
+        json!("2024-01-03T00:00:00Z")
+    );
+    assert_eq!(value("2024-01-03").unwrap(), json!("2024-01-03"));
+    let garbage = format!("{:?}", value("garbage").unwrap_err());
+    assert!(
+        garbage.starts_with("[usage]") && garbage.contains("'garbage' is no value of the cursor"),
+        "{garbage}"
+    );
+}
