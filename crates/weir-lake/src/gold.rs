@@ -105,7 +105,7 @@ impl Lake {
                     run: "",
                     memory_bytes,
                 };
-                let outcome = upsert.run(&mut incoming).await?;
+                let outcome = upsert.run(&mut incoming, None).await?;
                 incoming.clear().await;
                 outcome
             }

@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use object_store::{ObjectStore, path::Path};
 use weir_protocol::{Error, Result, Secret};
 
+use crate::children::ChildTable;
 use crate::gold;
 use crate::storage::Storage;
 use crate::table::{AsOf, DataFile, Table, scan};
@@ -61,6 +62,8 @@ pub struct TableInfo {
     pub bytes: u64,
     pub schema: SchemaRef,
     pub partition_columns: Vec<String>,
+    /// The table whose exploded lists these rows are.
+    pub parent: Option<String>,
 }
 
 /// A table at one version, with all that a scan needs.
@@ -113,7 +116,9 @@ impl Lake {
                     continue;
                 };
                 let files = table.files()?;
+                let child = ChildTable::of(&name, &table.properties()?);
                 infos.push(TableInfo {
+                    parent: child.map(|child| child.parent),
                     name,
                     layer,
                     version: table.version(),

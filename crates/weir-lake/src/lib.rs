@@ -4,11 +4,13 @@
 //! Layout under the lake's location:
 //!
 //! - `bronze/raw_<source>_<stream>/`: records as received, zstd JSON Lines
-//! - `silver/<source>_<entity>/`: Delta tables, one a stream
+//! - `silver/<source>_<entity>/`: Delta tables, one a stream, and
+//!   `silver/<source>_<entity>_<field>/` for each list that the stream explodes
 //! - `gold/<model>/`: Delta tables, one a model
 //! - `quarantine/<source>_<stream>/`: records that broke their contract
 
 mod bronze;
+mod children;
 mod failpoint;
 mod gold;
 mod held;

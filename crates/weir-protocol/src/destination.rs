@@ -1,5 +1,7 @@
 //! What every place that records are written to looks like.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -84,6 +86,9 @@ pub struct Receipt {
     pub schema_changes: Vec<SchemaChange>,
     /// Up to ten different reasons why records went to quarantine, with counts, most frequent first.
     pub quarantine_reasons: Vec<(String, u64)>,
+    /// Child table to rows that this run wrote to it. They are no part of the books.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub child_rows: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -85,6 +85,7 @@ fn receipt(sequence: u64, read: u64) -> Receipt {
             to: Some("string".to_owned()),
         }],
         quarantine_reasons: vec![("no key".to_owned(), 3)],
+        child_rows: std::collections::BTreeMap::new(),
     }
 }
 

@@ -198,6 +198,7 @@ impl Writer {
                 silver_bytes: 0,
                 schema_changes: Vec::new(),
                 quarantine_reasons: Vec::new(),
+                child_rows: std::collections::BTreeMap::new(),
             }
         };
         // Dying here is the crash between lake and control store.

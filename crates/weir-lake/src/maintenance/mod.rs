@@ -12,6 +12,7 @@ mod vacuum;
 pub use archive::Archived;
 pub use compact::Compacted;
 pub use rebuild::{RawBatch, Rebuilt};
+pub(crate) use restore::{check_files, difference};
 pub use retention::{BronzeRetention, SilverRetention};
 pub use usage::Usage;
 pub use vacuum::Vacuumed;

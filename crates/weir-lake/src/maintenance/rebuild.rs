@@ -9,6 +9,7 @@ use futures::{FutureExt, StreamExt};
 use weir_protocol::{Batch, Books, Error, ErrorKind, Result, WriteMode, WritePlan};
 
 use crate::bronze;
+use crate::children::{self, Next};
 use crate::failpoint;
 use crate::lake::Lake;
 use crate::table::columns::{self, RUN};
@@ -109,7 +110,19 @@ impl Lake {
                 .hint("sync the stream once before rebuilding it")
         })?;
         let data = columns::data_schema(main.schema());
-        let mut typer = Typer::new(plan, Some(data), self.pii_key.expose().as_bytes())?;
+        let children = match &shape.family {
+            Some(family) => {
+                family
+                    .recover(&self.storage, Some(record.sequence))
+                    .boxed()
+                    .await?
+            }
+            None => Vec::new(),
+        };
+        let key = self.pii_key.expose().as_bytes();
+        let mut typer = Typer::with_children(plan, Some(data), &children, key)?;
+        // Rows keep their lists until the exchange.
+        let shape = shape.with_lists();
         let columns = shape.table_schema(&typer.row_schema());
         let folder = shape.folder.clone().join(staging::name(record.sequence + 1));
         staging::drop_log(&self.storage, &folder).await?;
@@ -214,14 +227,14 @@ impl Rebuild<'_> {
             (rows, _) => {
                 let checkpoint = Checkpoint {
                     shape: &self.shape,
-                    rows,
+                    whole: schema.clone(),
                     schema,
                     rule,
                     memory_bytes: self.memory_bytes,
                     is_idle: false,
                     record,
                 };
-                checkpoint.commit(&mut self.scratch).boxed().await?;
+                checkpoint.commit(rows, &mut self.scratch).boxed().await?;
                 Ok(())
             }
         }
@@ -244,7 +257,7 @@ impl Rebuild<'_> {
             run: "",
             memory_bytes: self.memory_bytes,
         };
-        let outcome = upsert.run(&mut incoming).boxed().await?;
+        let outcome = upsert.run(&mut incoming, None).boxed().await?;
         incoming.clear().await;
         let change = checkpoint::change("REBUILD", &outcome, record)?;
         match self.scratch.try_commit(&change).await? {
@@ -271,27 +284,56 @@ impl Rebuild<'_> {
     }
 
     async fn exchange(self, main: &mut Table) -> Result<(u64, i64)> {
+        let storage = &self.lake.storage;
         let folder = self.scratch.name();
-        let adds = self.scratch.files()?.into_iter().map(|file| DataFile {
-            path: format!("{folder}/{}", file.path),
-            ..file
-        });
+        let mut record = self.record.clone();
+        record.sequence += 1;
+        let mut columns = self.scratch.schema().clone();
+        let mut adds: Vec<DataFile> = Vec::new();
+        if let Some(family) = &self.shape.family {
+            columns = family.exploder.parent_schema(&columns);
+            let next = Next {
+                sequence: record.sequence,
+                after: Some(self.record.sequence),
+            };
+            let split = children::split(family, &self.scratch, main, self.memory_bytes)
+                .boxed()
+                .await?;
+            adds.extend(split.parents);
+            let done = split.children.commit(self.scratch.schema(), next).boxed().await?;
+            record.children.extend(done.versions);
+        } else {
+            adds.extend(self.scratch.files()?.into_iter().map(|file| DataFile {
+                path: format!("{folder}/{}", file.path),
+                ..file
+            }));
+        }
         let outcome = Outcome {
-            adds: adds.collect(),
+            adds,
             removes: main.files()?,
             ..Outcome::default()
         };
-        let mut record = self.record.clone();
-        record.sequence += 1;
         // The numbers go on; the Bronze of the checkpoints before stays what the rows come from.
         let mut change = checkpoint::change("REBUILD", &outcome, &record)?;
-        change.schema = Some(self.scratch.schema().as_ref().clone());
+        change.schema = Some(columns.as_ref().clone());
         failpoint::reach("lake.in_rebuild")?;
         let version = match main.try_commit(&change).await? {
             Attempt::Committed(version) => version,
-            Attempt::Lost => return Err(outrun(&self.shape.name)),
+            Attempt::Lost => {
+                if let Some(family) = &self.shape.family {
+                    family
+                        .roll_back(storage, Some(self.record.sequence))
+                        .boxed()
+                        .await?;
+                }
+                return Err(outrun(&self.shape.name));
+            }
         };
-        staging::drop_log(&self.lake.storage, self.scratch.folder()).await?;
+        match &self.shape.family {
+            // Its rows were written again without their lists.
+            Some(_) => storage.delete_folder(self.scratch.folder()).await?,
+            None => staging::drop_log(storage, self.scratch.folder()).await?,
+        }
         Ok((outcome.adds.iter().map(|file| file.rows).sum(), version))
     }
 }

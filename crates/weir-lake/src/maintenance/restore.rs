@@ -1,10 +1,13 @@
 //! A table as it was, as a new version.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use futures::FutureExt;
 use object_store::ObjectStoreExt;
 use weir_protocol::{Books, Error, Result, StreamState};
 
+use crate::children::together;
+use crate::failpoint;
 use crate::lake::Lake;
 use crate::storage::failed;
 use crate::table::widen::ATTEMPTS_MAX;
@@ -17,10 +20,12 @@ impl Lake {
     /// those rows, so that the next sync reads what came after again.
     pub async fn restore(&self, name: &str, as_of: AsOf, run: &str) -> Result<i64> {
         let (_, mut table) = self.table(name).await?;
+        together::refuse_child(&table, "restored")?;
         let target = table.at(as_of).await?;
         let wanted = target.files()?;
         check_files(&table, &wanted).await?;
         for _ in 0..ATTEMPTS_MAX {
+            let mut ahead = None;
             let mut change = difference(&table, &wanted)?;
             if !schema::equal(table.schema(), target.schema()) {
                 change.schema = Some(target.schema().as_ref().clone());
@@ -30,24 +35,34 @@ impl Lake {
                 let then = StateRecord::read(&target, &connection, &stream).await?;
                 if let Some(now) = now {
                     // A version from before the first checkpoint has no state: the stream starts over.
-                    let then = then.unwrap_or_else(|| StateRecord {
+                    let mut then = then.unwrap_or_else(|| StateRecord {
+                        children: BTreeMap::new(),
                         state: StreamState::default(),
                         generations: Vec::new(),
                         held: 0,
                         ..now.clone()
                     });
+                    // The children go first, like those of any checkpoint.
+                    then.children = together::restore(&self.storage, name, &now, &then.children)
+                        .boxed()
+                        .await?;
+                    failpoint::reach("lake.after_child_commit")?;
+                    ahead = Some(now.clone());
                     set_state(&mut change, now, then, run)?;
                 }
             }
             if let Attempt::Committed(version) = table.try_commit(&change).await? {
                 return Ok(version);
             }
+            if let Some(now) = ahead {
+                together::roll_back(&self.storage, name, &now).boxed().await?;
+            }
         }
         Err(table.contended())
     }
 }
 
-fn difference(table: &Table, wanted: &[DataFile]) -> Result<Change> {
+pub(crate) fn difference(table: &Table, wanted: &[DataFile]) -> Result<Change> {
     let have = table.files()?;
     let paths =
         |files: &[DataFile]| -> BTreeSet<String> { files.iter().map(|file| file.path.clone()).collect() };
@@ -76,7 +91,7 @@ fn set_state(change: &mut Change, now: StateRecord, then: StateRecord, run: &str
     Ok(())
 }
 
-async fn check_files(table: &Table, wanted: &[DataFile]) -> Result<()> {
+pub(crate) async fn check_files(table: &Table, wanted: &[DataFile]) -> Result<()> {
     let store = table.store();
     for file in wanted {
         match store.head(&file.location()).await {

@@ -6,11 +6,17 @@ use object_store::{ObjectMeta, path::Path};
 use weir_protocol::{Error, Result};
 
 use super::archive;
+use crate::children::together;
 use crate::failpoint;
 use crate::lake::{Lake, Layer, folder};
 use crate::storage::Storage;
 use crate::table::widen::ATTEMPTS_MAX;
 use crate::table::{Attempt, Change, DataFile, Table};
+use crate::writer::shape;
+use crate::writer::state::StateRecord;
+
+/// Keys of vanishing parents are held in so much memory before they are spilled.
+const MEMORY_BYTES: u64 = 32 << 20;
 
 /// What went from Bronze.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,6 +75,7 @@ impl Lake {
         archive: Option<&Storage>,
     ) -> Result<SilverRetention> {
         let mut table = Table::open(&self.storage, &folder(Layer::Silver, name)).await?;
+        together::refuse_child(&table, "cut")?;
         let column = dated_partition(&table)?;
         if let Some(archive) = archive {
             let old = older(&table, &column, before)?;
@@ -91,6 +98,7 @@ impl Lake {
             }
             let mut change = Change::new("DELETE");
             change.removes = old.iter().map(|file| file.remove(true)).collect();
+            change.domains = forget_children(&table, &old).boxed().await?;
             match table.try_commit(&change).await? {
                 Attempt::Committed(version) => {
                     done.version = version;
@@ -105,6 +113,22 @@ impl Lake {
         }
         Err(table.contended())
     }
+}
+
+/// Removes the children of rows in these files; what the parent's state says of them from now on.
+async fn forget_children(table: &Table, old: &[DataFile]) -> Result<Vec<(String, Option<String>)>> {
+    let Some((connection, stream)) = shape::stream_of(&table.properties()?) else {
+        return Ok(Vec::new());
+    };
+    let record = StateRecord::read(table, &connection, &stream).await?;
+    let Some(mut record) = record.filter(|record| !record.children.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    record.children = together::forget(table, &record, old, MEMORY_BYTES)
+        .boxed()
+        .await?;
+    failpoint::reach("lake.after_child_commit")?;
+    Ok(vec![(record.domain(), Some(record.to_json()?))])
 }
 
 /// The first partition column whose values are dates, and how they are written.

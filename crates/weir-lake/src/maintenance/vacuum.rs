@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use object_store::{ObjectMeta, ObjectStoreExt, path::Path};
 use weir_protocol::{Error, Result};
 
+use crate::children::ChildTable;
 use crate::failpoint;
 use crate::lake::{Lake, folder};
 use crate::storage::failed;
-use crate::table::Table;
+use crate::table::{AsOf, Table};
 use crate::upsert::SPILL_FOLDER;
 use crate::writer::staging;
 
@@ -33,6 +34,7 @@ impl Lake {
         let mut needed: BTreeSet<String> = table.files()?.into_iter().map(|file| file.path).collect();
         needed.extend(removed_since(&table, keep_since).await?);
         needed.extend(staged(self, &folder).await?);
+        needed.extend(left_behind(self, &table).await?);
         let mut done = Vacuumed::default();
         for object in self.storage.list(&folder).await? {
             let Some(path) = data_path(&folder, &object) else {
@@ -95,6 +97,20 @@ async fn removed_since(table: &Table, since: Timestamp) -> Result<Vec<String>> {
         }
     }
     Ok(paths)
+}
+
+/// Files that a child table goes back to where its parent did not follow.
+async fn left_behind(lake: &Lake, table: &Table) -> Result<Vec<String>> {
+    let Some(child) = ChildTable::of(table.name(), &table.properties()?) else {
+        return Ok(Vec::new());
+    };
+    match child.goes_back_to(&lake.storage, table).await? {
+        Some(before) => {
+            let files = table.at(AsOf::Version(before)).await?.files()?;
+            Ok(files.into_iter().map(|file| file.path).collect())
+        }
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Files of full refreshes that are not finished.

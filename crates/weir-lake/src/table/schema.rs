@@ -25,11 +25,15 @@ fn merge_fields(old: &Fields, new: &Fields) -> Fields {
     let mut merged: Vec<Arc<Field>> = old
         .iter()
         .map(|field| match find(new, field.name()) {
-            Some(other) => Arc::new(Field::new(
-                field.name(),
-                merge_types(field.data_type(), other.data_type()),
-                true,
-            )),
+            // What the typer noted at a field (the record's own name for it) stays with it.
+            Some(other) => Arc::new(
+                Field::new(
+                    field.name(),
+                    merge_types(field.data_type(), other.data_type()),
+                    true,
+                )
+                .with_metadata(other.metadata().clone()),
+            ),
             None => field.clone(),
         })
         .collect();

@@ -36,8 +36,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use jiff::Timestamp;
 use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
@@ -45,13 +45,13 @@ use weir_protocol::spec::Contract;
 use weir_protocol::{Batch, Error, Result, WritePlan};
 
 pub use conform::conform;
+pub(crate) use explode::{Exploder, INDEX};
 pub use lineage::lineage_fields;
 pub use pii::Redactor;
 
 use column::{Fit, Rules, broken};
-use explode::ParentKey;
 use infer::Seen;
-use kind::{Kind, Member};
+use kind::Member;
 use lineage::Lineage;
 use misfit::{Misfit, Problem};
 use object::Object;
@@ -71,8 +71,7 @@ pub struct Typer {
     drops_cursor: bool,
     rules: Rules,
     primary_key: Vec<Vec<String>>,
-    parent_keys: Vec<ParentKey>,
-    explode: Vec<String>,
+    exploder: Option<Exploder>,
     members: Vec<Member>,
     root: Object,
     schema: SchemaRef,
@@ -87,9 +86,6 @@ pub struct Typer {
 pub struct Decoded {
     /// Data columns ([`Typer::schema`]), then [`lineage_fields`].
     pub rows: RecordBatch,
-    /// For each exploded field that is a list: `_parent_<key>` columns, `_index`, the element's
-    /// columns (`value` where it is no object), then the lineage. The field is no column of `rows`.
-    pub children: Vec<(String, RecordBatch)>,
     pub quarantined: Vec<Rejected>,
     /// How the schema changed with this batch. The table must take it in before these rows.
     pub changes: Vec<SchemaChange>,
@@ -157,8 +153,7 @@ impl Typer {
             redactor,
             root: Object::new(&members, Some(&pii), &rules),
             lineage: Lineage::new(plan, &pii, hasher),
-            parent_keys: explode::parent_keys(&stream.primary_key),
-            explode: stream.policy.explode.clone(),
+            exploder: Exploder::new(&stream.policy.explode, &stream.primary_key),
             schema: Arc::new(Schema::empty()),
             parser: Parser::new(),
             pii,
@@ -171,8 +166,8 @@ impl Typer {
         Ok(typer)
     }
 
-    /// The data columns as they are now, without lineage and without exploded fields. Empty until
-    /// the first batch where nothing is declared or registered.
+    /// The data columns as they are now, without lineage; exploded fields are lists here. Empty
+    /// until the first batch where nothing is declared or registered.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -182,21 +177,6 @@ impl Typer {
         let lineage = lineage_fields();
         let fields: Vec<_> = self.schema.fields().iter().chain(&lineage).cloned().collect();
         Arc::new(Schema::new(fields))
-    }
-
-    /// The schemas of the child tables, by exploded field.
-    pub fn child_schemas(&self) -> Vec<(String, SchemaRef)> {
-        let keys: Vec<(String, DataType)> = self
-            .parent_keys
-            .iter()
-            .filter_map(|(name, path)| Some((name.clone(), self.kind_at(path)?.data_type())))
-            .collect();
-        self.exploded()
-            .map(|(_, field, item)| {
-                let schema = explode::schema(&explode::element_fields(item), &keys);
-                (field.to_owned(), schema)
-            })
-            .collect()
     }
 
     /// Columns that no record since the start had a field for: what vanished, after a whole read.
@@ -230,10 +210,9 @@ impl Typer {
                 self.pass(batch, false)?.unwrap_or_default()
             }
         };
-        let (rows, children) = self.finish(batch)?;
+        let rows = self.finish(batch)?;
         Ok(Decoded {
             rows,
-            children,
             quarantined,
             changes,
         })
@@ -329,80 +308,21 @@ impl Typer {
         let mut root = Object::new(&self.members, Some(&self.pii), &self.rules);
         root.remember_seen(&self.root);
         self.root = root;
-        let exploded: Vec<usize> = self.exploded().map(|(index, _, _)| index).collect();
-        let kept: Vec<_> = self
-            .members
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !exploded.contains(index))
-            .map(|(_, member)| member.field())
-            .collect();
-        self.schema = Arc::new(Schema::new(kept));
+        if let Some(exploder) = &self.exploder {
+            let columns = self.members.iter().map(|member| (&*member.key, &*member.column));
+            exploder.check_columns(&self.stream, columns)?;
+        }
+        let fields: Vec<_> = self.members.iter().map(Member::field).collect();
+        self.schema = Arc::new(Schema::new(fields));
         Ok(())
     }
 
-    /// Exploded fields that are lists: index, field and element type.
-    fn exploded(&self) -> impl Iterator<Item = (usize, &str, &Kind)> {
-        self.explode.iter().filter_map(|field| {
-            let index = self.members.iter().position(|member| member.key == *field)?;
-            match &self.members[index].kind {
-                Kind::List(item) => Some((index, field.as_str(), &**item)),
-                _ => None,
-            }
-        })
-    }
-
-    fn kind_at(&self, path: &[String]) -> Option<&Kind> {
-        let (first, rest) = path.split_first()?;
-        let find = |members: &'_ [Member], key: &str| members.iter().position(|member| member.key == key);
-        let mut kind = &self.members[find(&self.members, first)?].kind;
-        for key in rest {
-            let Kind::Struct(members) = kind else { return None };
-            kind = &members[find(members, key)?].kind;
-        }
-        Some(kind)
-    }
-
-    fn finish(&mut self, batch: &Batch) -> Result<(RecordBatch, Vec<(String, RecordBatch)>)> {
+    fn finish(&mut self, batch: &Batch) -> Result<RecordBatch> {
         let rows = self.lineage.rows();
-        let columns = self.root.finish_columns(rows)?;
-        let lineage = self.lineage.finish(batch.emitted_at.as_microsecond());
-        let keys: Vec<(String, ArrayRef)> = self
-            .parent_keys
-            .iter()
-            .filter_map(|(name, path)| Some((name.clone(), self.array_at(&columns, path)?)))
-            .collect();
-        let mut children = Vec::new();
-        let mut taken = Vec::new();
-        for (index, field, item) in self.exploded() {
-            let element = explode::element_fields(item);
-            let child = explode::explode(columns[index].as_list(), &element, &keys, &lineage)?;
-            children.push((field.to_owned(), child));
-            taken.push(index);
-        }
-        let kept = columns
-            .into_iter()
-            .enumerate()
-            .filter(|(index, _)| !taken.contains(index));
-        let arrays: Vec<ArrayRef> = kept.map(|(_, array)| array).chain(lineage).collect();
+        let mut arrays: Vec<ArrayRef> = self.root.finish_columns(rows)?;
+        arrays.extend(self.lineage.finish(batch.emitted_at.as_microsecond()));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.row_schema(), arrays, &options);
-        Ok((batch.map_err(|error| broken(&error))?, children))
-    }
-
-    /// The key column at a path, nested ones taken out of their structs.
-    fn array_at(&self, columns: &[ArrayRef], path: &[String]) -> Option<ArrayRef> {
-        let (first, rest) = path.split_first()?;
-        let mut index = self.members.iter().position(|member| member.key == *first)?;
-        let mut array = Arc::clone(columns.get(index)?);
-        let mut kind = &self.members[index].kind;
-        for key in rest {
-            let Kind::Struct(members) = kind else { return None };
-            index = members.iter().position(|member| member.key == *key)?;
-            array = Arc::clone(array.as_struct_opt()?.column(index));
-            kind = &members[index].kind;
-        }
-        Some(array)
+        RecordBatch::try_new_with_options(self.row_schema(), arrays, &options).map_err(|error| broken(&error))
     }
 
     /// The error that stops a frozen stream.

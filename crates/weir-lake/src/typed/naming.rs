@@ -15,6 +15,7 @@ pub(crate) const RESERVED: &[&str] = &[
     "_valid_to",
     "_is_current",
     "_index",
+    "_children_digest",
 ];
 
 /// The name of the column that a field fills: the field's own, unless Delta refuses it (then `_`

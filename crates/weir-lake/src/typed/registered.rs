@@ -137,6 +137,12 @@ pub(crate) fn members(schema: &Schema, children: &[(String, SchemaRef)]) -> Resu
         .fields()
         .iter()
         .filter(|field| !naming::RESERVED.contains(&field.name().as_str()))
+        // A list that stood in the table before it was exploded has given way to its child table.
+        .filter(|field| {
+            !children
+                .iter()
+                .any(|(key, _)| explode::list_column(key) == **field.name())
+        })
         .cloned()
         .collect();
     let mut members = kind::members(&data.into())?;

@@ -58,6 +58,15 @@ pub(super) fn vanished(stored: &RecordBatch, rows: &[u32], at: i64, rule: Rule) 
     }
 }
 
+/// Rows whose key the source no longer has, as parents whose children end at that time.
+pub(super) fn childless(stored: &RecordBatch, rows: &[u32], at: i64) -> Result<RecordBatch> {
+    let gone = take_record_batch(stored, &UInt32Array::from(rows.to_vec())).map_err(unmarked)?;
+    let times = TimestampMicrosecondArray::from(vec![at; gone.num_rows()]).with_timezone("UTC");
+    let times: ArrayRef = Arc::new(times);
+    let gone = set(&gone, DELETED_AT, times.clone())?;
+    set(&gone, VALID_FROM, times)
+}
+
 fn close(batch: &RecordBatch, until: ArrayRef) -> Result<RecordBatch> {
     let batch = set(batch, VALID_TO, until)?;
     let none = BooleanArray::from(vec![false; batch.num_rows()]);

@@ -2,6 +2,7 @@
 //! incoming key are left alone, of the others only the key columns are read, and only files with a
 //! hit are written again.
 
+mod by_parent;
 mod duplicates;
 mod incoming;
 pub(crate) mod keys;
@@ -19,13 +20,15 @@ use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use weir_protocol::Result;
 
+pub(crate) use by_parent::ByParent;
 pub(crate) use duplicates::has_duplicates;
 pub(crate) use incoming::{Bucket, Incoming, Place, SPILL_FOLDER};
 pub(crate) use keys::Keys;
 use load::Load;
 use prune::Wanted;
 
-use crate::table::columns::{self, DELETED_AT, IS_CURRENT, RUN};
+use crate::children::ChildRows;
+use crate::table::columns::{self, CHILDREN_DIGEST, DELETED_AT, IS_CURRENT, RUN};
 use crate::table::file_writer::{FileWriter, Layout};
 use crate::table::{DataFile, Table, scan};
 
@@ -47,7 +50,7 @@ pub(crate) struct Upsert<'a> {
     pub(crate) table: &'a Table,
     /// The files of the table that the load is merged with.
     pub(crate) files: Vec<DataFile>,
-    /// The table's columns after the merge.
+    /// The table's columns after the merge, and the lists that go to child tables.
     pub(crate) schema: SchemaRef,
     pub(crate) keys: Keys,
     pub(crate) rule: Rule,
@@ -84,6 +87,7 @@ struct Match {
 struct Merging<'a> {
     upsert: &'a Upsert<'a>,
     files: Vec<DataFile>,
+    children: Option<&'a mut ChildRows>,
     /// By file: positions of the rows that go.
     hits: BTreeMap<usize, Vec<u32>>,
     writer: FileWriter,
@@ -93,10 +97,21 @@ struct Merging<'a> {
 }
 
 impl Upsert<'_> {
-    pub(crate) async fn run(&self, incoming: &mut Incoming) -> Result<Outcome> {
-        let layout = Layout::of(self.table, self.schema.clone())?;
+    /// Children of the rows that are written, and of those that vanish, are given to `children`.
+    pub(crate) async fn run(
+        &self,
+        incoming: &mut Incoming,
+        children: Option<&mut ChildRows>,
+    ) -> Result<Outcome> {
+        let schema = match children {
+            // The lists are no columns of this table.
+            Some(_) => self.table.schema().clone(),
+            None => self.schema.clone(),
+        };
+        let layout = Layout::of(self.table, schema)?;
         let mut merging = Merging {
             upsert: self,
+            children,
             files: self.files.clone(),
             hits: BTreeMap::new(),
             writer: FileWriter::new(layout, self.memory_bytes),
@@ -136,7 +151,11 @@ impl Merging<'_> {
         self.outcome.landed += survivors.len() as u64;
         self.outcome.deduplicated += (batch.num_rows() - survivors.len()) as u64;
         for rows in survivors.chunks(WRITE_ROWS) {
-            self.writer.write(&load.take(rows)?).await?;
+            let rows = load.take(rows)?;
+            if let Some(children) = &mut self.children {
+                children.land(&rows).await?;
+            }
+            self.writer.write(&rows).await?;
         }
         Ok(())
     }
@@ -264,6 +283,10 @@ impl Merging<'_> {
         }
         self.outcome.vanished += vanished.len() as u64;
         if let (false, Some(at)) = (vanished.is_empty(), self.upsert.vanish) {
+            if let Some(children) = &mut self.children {
+                let childless = mark::childless(stored, &vanished, at)?;
+                children.land(&childless).await?;
+            }
             let marked = mark::vanished(stored, &vanished, at, self.upsert.rule)?;
             self.writer.write(&marked).await?;
         }
@@ -284,12 +307,18 @@ impl Merging<'_> {
             return Ok(vec![false; matches.len()]);
         }
         let incoming = load.take(&leads)?;
-        let data = columns::data_schema(&self.upsert.schema);
+        // Of lists that go to child tables the digest speaks.
+        let own = match &self.children {
+            Some(children) => children.parent_schema(&self.upsert.schema),
+            None => self.upsert.schema.clone(),
+        };
+        let data = columns::data_schema(&own);
         let mut ours = Vec::new();
         let mut theirs = Vec::new();
-        for field in data.fields() {
-            ours.extend(incoming.column_by_name(field.name()).cloned());
-            theirs.extend(stored.column_by_name(field.name()).cloned());
+        let names = data.fields().iter().map(|field| field.name().as_str());
+        for name in names.chain([CHILDREN_DIGEST]) {
+            ours.extend(incoming.column_by_name(name).cloned());
+            theirs.extend(stored.column_by_name(name).cloned());
         }
         let (ours, theirs) = (keys::encode(&ours)?, keys::encode(&theirs)?);
         let is_deleted = |batch: &RecordBatch, row: usize| {

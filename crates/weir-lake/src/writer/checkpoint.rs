@@ -7,6 +7,7 @@ use weir_protocol::{Error, ErrorKind, Result};
 use super::gathered::Gathered;
 use super::shape::Shape;
 use super::state::StateRecord;
+use crate::children::{ChildRows, Next, sequence_of};
 use crate::failpoint;
 use crate::storage::Storage;
 use crate::table::file_writer;
@@ -17,9 +18,10 @@ use crate::upsert::{Incoming, Outcome, Rule, Upsert};
 /// One checkpoint that is to be committed.
 pub(crate) struct Checkpoint<'a> {
     pub(crate) shape: &'a Shape,
-    pub(crate) rows: Gathered,
     /// The table's columns, as far as the stream's rows say.
     pub(crate) schema: SchemaRef,
+    /// The same with the lists that go to child tables.
+    pub(crate) whole: SchemaRef,
     /// None where rows are added without looking at the table.
     pub(crate) rule: Option<Rule>,
     pub(crate) memory_bytes: u64,
@@ -44,37 +46,32 @@ enum Load {
 }
 
 impl Checkpoint<'_> {
-    pub(crate) async fn commit(self, table: &mut Table) -> Result<Written> {
+    pub(crate) async fn commit(self, rows: Gathered, table: &mut Table) -> Result<Written> {
         table.evolve(&self.schema, self.memory_bytes).await?;
-        let mut load = match self.rows {
+        // Children of added rows are committed once, whatever version the parent then takes.
+        let mut appended = None;
+        let mut given = None;
+        let mut load = match rows {
             Gathered::Keyed(incoming) => Load::Rows(incoming),
-            Gathered::Plain(plain) => Load::Files(Outcome {
-                landed: plain.rows(),
-                adds: plain.finish(table.schema()).await?,
-                ..Outcome::default()
-            }),
+            Gathered::Plain(mut plain) => {
+                appended = plain.take_children();
+                Load::Files(Outcome {
+                    landed: plain.rows(),
+                    adds: plain.finish(table.schema()).await?,
+                    ..Outcome::default()
+                })
+            }
         };
         for _ in 0..ATTEMPTS_MAX {
             if let Some(found) = already_there(table, &self.record).boxed().await? {
                 return Ok(found);
             }
+            let mut children = self.children(&load, table);
             let outcome = match &mut load {
                 Load::Files(outcome) => outcome.clone(),
                 Load::Rows(incoming) => {
-                    let upsert = Upsert {
-                        table,
-                        files: table.files()?,
-                        schema: table.schema().clone(),
-                        keys: match self.rule {
-                            Some(Rule::Distinct) => self.shape.keys().versions(),
-                            _ => self.shape.keys(),
-                        },
-                        rule: self.rule.unwrap_or(Rule::Merge),
-                        vanish: None,
-                        run: &self.record.run,
-                        memory_bytes: self.memory_bytes,
-                    };
-                    upsert.run(incoming).boxed().await?
+                    let upsert = self.upsert(table)?;
+                    upsert.run(incoming, children.as_mut()).boxed().await?
                 }
             };
             let mut record = with_outcome(&self.record, &outcome)?;
@@ -83,24 +80,73 @@ impl Checkpoint<'_> {
                 let version = table.version();
                 return Ok(Written { record, version });
             }
+            let next = Next {
+                sequence: record.sequence,
+                after: sequence_of(table, &record.application()).await?,
+            };
+            if let Some(rows) = appended.take() {
+                given = Some(rows.commit(&self.whole, next).boxed().await?);
+            }
+            if let Some(rows) = children {
+                record.add_children(rows.commit(&self.whole, next).boxed().await?);
+            } else if let Some(given) = given.clone() {
+                record.add_children(given);
+            }
             let change = change("WRITE", &outcome, &record)?;
             failpoint::reach("lake.before_commit")?;
-            match (table.try_commit(&change).await?, load) {
-                (Attempt::Committed(version), load) => {
+            match table.try_commit(&change).await? {
+                Attempt::Committed(version) => {
                     failpoint::reach("lake.after_commit")?;
                     if let Load::Rows(incoming) = load {
                         incoming.clear().await;
                     }
                     return Ok(Written { record, version });
                 }
-                (Attempt::Lost, Load::Files(outcome)) => load = Load::Files(outcome),
-                (Attempt::Lost, Load::Rows(incoming)) => {
-                    file_writer::discard(&table.store(), &outcome.adds).boxed().await;
-                    load = Load::Rows(incoming);
-                }
+                Attempt::Lost if matches!(load, Load::Files(_)) => {}
+                Attempt::Lost => self.drop_try(&outcome, table, next).boxed().await?,
             }
         }
         Err(table.contended())
+    }
+
+    /// A place for the children of rows that are compared with the table.
+    fn children(&self, load: &Load, table: &Table) -> Option<ChildRows> {
+        let family = self.shape.children().filter(|_| matches!(load, Load::Rows(_)))?;
+        let rule = family.rule();
+        Some(ChildRows::new(
+            family,
+            table.storage(),
+            self.memory_bytes / 2,
+            rule,
+        ))
+    }
+
+    fn upsert<'a>(&'a self, table: &'a Table) -> Result<Upsert<'a>> {
+        Ok(Upsert {
+            table,
+            files: table.files()?,
+            schema: match self.shape.children() {
+                Some(family) => family.load_schema(table.schema(), &self.whole),
+                None => table.schema().clone(),
+            },
+            keys: match self.rule {
+                Some(Rule::Distinct) => self.shape.keys().versions(),
+                _ => self.shape.keys(),
+            },
+            rule: self.rule.unwrap_or(Rule::Merge),
+            vanish: None,
+            run: &self.record.run,
+            memory_bytes: self.memory_bytes,
+        })
+    }
+
+    /// Takes back what was written for a version that another writer took.
+    async fn drop_try(&self, outcome: &Outcome, table: &Table, next: Next) -> Result<()> {
+        if let Some(family) = self.shape.children() {
+            family.roll_back(table.storage(), next.after).boxed().await?;
+        }
+        file_writer::discard(&table.store(), &outcome.adds).boxed().await;
+        Ok(())
     }
 }
 

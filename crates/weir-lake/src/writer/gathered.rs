@@ -7,6 +7,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use weir_protocol::Result;
 
+use crate::children::ChildRows;
 use crate::storage::Storage;
 use crate::table::file_writer::{self, FileWriter, Layout};
 use crate::table::{DataFile, scan, schema};
@@ -28,6 +29,8 @@ pub(crate) struct Plain {
     writer: Option<FileWriter>,
     done: Vec<(SchemaRef, Vec<DataFile>)>,
     rows: u64,
+    /// Takes the lists of the rows, if they are exploded.
+    children: Option<Box<ChildRows>>,
 }
 
 impl Gathered {
@@ -49,7 +52,19 @@ impl Gathered {
             writer: None,
             done: Vec::new(),
             rows: 0,
+            children: None,
         })
+    }
+
+    /// Rows that are added as they are go without their lists, which `children` takes.
+    pub(crate) fn exploding(self, children: Option<ChildRows>) -> Self {
+        match self {
+            Self::Plain(plain) => Self::Plain(Plain {
+                children: children.map(Box::new),
+                ..plain
+            }),
+            keyed @ Self::Keyed(_) => keyed,
+        }
     }
 
     pub(crate) fn rows(&self) -> u64 {
@@ -77,6 +92,14 @@ impl Plain {
             return Ok(());
         }
         self.rows += batch.num_rows() as u64;
+        let parents = match &mut self.children {
+            Some(children) => {
+                children.land(batch).await?;
+                children.parents(batch)?
+            }
+            None => batch.clone(),
+        };
+        let batch = &parents;
         let fits = |writer: &FileWriter| schema::equal(writer.schema(), batch.schema_ref());
         if self.writer.as_ref().is_some_and(|writer| !fits(writer)) {
             self.close().await?;
@@ -92,6 +115,10 @@ impl Plain {
             .get_or_insert_with(|| FileWriter::new(layout(), memory))
             .write(batch)
             .await
+    }
+
+    pub(crate) fn take_children(&mut self) -> Option<ChildRows> {
+        self.children.take().map(|children| *children)
     }
 
     async fn close(&mut self) -> Result<()> {

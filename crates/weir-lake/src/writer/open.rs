@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::FutureExt;
-use weir_protocol::{Books, Destination, Error, Result, StreamWriter, WritePlan};
+use weir_protocol::{Books, Destination, Result, StreamWriter, WritePlan};
 
 use super::pipeline::Pipeline;
 use super::publish::Publish;
@@ -31,11 +32,6 @@ impl Destination for Lake {
 impl Lake {
     async fn open_stream(&self, plan: WritePlan) -> Result<LakeWriter> {
         let shape = Shape::new(&plan)?;
-        if !plan.stream.policy.explode.is_empty() {
-            return Err(Error::spec("explode is not available in this version")
-                .with("stream", &plan.stream.name)
-                .hint("remove explode from the stream: the lists stay in their column"));
-        }
         let memory_bytes = (plan.memory_bytes / MEMORY_PARTS).max(1 << 20);
         let found = self.recover(&plan, &shape, memory_bytes).boxed().await?;
         let sequence = found.last.as_ref().map_or(0, |record| record.sequence);
@@ -45,7 +41,8 @@ impl Lake {
             .table
             .as_ref()
             .map(|table| columns::data_schema(table.schema()));
-        let typer = Typer::new(&plan, registered, self.pii_key.expose().as_bytes())?;
+        let key = self.pii_key.expose().as_bytes();
+        let typer = Typer::with_children(&plan, registered, &found.children, key)?;
         let folder = if shape.is_staged() {
             shape.folder.clone().join(staging::name(found.generation))
         } else {
@@ -67,6 +64,11 @@ impl Lake {
                 .map_or(0, |record| record.bronze_bytes),
             last: found.last,
             plan,
+            target: if shape.is_staged() {
+                shape.with_lists()
+            } else {
+                shape.clone()
+            },
             shape,
             accepted: Books::default(),
             changes: Vec::new(),
@@ -92,7 +94,9 @@ impl Lake {
         };
         let published = last.as_ref().map_or(0, |record| record.sequence);
         let generations = last.as_ref().map(|record| record.generations.clone());
+        let children = self.children(shape, last.as_ref()).boxed().await?;
         let mut found = Found {
+            children,
             table: main.clone(),
             generation: published + 1,
             generations: generations.unwrap_or_default(),
@@ -127,7 +131,9 @@ impl Lake {
         let written = publish.run().boxed().await?;
         main = Table::find(&self.storage, &shape.folder).await?;
         last = Some(written.record);
+        let children = self.children(shape, last.as_ref()).boxed().await?;
         Ok(Found {
+            children,
             table: main,
             generation: last.as_ref().map_or(0, |record| record.sequence) + 1,
             generations: last
@@ -136,6 +142,18 @@ impl Lake {
                 .unwrap_or_default(),
             last,
         })
+    }
+
+    /// The columns of the child tables that there are, after those that are ahead were taken back.
+    async fn children(&self, shape: &Shape, last: Option<&StateRecord>) -> Result<Vec<(String, SchemaRef)>> {
+        match shape.children() {
+            Some(family) => {
+                family
+                    .recover(&self.storage, last.map(|record| record.sequence))
+                    .await
+            }
+            None => Ok(Vec::new()),
+        }
     }
 }
 
@@ -146,4 +164,6 @@ struct Found {
     last: Option<StateRecord>,
     generation: u64,
     generations: Vec<super::state::Generation>,
+    /// Columns of the child tables, by exploded field.
+    children: Vec<(String, SchemaRef)>,
 }

@@ -9,6 +9,7 @@ use super::checkpoint::{Written, already_there, bytes, change, table as main_tab
 use super::shape::Shape;
 use super::staging::{self, Staging};
 use super::state::{Generation, StateRecord};
+use crate::children::{ChildRows, ChildRule, Next, sequence_of};
 use crate::failpoint;
 use crate::storage::Storage;
 use crate::table::file_writer;
@@ -47,12 +48,14 @@ impl Publish<'_> {
             if !adopts || self.shape.mode.write() != WriteMode::Replace {
                 main.evolve(&columns, self.memory_bytes).await?;
             }
+            let mut children = self.children();
             let outcome = if adopts {
                 self.adopt(&main)?
             } else {
-                self.merge(&main).await?
+                self.merge(&main, children.as_mut()).await?
             };
-            let record = self.record(&outcome);
+            let mut record = self.record(&outcome);
+            let after = self.commit_children(&main, children, &mut record).boxed().await?;
             let mut change = change("PUBLISH FULL REFRESH", &outcome, &record)?;
             if adopts && !schema::equal(main.schema(), &columns) {
                 change.schema = Some(columns.as_ref().clone());
@@ -64,7 +67,12 @@ impl Publish<'_> {
                     break;
                 }
                 Attempt::Lost if adopts => {}
-                Attempt::Lost => file_writer::discard(&main.store(), &outcome.adds).boxed().await,
+                Attempt::Lost => {
+                    if let Some(family) = self.shape.children() {
+                        family.roll_back(self.storage, after).boxed().await?;
+                    }
+                    file_writer::discard(&main.store(), &outcome.adds).boxed().await;
+                }
             }
         }
         let Some(written) = done else {
@@ -77,6 +85,10 @@ impl Publish<'_> {
 
     /// Whether the staged files can become the table's as they are.
     async fn adopts(&self, main: &Table) -> Result<bool> {
+        if self.shape.children().is_some() {
+            // Staged rows have their lists, which are exploded now.
+            return Ok(false);
+        }
         let whole = match self.shape.mode.write() {
             WriteMode::Replace => true,
             WriteMode::Merge => main.files()?.is_empty(),
@@ -115,7 +127,7 @@ impl Publish<'_> {
         })
     }
 
-    async fn merge(&self, main: &Table) -> Result<Outcome> {
+    async fn merge(&self, main: &Table, children: Option<&mut ChildRows>) -> Result<Outcome> {
         let staged = &self.staging.table;
         let replace = self.shape.mode.write() == WriteMode::Replace;
         let place = Place::of(self.storage, staged.folder());
@@ -131,7 +143,10 @@ impl Publish<'_> {
         let upsert = Upsert {
             table: main,
             files: if replace { Vec::new() } else { main.files()? },
-            schema: main.schema().clone(),
+            schema: match self.shape.children() {
+                Some(family) => family.load_schema(main.schema(), staged.schema()),
+                None => main.schema().clone(),
+            },
             keys: self.shape.keys(),
             rule: match self.shape.mode.write() {
                 WriteMode::History => Rule::History,
@@ -141,12 +156,41 @@ impl Publish<'_> {
             run: &self.staging.record.run,
             memory_bytes: self.memory_bytes,
         };
-        let mut outcome = upsert.run(&mut incoming).boxed().await?;
+        let mut outcome = upsert.run(&mut incoming, children).boxed().await?;
         incoming.clear().await;
         if replace {
             outcome.removes = main.files()?;
         }
         Ok(outcome)
+    }
+
+    fn children(&self) -> Option<ChildRows> {
+        let family = self.shape.children()?;
+        let rule = match self.shape.mode.write() {
+            WriteMode::Replace => ChildRule::Whole,
+            _ => family.rule(),
+        };
+        Some(ChildRows::new(family, self.storage, self.memory_bytes / 2, rule))
+    }
+
+    /// Commits the children, if there are any, and gives the checkpoint that the main table stands at.
+    async fn commit_children(
+        &self,
+        main: &Table,
+        children: Option<ChildRows>,
+        record: &mut StateRecord,
+    ) -> Result<Option<u64>> {
+        let Some(rows) = children else {
+            return Ok(None);
+        };
+        let before = StateRecord::read(main, &record.connection, &record.stream).await?;
+        record.children = before.map(|before| before.children).unwrap_or_default();
+        let next = Next {
+            sequence: record.sequence,
+            after: sequence_of(main, &record.application()).await?,
+        };
+        record.add_children(rows.commit(self.staging.table.schema(), next).boxed().await?);
+        Ok(next.after)
     }
 
     /// Whether a key that the refresh lacks is known to be gone. Where records went to quarantine

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use object_store::path::Path;
 use weir_protocol::{Error, Result, SyncMode, WriteMode, WritePlan, name};
 
+use crate::children::Family;
 use crate::lake::{Layer, folder};
-use crate::table::columns;
+use crate::table::columns::{self, CHILDREN_DIGEST};
 use crate::table::partition::{self, PartitionBy};
 use crate::upsert::{Keys, Rule};
 
-const PRIMARY_KEY: &str = "weir.primaryKey";
+pub(crate) const PRIMARY_KEY: &str = "weir.primaryKey";
 const CONNECTION: &str = "weir.connection";
 const STREAM: &str = "weir.stream";
 
@@ -45,6 +46,10 @@ pub(crate) struct Shape {
     pub(crate) cursor: Option<String>,
     pub(crate) connection: String,
     pub(crate) stream: String,
+    /// Its child tables, if it explodes lists.
+    pub(crate) family: Option<Arc<Family>>,
+    /// Rows keep their lists: they wait, and are exploded when they are published.
+    pub(crate) keeps_lists: bool,
 }
 
 impl Shape {
@@ -63,6 +68,8 @@ impl Shape {
         }
         let by = stream.policy.partition_by.iter();
         Ok(Self {
+            family: Family::new(plan, &name)?.map(Arc::new),
+            keeps_lists: false,
             folder: folder(Layer::Silver, &name),
             name,
             mode: plan.mode,
@@ -72,6 +79,19 @@ impl Shape {
             connection: plan.connection.clone(),
             stream: stream.name.clone(),
         })
+    }
+
+    /// The same for rows that wait with their lists.
+    pub(crate) fn with_lists(&self) -> Self {
+        Self {
+            keeps_lists: true,
+            ..self.clone()
+        }
+    }
+
+    /// The child tables that rows are exploded into when they are written.
+    pub(crate) fn children(&self) -> Option<&Arc<Family>> {
+        self.family.as_ref().filter(|_| !self.keeps_lists)
     }
 
     /// Whether rows wait in a staging table until the read is complete.
@@ -99,9 +119,21 @@ impl Shape {
 
     /// The columns of the table for rows of these columns.
     pub(crate) fn table_schema(&self, rows: &Schema) -> SchemaRef {
+        let whole = self.whole_schema(rows);
+        match self.children() {
+            Some(family) => family.exploder.parent_schema(&whole),
+            None => whole,
+        }
+    }
+
+    /// As [`Shape::table_schema`], with the lists that go to child tables.
+    pub(crate) fn whole_schema(&self, rows: &Schema) -> SchemaRef {
         let mut extra: Vec<Field> = self.by.iter().filter_map(PartitionBy::derived_field).collect();
         if self.mode.write() == WriteMode::History {
             extra.extend(columns::history());
+        }
+        if self.family.is_some() {
+            extra.push(Field::new(CHILDREN_DIGEST, DataType::Utf8, true));
         }
         extra.push(columns::deleted_at());
         columns::with(rows, extra)
@@ -125,10 +157,14 @@ impl Shape {
         self.by.iter().try_for_each(|by| by.check(schema))
     }
 
-    /// Typed rows as rows of the table.
+    /// Typed rows as rows of the table, still with their lists.
     pub(crate) fn rows(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let batch = partition::derive(batch, &self.by)?;
-        let schema = self.table_schema(batch.schema_ref());
+        let mut batch = partition::derive(batch, &self.by)?;
+        if let Some(family) = &self.family {
+            let digests = Arc::new(family.exploder.digests(&batch)?);
+            batch = columns::and(&batch, CHILDREN_DIGEST, digests)?;
+        }
+        let schema = self.whole_schema(batch.schema_ref());
         crate::table::adapt::adapt(&batch, &Arc::clone(&schema))
     }
 }

@@ -1,9 +1,12 @@
 //! What a commit says about its stream: state, books and which generations the table went through.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use weir_protocol::destination::Committed;
 use weir_protocol::{Books, Error, Result, StreamState, SyncMode};
 
+use crate::children::Children;
 use crate::table::Table;
 
 /// Generations that are remembered for a rebuild; Bronze older than these is archived long before.
@@ -30,6 +33,12 @@ pub(crate) struct StateRecord {
     /// Records of this generation that went to quarantine.
     #[serde(default)]
     pub(crate) held: u64,
+    /// Child table to the version that this checkpoint stands for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) children: BTreeMap<String, i64>,
+    /// Child table to rows that this run wrote.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) child_rows: BTreeMap<String, u64>,
 }
 
 /// One published full refresh: the checkpoints it was read in, and when it was published.
@@ -87,6 +96,15 @@ impl StateRecord {
             state: self.state.clone(),
             books: self.books,
         }
+    }
+
+    /// Notes what became of the children of this checkpoint.
+    pub(crate) fn add_children(&mut self, children: Children) {
+        self.children.extend(children.versions);
+        for (table, rows) in children.rows {
+            *self.child_rows.entry(table).or_default() += rows;
+        }
+        self.silver_bytes += children.bytes;
     }
 
     pub(crate) fn remember(&mut self, generation: Generation) {

@@ -17,6 +17,7 @@ use super::shape::Shape;
 use super::staging::{self, Staging};
 use super::state::{Generation, StateRecord};
 use crate::bronze;
+use crate::children::{ChildRows, ChildRule};
 use crate::lake::Lake;
 use crate::table::Table;
 
@@ -29,6 +30,8 @@ pub(super) struct LakeWriter {
     pub(super) lake: Lake,
     pub(super) plan: WritePlan,
     pub(super) shape: Shape,
+    /// The shape of the table that checkpoints go to: a staging table keeps the lists.
+    pub(super) target: Shape,
     pub(super) pipeline: Pipeline,
     pub(super) memory_bytes: u64,
     /// The newest checkpoint, and where it stands.
@@ -125,7 +128,7 @@ impl LakeWriter {
             return Ok(());
         }
         let record = self.record(state, sequence, flushed.quarantined);
-        let schema = self.shape.table_schema(&flushed.schema);
+        let schema = self.target.table_schema(&flushed.schema);
         let folder = self.folder();
         if flushed.rows.rows() == 0
             && self.shape.check_partitions(&schema).is_err()
@@ -138,23 +141,23 @@ impl LakeWriter {
             self.version = NO_VERSION;
             return Ok(());
         }
-        let mut table = checkpoint::table(&self.lake.storage, &self.shape, &folder, &schema)
+        let mut table = checkpoint::table(&self.lake.storage, &self.target, &folder, &schema)
             .boxed()
             .await?;
         let checkpoint = Checkpoint {
-            shape: &self.shape,
+            shape: &self.target,
+            whole: self.shape.whole_schema(&flushed.schema),
             rule: if self.shape.is_staged() {
                 None
             } else {
                 self.shape.rule()
             },
-            rows: flushed.rows,
             schema,
             memory_bytes: self.memory_bytes,
             is_idle: is_same && self.accepted.quarantined == 0 && !publishes,
             record,
         };
-        let written = checkpoint.commit(&mut table).boxed().await?;
+        let written = checkpoint.commit(flushed.rows, &mut table).boxed().await?;
         if written.record.sequence < sequence {
             // What was read again stands in Bronze already, under the checkpoint that landed it.
             bronze::remove_after(&self.lake.storage, &self.bronze_folder(), written.record.sequence).await?;
@@ -200,6 +203,12 @@ impl LakeWriter {
                 self.generations.clone()
             },
             held: held + quarantined,
+            children: self
+                .last
+                .as_ref()
+                .map(|record| record.children.clone())
+                .unwrap_or_default(),
+            child_rows: before.map(|record| record.child_rows.clone()).unwrap_or_default(),
         }
     }
 
@@ -244,6 +253,7 @@ impl LakeWriter {
             silver_bytes: ours.map_or(0, |record| record.silver_bytes),
             schema_changes: self.changes.clone(),
             quarantine_reasons: reasons,
+            child_rows: ours.map(|record| record.child_rows.clone()).unwrap_or_default(),
         }
     }
 }
@@ -257,6 +267,13 @@ pub(super) fn new_rows(
 ) -> Gathered {
     match shape.rule() {
         Some(_) if !shape.is_staged() => Gathered::keyed(shape.keys(), memory_bytes, &lake.storage, folder),
-        _ => Gathered::plain(&lake.storage, folder, shape.partition_columns(), memory_bytes),
+        _ => {
+            let children = shape
+                .children()
+                .filter(|_| !shape.is_staged())
+                .map(|family| ChildRows::new(family, &lake.storage, memory_bytes / 2, ChildRule::Append));
+            Gathered::plain(&lake.storage, folder, shape.partition_columns(), memory_bytes)
+                .exploding(children)
+        }
     }
 }

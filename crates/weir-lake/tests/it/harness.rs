@@ -36,6 +36,10 @@ impl TestLake {
         self.lake.open(plan.clone()).await.unwrap()
     }
 
+    pub(crate) async fn lake_open_error(&self, plan: &WritePlan) -> weir_protocol::Error {
+        self.lake.open(plan.clone()).await.err().unwrap()
+    }
+
     /// One run: one batch a checkpoint, then the end.
     pub(crate) async fn sync(&self, plan: &WritePlan, pages: &[&[Value]]) -> Receipt {
         let mut writer = self.open(plan).await;

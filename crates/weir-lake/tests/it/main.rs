@@ -3,6 +3,9 @@
 #![cfg(test)]
 
 #[cfg(feature = "failpoints")]
+mod child_faults;
+mod children;
+#[cfg(feature = "failpoints")]
 mod faults;
 mod gold;
 mod harness;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use weir_lake::RawBatch;
 use weir_protocol::SyncMode;
 
+use crate::children::{CHILD, exploding, order as lined};
 use crate::harness::{TestLake, batch, complete, order, partly, plan};
 
 const TABLE: &str = "acme_orders";
@@ -81,5 +82,47 @@ async fn rows_are_the_same_in_every_mode() {
         assert_eq!(lake.rows(TABLE, &columns).await, before, "{mode}");
         // And it goes on from there.
         lake.sync(&plan(mode, "r9"), &[&[order(9, "02-01", 9.0)]]).await;
+    }
+}
+
+/// Orders with lines, in which lists change, shrink and go.
+fn exploded_runs() -> [Vec<Vec<Value>>; 3] {
+    [
+        vec![
+            vec![lined(1, "01-01", &["a", "b"]), lined(2, "01-01", &["c"])],
+            vec![lined(3, "01-01", &["d"]), lined(1, "01-02", &["b"])],
+        ],
+        vec![vec![lined(2, "01-05", &[]), lined(3, "01-01", &["d"])]],
+        vec![vec![lined(4, "01-06", &["e"]), lined(2, "01-07", &["f"])]],
+    ]
+}
+
+#[tokio::test]
+async fn child_tables_are_rebuilt_with_their_parents() {
+    for mode in SyncMode::ALL {
+        let lake = TestLake::new();
+        for (number, pages) in exploded_runs().iter().enumerate() {
+            let pages: Vec<&[Value]> = pages.iter().map(Vec::as_slice).collect();
+            lake.sync(&exploding(mode, &format!("r{number}")), &pages).await;
+        }
+        let mut columns = vec!["_parent_id", "_index", "sku", "_cursor", "_run", "_deleted_at"];
+        let mut parent = vec!["id", "_cursor", "_run", "_children_digest", "_deleted_at"];
+        if matches!(mode, SyncMode::FullRefreshHistory | SyncMode::IncrementalHistory) {
+            columns.extend(["_valid_from", "_valid_to", "_is_current"]);
+            parent.extend(["_valid_from", "_valid_to", "_is_current"]);
+        }
+        let before = (lake.rows(TABLE, &parent).await, lake.rows(CHILD, &columns).await);
+        for _ in 0..2 {
+            lake.lake
+                .rebuild(&exploding(mode, "rebuild"), false)
+                .await
+                .unwrap();
+            let after = (lake.rows(TABLE, &parent).await, lake.rows(CHILD, &columns).await);
+            assert_eq!(after, before, "{mode}");
+        }
+        lake.sync(&exploding(mode, "r9"), &[&[lined(9, "02-01", &["z"])]])
+            .await;
+        let rows = lake.rows(CHILD, &["sku"]).await;
+        assert!(rows.contains(&r#"{"sku":"z"}"#.to_owned()), "{mode}");
     }
 }

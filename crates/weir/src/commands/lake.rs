@@ -154,6 +154,7 @@ async fn tables(lake: &Lake, format: Format) -> Result<()> {
         "version",
         "columns",
         "partitions",
+        "child of",
     ]);
     for table in lake.tables().await? {
         sheet.push([
@@ -165,6 +166,7 @@ async fn tables(lake: &Lake, format: Format) -> Result<()> {
             table.version.into(),
             table.schema.fields().len().into(),
             table.partition_columns.join(", ").into(),
+            table.parent.into(),
         ]);
     }
     sheet.print(format)
@@ -250,7 +252,16 @@ async fn retention(lake: &Lake, kept: &Kept<'_>, archive: Option<&Storage>, form
         ]);
     }
     if let Some(span) = kept.silver {
+        let tables = lake.tables().await?;
+        let is_child = |name: &str| {
+            let found = tables.iter().find(|table| table.name == name);
+            found.is_some_and(|table| table.parent.is_some())
+        };
         for name in names(lake, kept.table, Some(Layer::Silver)).await? {
+            if kept.table.is_none() && is_child(&name) {
+                // It goes with its parent.
+                continue;
+            }
             let done = lake.retain_silver(&name, before(span)?, archive).await?;
             sheet.push([
                 "silver".into(),

@@ -193,6 +193,7 @@ fn print(outcome: &SyncOutcome, format: Format) -> Result<()> {
                 "bytes",
                 "schema_changes",
                 "quarantine",
+                "child_rows",
                 "error",
             ]
             .map(str::to_owned),
@@ -227,7 +228,7 @@ fn tenths(duration: Duration) -> Value {
     json!((duration.as_secs_f64() * 10.0).round() / 10.0)
 }
 
-fn details(outcome: &SyncOutcome, stream: &StreamOutcome) -> [Value; 8] {
+fn details(outcome: &SyncOutcome, stream: &StreamOutcome) -> [Value; 9] {
     let receipt = stream.receipt.as_ref();
     [
         outcome.run.as_str().into(),
@@ -237,6 +238,7 @@ fn details(outcome: &SyncOutcome, stream: &StreamOutcome) -> [Value; 8] {
         stream.progress.bytes.into(),
         receipt.map(|receipt| json!(receipt.schema_changes)).into(),
         receipt.map(|receipt| json!(receipt.quarantine_reasons)).into(),
+        receipt.map(|receipt| json!(receipt.child_rows)).into(),
         stream.error.as_ref().map(errors::object).into(),
     ]
 }
@@ -258,6 +260,9 @@ fn say_changes(stream: &StreamOutcome) {
             change.column,
             kind.as_str().unwrap_or_default()
         ));
+    }
+    for (table, rows) in &receipt.child_rows {
+        line(format!("children: {table}: {rows} rows"));
     }
     for (reason, count) in &receipt.quarantine_reasons {
         line(format!("quarantined: {}: {count} × {reason}", stream.stream));

@@ -1,12 +1,20 @@
 //! Exploded lists.
 
+use arrow::array::Array;
+
 use super::*;
+use crate::table::columns;
 
 fn exploding(primary_key: &[&str]) -> WritePlan {
     let mut wish = plan(None, Contract::Evolve);
     wish.stream.policy.explode = vec!["lines".to_owned()];
     wish.stream.primary_key = primary_key.iter().map(|path| (*path).to_owned()).collect();
     wish
+}
+
+fn exploder(primary_key: &[&str]) -> Exploder {
+    let keys: Vec<String> = primary_key.iter().map(|path| (*path).to_owned()).collect();
+    Exploder::new(&["lines".to_owned()], &keys).unwrap()
 }
 
 fn shown(batch: &RecordBatch, columns: &[&str]) -> String {
@@ -29,9 +37,9 @@ fn elements_become_rows_with_their_parents_key() {
             json!({"key": {"id": 3}, "lines": [{"id": 11}]}),
         ]))
         .unwrap();
-    let (field, child) = &decoded.children[0];
-    assert_eq!(field, "lines");
-    insta::assert_snapshot!(shown(child, &["_parent_key_id", "_index", "id", "element_run", "_run"]), @"
+    let exploder = exploder(&["key.id"]);
+    let child = exploder.explode(&decoded.rows, "lines", false).unwrap();
+    insta::assert_snapshot!(shown(&child, &["_parent_key_id", "_index", "id", "element_run", "_run"]), @"
     +----------------+--------+----+-------------+-------+
     | _parent_key_id | _index | id | element_run | _run  |
     +----------------+--------+----+-------------+-------+
@@ -42,16 +50,52 @@ fn elements_become_rows_with_their_parents_key() {
     | 3              | 0      | 11 |             | run-1 |
     +----------------+--------+----+-------------+-------+
     ");
-    assert!(decoded.rows.column_by_name("lines").is_none());
-    let (_, schema) = &typer.child_schemas()[0];
-    assert_eq!(schema, &child.schema());
+    let parents = exploder.parent_schema(typer.schema());
+    assert!(parents.column_with_name("lines").is_none());
 
     // A later run finds the same columns again, from the tables alone.
-    let registered = Some(Arc::clone(typer.schema()));
-    let children = typer.child_schemas();
-    let later = Typer::with_children(&exploding(&["key.id"]), registered, &children, b"key").unwrap();
-    assert_eq!(later.child_schemas(), children);
-    assert_eq!(later.schema(), typer.schema());
+    let children = [("lines".to_owned(), columns::data_schema(&child.schema()))];
+    let later = Typer::with_children(&exploding(&["key.id"]), Some(parents), &children, b"key").unwrap();
+    let none = RecordBatch::new_empty(later.row_schema());
+    let again = exploder.explode(&none, "lines", false).unwrap();
+    assert_eq!(again.schema(), child.schema());
+}
+
+#[test]
+fn a_row_tells_that_it_was_written_and_a_digest_tells_its_lists() {
+    let mut typer = Typer::new(&exploding(&["id"]), None, b"key").unwrap();
+    let decoded = typer
+        .decode(&of(&[
+            json!({"id": 1, "lines": [{"a": 1}, {"a": 2}]}),
+            json!({"id": 2, "lines": []}),
+            json!({"id": 3, "lines": [{"a": 1}, {"a": 2}]}),
+            json!({"id": 4}),
+            json!({"id": 5, "lines": [{"a": 2}, {"a": 1}]}),
+        ]))
+        .unwrap();
+    let exploder = exploder(&["id"]);
+    let child = exploder.explode(&decoded.rows, "lines", true).unwrap();
+    insta::assert_snapshot!(shown(&child, &["_parent_id", "_index", "a"]), @"
+    +------------+--------+---+
+    | _parent_id | _index | a |
+    +------------+--------+---+
+    | 1          |        |   |
+    | 1          | 0      | 1 |
+    | 1          | 1      | 2 |
+    | 2          |        |   |
+    | 3          |        |   |
+    | 3          | 0      | 1 |
+    | 3          | 1      | 2 |
+    | 4          |        |   |
+    | 5          |        |   |
+    | 5          | 0      | 2 |
+    | 5          | 1      | 1 |
+    +------------+--------+---+
+    ");
+    let digests = exploder.digests(&decoded.rows).unwrap();
+    assert_eq!(digests.value(0), digests.value(2));
+    assert_ne!(digests.value(0), digests.value(4));
+    assert!(digests.is_null(3) && !digests.is_null(1));
 }
 
 #[test]
@@ -83,7 +127,7 @@ fn scalars_explode_into_one_column() {
     let decoded = typer
         .decode(&of(&[json!({"id": 1, "lines": ["a", "b"]})]))
         .unwrap();
-    insta::assert_snapshot!(shown(&decoded.children[0].1, &["_parent_id", "_index", "value"]), @"
+    insta::assert_snapshot!(shown(&exploder(&["id"]).explode(&decoded.rows, "lines", false).unwrap(), &["_parent_id", "_index", "value"]), @"
     +------------+--------+-------+
     | _parent_id | _index | value |
     +------------+--------+-------+
