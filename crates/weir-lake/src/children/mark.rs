@@ -121,7 +121,7 @@ impl ChildTable {
             .map_err(|error| Error::internal("a checkpoint's number is too large").caused_by(error))?;
         let text = serde_json::to_string(mark)
             .map_err(|error| Error::internal("a mark cannot be written as JSON").caused_by(error))?;
-        change.transaction = Some((self.application(), sequence));
+        change.transactions = vec![(self.application(), sequence)];
         change.domains = vec![(DOMAIN.to_owned(), Some(text))];
         change.notes = vec![
             ("weir.parent".to_owned(), self.parent.clone().into()),

@@ -4,13 +4,16 @@ mod archive;
 mod compact;
 mod probe;
 mod rebuild;
+mod replay;
 mod restore;
 mod retention;
+mod scratch;
 mod usage;
 mod vacuum;
 
 pub use archive::Archived;
 pub use compact::Compacted;
+pub(crate) use rebuild::{Admission, decision};
 pub use rebuild::{RawBatch, Rebuilt};
 pub(crate) use restore::{check_files, difference};
 pub use retention::{BronzeRetention, SilverRetention};

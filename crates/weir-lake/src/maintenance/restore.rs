@@ -85,7 +85,7 @@ fn set_state(change: &mut Change, now: StateRecord, then: StateRecord, run: &str
     };
     let with_state =
         crate::writer::checkpoint::change("RESTORE", &crate::upsert::Outcome::default(), &record)?;
-    change.transaction = with_state.transaction;
+    change.transactions = with_state.transactions;
     change.domains = with_state.domains;
     change.notes = with_state.notes;
     Ok(())

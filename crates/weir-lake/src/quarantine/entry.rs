@@ -20,12 +20,21 @@ pub struct Entry {
     pub reason: String,
     pub column: Option<String>,
     pub emitted_at: Timestamp,
+    /// The checkpoint and run that the record arrived in: where its Bronze line lies.
+    pub sequence: u64,
     pub run: String,
     pub slice: Arc<str>,
     /// Raw JSON of the cursor's value.
     pub cursor: Option<Bytes>,
     /// The bytes as received.
     pub record: Bytes,
+}
+
+/// Where a record came in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) sequence: u64,
+    pub(crate) run: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +44,8 @@ struct Line<'a> {
     #[serde(default)]
     column: Option<String>,
     emitted_at: Timestamp,
+    #[serde(default)]
+    sequence: Option<u64>,
     run: String,
     slice: Arc<str>,
     #[serde(borrow, default)]
@@ -54,18 +65,20 @@ struct Head<'a> {
     reason: &'a str,
     column: Option<&'a str>,
     emitted_at: Timestamp,
+    sequence: u64,
     run: &'a str,
     slice: &'a str,
 }
 
 /// Appends a line that [`parse`] reads.
-pub(super) fn append(out: &mut Vec<u8>, id: &str, run: &str, rejected: &Rejected) -> Result<()> {
+pub(super) fn append(out: &mut Vec<u8>, id: &str, origin: Origin<'_>, rejected: &Rejected) -> Result<()> {
     let head = Head {
         id,
         reason: &rejected.reason,
         column: rejected.column.as_deref(),
         emitted_at: rejected.emitted_at,
-        run,
+        sequence: origin.sequence,
+        run: origin.run,
         slice: &rejected.slice,
     };
     serde_json::to_writer(&mut *out, &head)
@@ -79,7 +92,8 @@ pub(super) fn append(out: &mut Vec<u8>, id: &str, run: &str, rejected: &Rejected
     Ok(())
 }
 
-pub(super) fn parse(line: &[u8]) -> Result<Entry> {
+/// `sequence` is that of the object: lines that name none arrived with it.
+pub(super) fn parse(line: &[u8], sequence: u64) -> Result<Entry> {
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
         Error::destination("a line of quarantine is not what weir writes")
             .caused_by(error)
@@ -100,6 +114,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Entry> {
         reason: line.reason,
         column: line.column,
         emitted_at: line.emitted_at,
+        sequence: line.sequence.unwrap_or(sequence),
         run: line.run,
         slice: line.slice,
     })

@@ -11,6 +11,7 @@ use weir_protocol::{Error, Result};
 
 use super::folder;
 use crate::storage::Storage;
+use crate::table::Table;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,10 +51,32 @@ pub(crate) async fn finish(
 }
 
 /// Decisions that were begun and not finished.
-pub(crate) async fn pending(storage: &Storage, source: &str, stream: &str) -> Result<Vec<Decision>> {
+pub(super) async fn pending(storage: &Storage, source: &str, stream: &str) -> Result<Vec<Decision>> {
     let mut all = decisions(storage, source, stream).await?;
     all.retain(|decision| !decision.done);
     Ok(all)
+}
+
+/// The application id by which a table tells that a decision was carried out: it stands in the
+/// commit that did so.
+pub(crate) fn application(decision: &str) -> String {
+    format!("weir:decision:{decision}")
+}
+
+/// Finishes the decisions that the table carried out and whose writer died before it could say so.
+/// One that was begun and never committed had no effect; it is left as it is.
+pub(crate) async fn settle(storage: &Storage, source: &str, stream: &str, table: &Table) -> Result<()> {
+    for decision in pending(storage, source, stream).await? {
+        if table.transaction(&application(&decision.id)).await?.is_some() {
+            tracing::info!(
+                decision = decision.id,
+                stream,
+                "finishing what an earlier process decided"
+            );
+            finish(storage, source, stream, decision).await?;
+        }
+    }
+    Ok(())
 }
 
 /// All decisions, oldest first.

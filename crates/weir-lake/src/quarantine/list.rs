@@ -118,13 +118,25 @@ async fn each(storage: &Storage, source: &str, stream: &str, mut take: impl FnMu
         .filter(|decision| decision.done)
         .flat_map(|decision| decision.ids)
         .collect();
-    for (_, meta) in objects(storage, &folder(source, stream)).await? {
+    every(storage, source, stream, |entry| {
+        if !decided.contains(&entry.id) {
+            take(entry);
+        }
+    })
+    .await
+}
+
+/// Calls `take` with every record that was ever held.
+pub(super) async fn every(
+    storage: &Storage,
+    source: &str,
+    stream: &str,
+    mut take: impl FnMut(Entry),
+) -> Result<()> {
+    for (name, meta) in objects(storage, &folder(source, stream)).await? {
         let body = storage.get(&meta.location).await?;
         lines(&meta.location, body, |line| {
-            let entry = entry::parse(line)?;
-            if !decided.contains(&entry.id) {
-                take(entry);
-            }
+            take(entry::parse(line, name.sequence)?);
             Ok(())
         })?;
     }

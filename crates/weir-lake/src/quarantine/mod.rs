@@ -6,6 +6,7 @@
 
 mod entry;
 mod journal;
+mod ledger;
 mod list;
 mod writer;
 
@@ -13,7 +14,9 @@ pub use entry::Entry;
 pub use journal::{Decision, Verb};
 pub use list::{Choice, Listing, Reason};
 
-pub(crate) use journal::{begin, finish, pending};
+pub(crate) use entry::Origin;
+pub(crate) use journal::{application, begin, finish, settle};
+pub(crate) use ledger::{Digest, Ledger, digest};
 pub(crate) use list::{chosen, list};
 pub(crate) use writer::QuarantineWriter;
 
@@ -23,6 +26,9 @@ use object_store::path::Path;
 pub(crate) fn folder(source: &str, stream: &str) -> Path {
     Path::from("quarantine").join(format!("{source}_{stream}"))
 }
+
+#[cfg(test)]
+use journal::pending;
 
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,7 @@ fn plan() -> WritePlan {
 
 fn rejected(reason: &str, record: &'static [u8]) -> Rejected {
     Rejected {
+        place: 0,
         reason: reason.to_owned(),
         column: Some("id".to_owned()),
         record: Bytes::from_static(record),
@@ -39,7 +40,7 @@ fn rejected(reason: &str, record: &'static [u8]) -> Rejected {
 async fn held_records_keep_their_bytes_and_leave_by_decision_only() {
     let folder_on_disk = tempfile::tempdir().unwrap();
     let storage = Storage::open(folder_on_disk.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
-    let mut writer = QuarantineWriter::new(storage.clone(), &plan(), 1);
+    let mut writer = QuarantineWriter::new(storage.clone(), &plan(), "run-1".to_owned(), 1);
     let records = [
         rejected("bad id", br#"{"id":"x"}"#),
         rejected("not an object", b"oops"),
@@ -79,6 +80,25 @@ async fn held_records_keep_their_bytes_and_leave_by_decision_only() {
     finish(&storage, "demo", "things", decision).await.unwrap();
     assert_eq!(list(&storage, "demo", "things", 0).await.unwrap().total, 1);
     assert!(pending(&storage, "demo", "things").await.unwrap().is_empty());
+
+    // A line of Bronze finds its entry by checkpoint, run, time and bytes, and each entry once.
+    let mut ledger = Ledger::read(&storage, "demo", "things", None).await.unwrap();
+    let at = listing.entries[0].emitted_at;
+    let of = |sequence, record: &[u8]| {
+        digest(
+            Origin {
+                sequence,
+                run: "run-1",
+            },
+            at,
+            record,
+        )
+    };
+    assert!(ledger.knows(1) && !ledger.knows(2));
+    assert!(ledger.keeps_out(of(1, br#"{"id":"x"}"#)));
+    assert!(!ledger.keeps_out(of(1, br#"{"id":"x"}"#)));
+    assert!(!ledger.keeps_out(of(2, b"\xff")) && !ledger.keeps_out(of(1, b"oops")));
+    assert!(ledger.stays(of(1, b"oops")) && !ledger.stays(of(1, b"oops")));
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use weir_protocol::{Error, Result, WritePlan};
 
-use super::{entry, folder};
+use super::entry::{self, Origin};
+use super::folder;
 use crate::bronze::ObjectName;
 use crate::storage::Storage;
 use crate::typed::Rejected;
@@ -24,30 +25,49 @@ pub(crate) struct QuarantineWriter {
     part: u32,
     lines: Vec<u8>,
     lines_count: u64,
+    /// Objects of the present checkpoint.
+    written: Vec<Path>,
 }
 
 impl QuarantineWriter {
     /// `sequence` is that of the checkpoint that the first records belong to.
-    pub(crate) fn new(storage: Storage, plan: &WritePlan, sequence: u64) -> Self {
+    pub(crate) fn new(storage: Storage, plan: &WritePlan, run: String, sequence: u64) -> Self {
         Self {
             storage,
             folder: folder(&plan.source, &plan.stream.name),
-            run: plan.run.clone(),
+            run,
             sequence,
             part: 0,
             lines: Vec::new(),
             lines_count: 0,
+            written: Vec::new(),
         }
     }
 
     pub(crate) async fn push(&mut self, rejected: &[Rejected]) -> Result<()> {
         for record in rejected {
             let id = self.id(record);
-            entry::append(&mut self.lines, &id, &self.run, record)?;
-            self.lines_count += 1;
-            if self.lines.len() >= OBJECT_BYTES_MAX {
-                self.put().await?;
-            }
+            let origin = Origin {
+                sequence: self.sequence,
+                run: &self.run,
+            };
+            entry::append(&mut self.lines, &id, origin, record)?;
+            self.pushed().await?;
+        }
+        Ok(())
+    }
+
+    /// Holds a record that came in with an earlier checkpoint.
+    pub(crate) async fn push_from(&mut self, origin: Origin<'_>, record: &Rejected) -> Result<()> {
+        let id = self.id(record);
+        entry::append(&mut self.lines, &id, origin, record)?;
+        self.pushed().await
+    }
+
+    async fn pushed(&mut self) -> Result<()> {
+        self.lines_count += 1;
+        if self.lines.len() >= OBJECT_BYTES_MAX {
+            self.put().await?;
         }
         Ok(())
     }
@@ -75,6 +95,15 @@ impl QuarantineWriter {
         if next != self.sequence {
             self.sequence = next;
             self.part = 0;
+            self.written.clear();
+        }
+        Ok(())
+    }
+
+    /// Removes what was put for the checkpoint that is not to be.
+    pub(crate) async fn withdraw(&mut self) -> Result<()> {
+        for path in std::mem::take(&mut self.written) {
+            self.storage.delete(&path).await?;
         }
         Ok(())
     }
@@ -92,6 +121,7 @@ impl QuarantineWriter {
         };
         let path = self.folder.clone().join(name.to_string());
         self.storage.put(&path, Bytes::from(body)).await?;
+        self.written.push(path);
         self.part += 1;
         self.lines.clear();
         self.lines_count = 0;

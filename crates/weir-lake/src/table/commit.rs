@@ -30,8 +30,10 @@ pub(crate) struct Change {
     pub(crate) removes: Vec<Remove>,
     /// The columns from this version on.
     pub(crate) schema: Option<Schema>,
-    /// Application id and its version.
-    pub(crate) transaction: Option<(String, i64)>,
+    /// Values of the table's properties from this version on; they come with a schema.
+    pub(crate) properties: Vec<(String, String)>,
+    /// Application ids and their versions.
+    pub(crate) transactions: Vec<(String, i64)>,
     /// Metadata domains and what they hold from now on; none removes the domain.
     pub(crate) domains: Vec<(String, Option<String>)>,
     /// Shown in the table's history.
@@ -119,9 +121,11 @@ impl Table {
         let mut actions = vec![info(change.operation, &change.notes)];
         if let Some(columns) = &change.schema {
             let columns = schema::to_delta(columns)?;
-            actions.push(Action::Metadata(self.metadata_with(&columns)?));
+            actions.push(Action::Metadata(
+                self.metadata_with(&columns, &change.properties)?,
+            ));
         }
-        if let Some((application, version)) = &change.transaction {
+        for (application, version) in &change.transactions {
             let transaction = Transaction::new_with_last_update(application, *version, Some(now_ms()));
             actions.push(Action::Txn(transaction));
         }
@@ -137,12 +141,12 @@ impl Table {
         Ok(actions)
     }
 
-    fn metadata_with(&self, columns: &StructType) -> Result<Metadata> {
-        self.snapshot()?
-            .metadata()
-            .clone()
-            .with_schema(columns)
-            .map_err(|error| failed("change the columns of", &self.folder, error.into()))
+    fn metadata_with(&self, columns: &StructType, properties: &[(String, String)]) -> Result<Metadata> {
+        let metadata = self.snapshot()?.metadata().clone().with_schema(columns);
+        let metadata = properties.iter().fold(metadata, |metadata, (key, value)| {
+            metadata?.add_config_key(key.clone(), value.clone())
+        });
+        metadata.map_err(|error| failed("change the columns of", &self.folder, error.into()))
     }
 }
 

@@ -80,7 +80,7 @@ async fn rows_state_and_transaction_stand_in_one_version() {
     let dir = tempfile::tempdir().unwrap();
     let mut table = table(&dir).await;
     let mut change = append(&mut table, &rows(&[1, 2, 3])).await;
-    change.transaction = Some(("app".to_owned(), 7));
+    change.transactions = vec![("app".to_owned(), 7)];
     change.domains = vec![("weir.state.c.s".to_owned(), Some("{\"a\":1}".to_owned()))];
     assert_eq!(table.try_commit(&change).await.unwrap(), Attempt::Committed(1));
 
@@ -118,7 +118,7 @@ async fn log_checkpoints_keep_state_and_transaction() {
     let mut table = table(&dir).await;
     for version in 1..=22_i64 {
         let mut change = append(&mut table, &rows(&[version])).await;
-        change.transaction = Some(("app".to_owned(), version));
+        change.transactions = vec![("app".to_owned(), version)];
         change.domains = vec![("d".to_owned(), Some(version.to_string()))];
         assert_eq!(
             table.try_commit(&change).await.unwrap(),

@@ -94,6 +94,8 @@ pub struct Decoded {
 /// A record that did not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
+    /// Place in its batch.
+    pub place: usize,
     /// Free of the record's values, so that equal reasons group.
     pub reason: String,
     pub column: Option<String>,
@@ -179,6 +181,12 @@ impl Typer {
         Arc::new(Schema::new(fields))
     }
 
+    /// Columns whose declared type the table cannot take on; empty after the first batch.
+    pub(crate) fn conflicts(&self) -> Vec<SchemaChange> {
+        let of = |change: &&SchemaChange| change.kind == SchemaChangeKind::Conflict;
+        self.pending.iter().filter(of).cloned().collect()
+    }
+
     /// Columns that no record since the start had a field for: what vanished, after a whole read.
     pub fn vanished(&self) -> Vec<SchemaChange> {
         let member = |index: usize| self.members.get(index);
@@ -224,7 +232,7 @@ impl Typer {
         self.lineage.clear();
         let emitted_us = batch.emitted_at.as_microsecond();
         let mut quarantined = Vec::new();
-        for record in &batch.records {
+        for (place, record) in batch.records.iter().enumerate() {
             let row = self.lineage.rows();
             let (root, lineage, keys) = (&mut self.root, &self.lineage, &self.primary_key);
             let parsed = self.parser.parse(batch.json(record), |parsed| {
@@ -250,6 +258,7 @@ impl Typer {
             let start = record.start as usize;
             let raw = batch.body.slice(start..start + record.len as usize);
             quarantined.push(Rejected {
+                place,
                 reason,
                 column,
                 record: match &mut self.redactor {

@@ -16,6 +16,8 @@ pub(crate) struct Load<'a> {
     /// By key: its leading row, and whether that row is still to be written.
     chosen: Vec<(u32, bool)>,
     cursors: Option<Rows>,
+    /// Cursor, then time of emission.
+    order: Rows,
     keys: &'a Rows,
 }
 
@@ -44,6 +46,7 @@ impl<'a> Load<'a> {
             leads,
             chosen,
             cursors: by.cursors(batch)?,
+            order,
             keys,
         })
     }
@@ -73,6 +76,12 @@ impl<'a> Load<'a> {
             (Some(ours), Some(theirs)) => theirs.row(row).data() > ours.row(incoming).data(),
             _ => false,
         }
+    }
+
+    /// Whether a stored row is as new as the incoming one or newer, by cursor and time of emission.
+    pub(crate) fn is_late(&self, place: usize, order: &Rows, row: usize) -> bool {
+        let incoming = self.chosen[place].0 as usize;
+        order.row(row).data() >= self.order.row(incoming).data()
     }
 
     /// The rows to write, in the order of their keys.

@@ -54,7 +54,7 @@ pub(super) fn vanished(stored: &RecordBatch, rows: &[u32], at: i64, rule: Rule) 
     let times = TimestampMicrosecondArray::from(vec![at; gone.num_rows()]).with_timezone("UTC");
     match rule {
         Rule::History => close(&gone, Arc::new(times)),
-        Rule::Merge | Rule::Distinct => set(&gone, DELETED_AT, Arc::new(times)),
+        Rule::Merge | Rule::Late | Rule::Distinct => set(&gone, DELETED_AT, Arc::new(times)),
     }
 }
 

@@ -41,6 +41,9 @@ pub(crate) enum Rule {
     Distinct,
     /// It replaces them.
     Merge,
+    /// It replaces them if it is newer. It came in long ago: of two with the same cursor the one
+    /// that was emitted last stays.
+    Late,
     /// It ends the current one and stands beside it.
     History,
 }
@@ -133,7 +136,7 @@ impl Merging<'_> {
         }
         let batch = match self.upsert.rule {
             Rule::History => mark::begin(&batch, &self.upsert.keys)?,
-            Rule::Merge | Rule::Distinct => batch,
+            Rule::Merge | Rule::Late | Rule::Distinct => batch,
         };
         let keys = self.upsert.keys.keys(&batch)?;
         let mut load = Load::choose(&batch, &keys, &self.upsert.keys)?;
@@ -197,6 +200,10 @@ impl Merging<'_> {
         let by = &self.upsert.keys;
         let keys = by.keys(batch)?;
         let cursors = by.cursors(batch)?;
+        let order = match self.upsert.rule {
+            Rule::Late => Some(by.order(batch)?),
+            Rule::Distinct | Rule::Merge | Rule::History => None,
+        };
         let hashes = if self.upsert.vanish.is_some() && !bucket.is_only() {
             Some(by.hashes(batch)?)
         } else {
@@ -213,7 +220,13 @@ impl Merging<'_> {
                 if !load.is_open(place) {
                     continue;
                 }
-                if self.upsert.rule == Rule::Distinct || load.is_older_than(place, cursors.as_ref(), row) {
+                let is_late = order
+                    .as_ref()
+                    .is_some_and(|order| load.is_late(place, order, row));
+                if self.upsert.rule == Rule::Distinct
+                    || is_late
+                    || load.is_older_than(place, cursors.as_ref(), row)
+                {
                     load.drop(place);
                     continue;
                 }

@@ -166,7 +166,7 @@ pub(crate) fn change(operation: &'static str, outcome: &Outcome, record: &StateR
     change.removes = outcome.removes.iter().map(|file| file.remove(true)).collect();
     let sequence = i64::try_from(record.sequence)
         .map_err(|error| Error::internal("a checkpoint's number is too large").caused_by(error))?;
-    change.transaction = Some((record.application(), sequence));
+    change.transactions = vec![(record.application(), sequence)];
     change.domains = vec![(record.domain(), Some(record.to_json()?))];
     change.notes = vec![
         ("weir.run".to_owned(), record.run.clone().into()),
@@ -213,6 +213,20 @@ pub(crate) fn bytes(files: &[DataFile]) -> u64 {
     files.iter().map(|file| file.size).sum()
 }
 
+/// Refuses to write a table that is partitioned in another way than its stream says.
+pub(crate) fn check_partitions(table: &Table, shape: &Shape) -> Result<()> {
+    let (theirs, ours) = (table.partition_columns()?, shape.partition_columns());
+    if theirs == ours {
+        return Ok(());
+    }
+    Err(
+        Error::spec(format!("table '{}' is partitioned in another way", shape.name))
+            .with("table", theirs.join(", "))
+            .with("stream", ours.join(", "))
+            .hint("set partition_by back, or move the table's folder away and sync with --full"),
+    )
+}
+
 /// Makes the table if it is not there yet.
 pub(crate) async fn table(
     storage: &Storage,
@@ -221,15 +235,7 @@ pub(crate) async fn table(
     schema: &SchemaRef,
 ) -> Result<Table> {
     if let Some(table) = Table::find(storage, folder).await? {
-        let (theirs, ours) = (table.partition_columns()?, shape.partition_columns());
-        if theirs != ours {
-            return Err(
-                Error::spec(format!("table '{}' is partitioned in another way", shape.name))
-                    .with("table", theirs.join(", "))
-                    .with("stream", ours.join(", "))
-                    .hint("set partition_by back, or move the table's folder away and sync with --full"),
-            );
-        }
+        check_partitions(&table, shape)?;
         return Ok(table);
     }
     shape.check_partitions(schema)?;

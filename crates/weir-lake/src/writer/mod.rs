@@ -1,7 +1,9 @@
 //! Streams into Silver tables, checkpoint by checkpoint.
 
 pub(crate) mod checkpoint;
+pub(crate) mod form;
 pub(crate) mod gathered;
+pub(crate) mod lineage;
 mod open;
 mod pipeline;
 mod publish;

@@ -92,6 +92,9 @@ impl Lake {
             }
             None => None,
         };
+        if let Some(form) = last.as_ref().and_then(|record| record.form.as_ref()) {
+            form.check(shape)?;
+        }
         let published = last.as_ref().map_or(0, |record| record.sequence);
         let generations = last.as_ref().map(|record| record.generations.clone());
         let children = self.children(shape, last.as_ref()).boxed().await?;
@@ -102,7 +105,7 @@ impl Lake {
             generations: generations.unwrap_or_default(),
             last: last.clone(),
         };
-        let Some(staged) = staging::find(&self.storage, shape, plan, published)
+        let Some(staged) = staging::find(&self.storage, shape, plan, last.as_ref())
             .boxed()
             .await?
         else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::FutureExt;
-use weir_protocol::{Result, WriteMode};
+use weir_protocol::{Error, ErrorKind, Result, WriteMode};
 
 use super::checkpoint::{Written, already_there, bytes, change, table as main_table};
 use super::shape::Shape;
@@ -33,6 +33,7 @@ pub(crate) struct Publish<'a> {
 impl Publish<'_> {
     pub(crate) async fn run(self) -> Result<Written> {
         failpoint::reach("lake.before_publish")?;
+        self.check_not_all_held().boxed().await?;
         let staged = &self.staging.table;
         let columns = self.shape.table_schema(staged.schema());
         let mut main = main_table(self.storage, self.shape, &self.shape.folder, &columns)
@@ -81,6 +82,28 @@ impl Publish<'_> {
         failpoint::reach("lake.after_publish")?;
         self.clean(&main).await?;
         Ok(written)
+    }
+
+    /// A full refresh of which no record fits would leave an empty table where a full one was.
+    async fn check_not_all_held(&self) -> Result<()> {
+        let (staged, record) = (&self.staging.table, &self.staging.record);
+        if record.held == 0 || staged.files()?.iter().any(|file| file.rows > 0) {
+            return Ok(());
+        }
+        // The next run reads anew; going on would publish this one after all.
+        staging::drop_log(self.storage, staged.folder()).await?;
+        Err(Error::new(
+            ErrorKind::Gate,
+            format!(
+                "no record of the full refresh of stream '{}' fits: all {} wait in quarantine",
+                record.stream, record.held
+            ),
+        )
+        .with("table", &self.shape.name)
+        .hint(format!(
+            "the table stays as it was; see `weir quarantine list {} {}`, mend the stream's select or schema, and sync again",
+            record.connection, record.stream
+        )))
     }
 
     /// Whether the staged files can become the table's as they are.

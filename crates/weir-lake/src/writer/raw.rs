@@ -78,7 +78,7 @@ impl Held {
         let folder = quarantine::folder(&plan.source, &plan.stream.name);
         bronze::remove_after(&lake.storage, &folder, committed).await?;
         Ok(Self {
-            writer: QuarantineWriter::new(lake.storage.clone(), plan, committed + 1),
+            writer: QuarantineWriter::new(lake.storage.clone(), plan, plan.run.clone(), committed + 1),
             dirty: false,
         })
     }

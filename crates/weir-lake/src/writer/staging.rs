@@ -8,6 +8,7 @@ use super::shape::Shape;
 use super::state::StateRecord;
 use crate::storage::Storage;
 use crate::table::Table;
+use crate::{bronze, quarantine};
 
 /// A full refresh that was begun.
 pub(crate) struct Staging {
@@ -30,27 +31,66 @@ pub(crate) async fn find(
     storage: &Storage,
     shape: &Shape,
     plan: &WritePlan,
-    published: u64,
+    published: Option<&StateRecord>,
 ) -> Result<Option<Staging>> {
-    let mut names = storage.folders(&shape.folder).await?;
-    names.retain(|name| is_name(name));
-    names.sort();
+    let last = published.map_or(0, |record| record.sequence);
     let mut found = None;
-    while let Some(name) = names.pop() {
-        let folder = shape.folder.clone().join(name.as_str());
-        let Some(table) = Table::find(storage, &folder).await? else {
-            continue;
-        };
+    for table in tables(storage, shape).await? {
         let record = StateRecord::read(&table, &plan.connection, &plan.stream.name).await?;
         let resumes = shape.is_staged() && !plan.restart && found.is_none();
         match record {
-            Some(record) if resumes && record.mode == plan.mode && record.sequence > published => {
+            Some(record) if resumes && record.mode == plan.mode && record.sequence > last => {
                 found = Some(Staging { table, record });
             }
-            _ => drop_log(storage, &folder).await?,
+            _ => abandon(storage, plan, &table, published).await?,
         }
     }
     Ok(found)
+}
+
+/// Staging tables that have a log, newest first.
+async fn tables(storage: &Storage, shape: &Shape) -> Result<Vec<Table>> {
+    let mut names = storage.folders(&shape.folder).await?;
+    names.retain(|name| is_name(name));
+    names.sort();
+    let mut found = Vec::new();
+    while let Some(name) = names.pop() {
+        let folder = shape.folder.clone().join(name.as_str());
+        found.extend(Table::find(storage, &folder).await?);
+    }
+    Ok(found)
+}
+
+/// Drops every full refresh that is not published: the next one starts over.
+pub(crate) async fn drop_all(
+    storage: &Storage,
+    shape: &Shape,
+    plan: &WritePlan,
+    published: &StateRecord,
+) -> Result<()> {
+    for table in tables(storage, shape).await? {
+        abandon(storage, plan, &table, Some(published)).await?;
+    }
+    Ok(())
+}
+
+/// Ends a staging table. What an unpublished one left in Bronze and quarantine goes with it: no
+/// checkpoint of the main table covers it.
+async fn abandon(
+    storage: &Storage,
+    plan: &WritePlan,
+    table: &Table,
+    published: Option<&StateRecord>,
+) -> Result<()> {
+    let from = generation(table).unwrap_or(u64::MAX);
+    let mut generations = published.iter().flat_map(|record| &record.generations);
+    if !generations.any(|past| past.from == from) {
+        let (source, stream) = (&plan.source, &plan.stream.name);
+        for folder in [bronze::folder(source, stream), quarantine::folder(source, stream)] {
+            bronze::remove_after(storage, &folder, from.saturating_sub(1)).await?;
+        }
+    }
+    drop_log(storage, table.folder()).await
 }
 
 /// Ends a staging table. Its data files stay: the main table may have taken them, and those that it

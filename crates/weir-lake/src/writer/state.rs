@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use weir_protocol::destination::Committed;
-use weir_protocol::{Books, Error, Result, StreamState, SyncMode};
+use weir_protocol::{Books, Error, Result, StreamState, SyncMode, WriteMode};
 
+use super::form::TableForm;
 use crate::children::Children;
 use crate::table::Table;
 
@@ -30,6 +31,12 @@ pub(crate) struct StateRecord {
     /// Full refreshes that were published, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) generations: Vec<Generation>,
+    /// The mode and key of the rows; none in tables written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) form: Option<TableForm>,
+    /// The first checkpoint that Bronze has lines of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bronze_from: Option<u64>,
     /// Records of this generation that went to quarantine.
     #[serde(default)]
     pub(crate) held: u64,
@@ -87,6 +94,13 @@ impl StateRecord {
     pub(crate) fn to_json(&self) -> Result<String> {
         serde_json::to_string(self)
             .map_err(|error| Error::internal("a state cannot be written as JSON").caused_by(error))
+    }
+
+    /// Whether a later full refresh replaced what this checkpoint wrote.
+    pub(crate) fn is_replaced(&self, sequence: u64) -> bool {
+        let mut newest_first = self.generations.iter().rev();
+        let replaced = newest_first.find(|past| past.mode.write() == WriteMode::Replace);
+        replaced.is_some_and(|last| sequence < last.from)
     }
 
     pub(crate) fn committed(&self) -> Committed {

@@ -10,6 +10,7 @@ use weir_protocol::{
 };
 
 use super::checkpoint::{self, Checkpoint, Written};
+use super::form::TableForm;
 use super::gathered::Gathered;
 use super::pipeline::{Flushed, Pipeline};
 use super::publish::Publish;
@@ -202,6 +203,8 @@ impl LakeWriter {
             } else {
                 self.generations.clone()
             },
+            form: Some(TableForm::of(&self.shape)),
+            bronze_from: self.bronze_from(sequence),
             held: held + quarantined,
             children: self
                 .last
@@ -210,6 +213,13 @@ impl LakeWriter {
                 .unwrap_or_default(),
             child_rows: before.map(|record| record.child_rows.clone()).unwrap_or_default(),
         }
+    }
+
+    /// The first checkpoint with records: a rebuild that finds no Bronze of it knows that some is gone.
+    fn bronze_from(&self, sequence: u64) -> Option<u64> {
+        let before = self.last.as_ref().and_then(|last| last.bronze_from);
+        let records = self.accepted.read - self.accepted.filtered - self.accepted.deduplicated;
+        before.or_else(|| (records > 0).then_some(sequence))
     }
 
     fn accept(&mut self, written: Written) {

@@ -13,5 +13,6 @@ mod maintenance;
 mod model;
 mod modes;
 mod rebuild;
+mod release;
 mod resume;
 mod schema;

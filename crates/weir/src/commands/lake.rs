@@ -127,8 +127,8 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
             let plan = super::quarantine::plan(&wiring, &connection, stream).await?;
             let done = Box::pin(lake.rebuild(&plan, *accept_loss)).await?;
             line(format!(
-                "{} rows from Bronze, {} records do not fit; version {}",
-                done.rows, done.rejected, done.version
+                "{} rows from Bronze, {} held records released, {} records wait in quarantine; version {}",
+                done.rows, done.released, done.rejected, done.version
             ));
             Ok(())
         }
