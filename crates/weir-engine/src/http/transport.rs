@@ -14,6 +14,9 @@ use super::resolver::GuardedResolver;
 use super::settings::ClientSettings;
 use super::{Answer, Body, Clock, Outgoing, Patience};
 
+/// Of an announced length so much is reserved at once; a lie costs no more than this.
+const BODY_RESERVED_MAX: u64 = 8 << 20;
+
 /// Shared by a client and its authenticator, whose token requests obey the same rules.
 pub struct Transport {
     secure: reqwest::Client,
@@ -78,7 +81,7 @@ impl Transport {
         if announced > limit {
             return Err(too_large(out, limit));
         }
-        let mut body = BytesMut::with_capacity(usize::try_from(announced.min(1 << 20)).unwrap_or(0));
+        let mut body = BytesMut::with_capacity(usize::try_from(announced.min(BODY_RESERVED_MAX)).unwrap_or(0));
         loop {
             let chunk = tokio::time::timeout(self.patience.idle_timeout, response.chunk()).await;
             let chunk =

@@ -68,7 +68,7 @@ async fn what_was_written_is_read_back_byte_for_byte() {
         b"[1,2]",
     ];
     let mut writer = BronzeWriter::new(storage.clone(), &plan(), 1).unwrap();
-    writer.write(&batch(records)).await.unwrap();
+    writer.write(&batch(records), &[1, 2]).await.unwrap();
     assert!(writer.flush(2).await.unwrap() > 0);
     let folder = folder("demo", "things");
     assert_eq!(read_all(&storage, &folder).await, records);
@@ -79,7 +79,7 @@ async fn a_pretty_printed_record_becomes_one_line() {
     let folder_on_disk = tempfile::tempdir().unwrap();
     let storage = Storage::open(folder_on_disk.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
     let mut writer = BronzeWriter::new(storage.clone(), &plan(), 1).unwrap();
-    writer.write(&batch(&[b"{\n \"id\": 1\r\n}"])).await.unwrap();
+    writer.write(&batch(&[b"{\n \"id\": 1\r\n}"]), &[]).await.unwrap();
     writer.flush(2).await.unwrap();
     let folder = folder("demo", "things");
     assert_eq!(read_all(&storage, &folder).await, [b"{  \"id\": 1  }"]);
@@ -92,7 +92,7 @@ async fn orphans_are_removed_and_a_repeated_write_overwrites_itself() {
     let folder = folder("demo", "things");
     for sequence in [1, 1, 2] {
         let mut writer = BronzeWriter::new(storage.clone(), &plan(), sequence).unwrap();
-        writer.write(&batch(&[b"{}"])).await.unwrap();
+        writer.write(&batch(&[b"{}"]), &[]).await.unwrap();
         writer.flush(sequence + 1).await.unwrap();
     }
     assert_eq!(objects(&storage, &folder).await.unwrap().len(), 2);

@@ -58,21 +58,28 @@ impl BronzeWriter {
         })
     }
 
-    /// Takes a batch; puts an object whenever one is full.
-    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<()> {
+    /// Takes a batch; puts an object whenever one is full. `unreadable` are the places, ascending,
+    /// of records that a parser refused.
+    pub(crate) async fn write(&mut self, batch: &Batch, unreadable: &[usize]) -> Result<()> {
         let day = day_of(batch.emitted_at);
         if self.open.as_ref().is_some_and(|object| object.day != day) {
             self.put().await?;
         }
         let mut start = format!("{{\"emitted_at\":\"{}", batch.emitted_at).into_bytes();
         start.extend_from_slice(&self.middle);
-        for record in &batch.records {
+        let mut unreadable = unreadable.iter().peekable();
+        for (place, record) in batch.records.iter().enumerate() {
             self.line.clear();
             self.line.extend_from_slice(&start);
             self.line
                 .extend_from_slice(batch.cursor(record).unwrap_or(b"null"));
             self.line.push(b',');
-            Held::of(batch.json(record)).append(&mut self.line)?;
+            let json = batch.json(record);
+            let held = match unreadable.next_if(|refused| **refused == place) {
+                None => Held::of_json(json),
+                Some(_) => Held::of(json),
+            };
+            held.append(&mut self.line)?;
             self.line.extend_from_slice(b"}\n");
             if self.append_line(&day)? >= OBJECT_BYTES_MAX {
                 self.put().await?;

@@ -87,6 +87,8 @@ pub struct Decoded {
     /// Data columns ([`Typer::schema`]), then [`lineage_fields`].
     pub rows: RecordBatch,
     pub quarantined: Vec<Rejected>,
+    /// Places in the batch of records that are no JSON, or nest too deep; all others are.
+    pub unreadable: Vec<usize>,
     /// How the schema changed with this batch. The table must take it in before these rows.
     pub changes: Vec<SchemaChange>,
 }
@@ -105,6 +107,13 @@ pub struct Rejected {
     pub cursor: Option<Bytes>,
     pub emitted_at: Timestamp,
     pub slice: Arc<str>,
+}
+
+/// The records of a batch that did not become rows.
+#[derive(Default)]
+struct Refused {
+    quarantined: Vec<Rejected>,
+    unreadable: Vec<usize>,
 }
 
 impl Typer {
@@ -210,8 +219,8 @@ impl Typer {
             self.evolve(batch)?;
         }
         let mut changes = std::mem::take(&mut self.pending);
-        let quarantined = match self.pass(batch, self.contract == Contract::Evolve && !first)? {
-            Some(quarantined) => quarantined,
+        let refused = match self.pass(batch, self.contract == Contract::Evolve && !first)? {
+            Some(refused) => refused,
             None => {
                 changes.extend(self.evolve(batch)?);
                 // Whatever still does not fit does not fit at all.
@@ -221,17 +230,18 @@ impl Typer {
         let rows = self.finish(batch)?;
         Ok(Decoded {
             rows,
-            quarantined,
+            quarantined: refused.quarantined,
+            unreadable: refused.unreadable,
             changes,
         })
     }
 
     /// Writes the batch's records into the columns; none where the schema must evolve first.
-    fn pass(&mut self, batch: &Batch, may_evolve: bool) -> Result<Option<Vec<Rejected>>> {
+    fn pass(&mut self, batch: &Batch, may_evolve: bool) -> Result<Option<Refused>> {
         self.root.truncate(0);
         self.lineage.clear();
         let emitted_us = batch.emitted_at.as_microsecond();
-        let mut quarantined = Vec::new();
+        let mut refused = Refused::default();
         for (place, record) in batch.records.iter().enumerate() {
             let row = self.lineage.rows();
             let (root, lineage, keys) = (&mut self.root, &self.lineage, &self.primary_key);
@@ -253,11 +263,14 @@ impl Typer {
                     }
                     (misfit.reason(), misfit.column())
                 }
-                Err(unreadable) => (unreadable.reason(), None),
+                Err(unreadable) => {
+                    refused.unreadable.push(place);
+                    (unreadable.reason(), None)
+                }
             };
             let start = record.start as usize;
             let raw = batch.body.slice(start..start + record.len as usize);
-            quarantined.push(Rejected {
+            refused.quarantined.push(Rejected {
                 place,
                 reason,
                 column,
@@ -273,7 +286,7 @@ impl Typer {
                 slice: Arc::clone(&batch.slice),
             });
         }
-        Ok(Some(quarantined))
+        Ok(Some(refused))
     }
 
     /// Grows the schema by what the batch's records hold.

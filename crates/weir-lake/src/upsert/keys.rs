@@ -1,6 +1,6 @@
 //! How rows of a table are told apart and which of two is newer.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -48,6 +48,11 @@ impl Keys {
         roots.sort_unstable();
         roots.dedup();
         roots
+    }
+
+    /// The top-level columns that hold the key alone.
+    pub(crate) fn key_roots(&self, schema: &Schema) -> Vec<String> {
+        self.key.iter().filter_map(|path| root(schema, path)).collect()
     }
 
     pub(crate) fn key_columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
@@ -116,8 +121,10 @@ impl Keys {
             })
             .collect::<Result<Vec<_>>>()?;
         let rows = encode(&columns)?;
+        // Told apart within one process only.
+        let seed = foldhash::quality::FixedState::with_seed(0);
         let hash = |bytes: &[u8]| {
-            let mut hasher = DefaultHasher::new();
+            let mut hasher = seed.build_hasher();
             hasher.write(bytes);
             hasher.finish()
         };

@@ -1,14 +1,15 @@
 //! The stages between an accepted batch and the checkpoint, each at work at the same time:
 //!
 //! ```text
-//! write ─┬─► bronze (raw bytes to objects)
-//!        └─► typing (JSON to Arrow) ─► gathering (Parquet files, or memory and spill)
+//! write ─► typing (JSON to Arrow) ─┬─► bronze (raw bytes to objects)
+//!                                  └─► gathering (Parquet files, or memory and spill)
 //! ```
+//!
+//! Bronze comes after typing since that has parsed every record, and knows which are JSON.
 //!
 //! Channels between them hold few batches, so that a slow stage pushes back to the source.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use tokio::sync::{mpsc, oneshot};
@@ -37,13 +38,15 @@ pub(super) struct Flushed {
 }
 
 enum ToBronze {
-    Batch(Arc<Batch>),
+    /// With the places of the records that are no JSON.
+    Batch(Batch, Vec<usize>),
     Flush(u64, oneshot::Sender<u64>),
 }
 
 enum ToTyping {
-    Batch(Arc<Batch>),
-    Flush(Box<Turn>),
+    Batch(Batch),
+    /// The sender is for the bytes that Bronze put.
+    Flush(Box<Turn>, oneshot::Sender<u64>),
 }
 
 enum ToGathering {
@@ -61,7 +64,6 @@ struct Turn {
 }
 
 pub(super) struct Pipeline {
-    bronze: mpsc::Sender<ToBronze>,
     typing: mpsc::Sender<ToTyping>,
     stages: Vec<JoinHandle<Result<()>>>,
 }
@@ -72,22 +74,15 @@ impl Pipeline {
         let (typing, typing_rx) = mpsc::channel(WAITING_BATCHES_MAX);
         let (gathering, gathering_rx) = mpsc::channel(WAITING_BATCHES_MAX);
         let stages = vec![
-            tokio::task::spawn_blocking(move || type_batches(typer, typing_rx, &gathering)),
+            tokio::task::spawn_blocking(move || type_batches(typer, typing_rx, &bronze, &gathering)),
             tokio::spawn(gather(shape, rows, held, gathering_rx)),
             tokio::spawn(keep_raw(raw, raw_rx)),
         ];
-        Self {
-            bronze,
-            typing,
-            stages,
-        }
+        Self { typing, stages }
     }
 
     pub(super) async fn write(&mut self, batch: Batch) -> Result<()> {
-        let batch = Arc::new(batch);
-        let raw = self.bronze.send(ToBronze::Batch(batch.clone())).await;
-        let typed = self.typing.send(ToTyping::Batch(batch)).await;
-        if raw.is_err() || typed.is_err() {
+        if self.typing.send(ToTyping::Batch(batch)).await.is_err() {
             return Err(self.failure().await);
         }
         Ok(())
@@ -103,9 +98,8 @@ impl Pipeline {
             sequence,
             reply,
         };
-        let raw = self.bronze.send(ToBronze::Flush(sequence, raw_reply)).await;
-        let typed = self.typing.send(ToTyping::Flush(Box::new(turn))).await;
-        if raw.is_err() || typed.is_err() {
+        let turn = ToTyping::Flush(Box::new(turn), raw_reply);
+        if self.typing.send(turn).await.is_err() {
             return Err(self.failure().await);
         }
         let (bronze_bytes, flushed) = tokio::join!(raw_done, done);
@@ -118,8 +112,7 @@ impl Pipeline {
 
     /// Why a stage stopped.
     async fn failure(&mut self) -> Error {
-        // Closing the entries ends the stages that still run.
-        self.bronze = mpsc::channel(1).0;
+        // Closing the entry ends the stages that still run.
         self.typing = mpsc::channel(1).0;
         for stage in self.stages.drain(..) {
             match stage.await {
@@ -140,14 +133,23 @@ impl Pipeline {
 fn type_batches(
     mut typer: Typer,
     mut batches: mpsc::Receiver<ToTyping>,
+    bronze: &mpsc::Sender<ToBronze>,
     next: &mpsc::Sender<ToGathering>,
 ) -> Result<()> {
     while let Some(message) = batches.blocking_recv() {
-        let message = match message {
-            ToTyping::Batch(batch) => ToGathering::Typed(Box::new(typer.decode(&batch)?)),
-            ToTyping::Flush(turn) => ToGathering::Flush(turn, typer.row_schema(), typer.vanished()),
+        let (raw, typed) = match message {
+            ToTyping::Batch(batch) => {
+                let mut decoded = typer.decode(&batch)?;
+                let unreadable = std::mem::take(&mut decoded.unreadable);
+                let typed = ToGathering::Typed(Box::new(decoded));
+                (ToBronze::Batch(batch, unreadable), typed)
+            }
+            ToTyping::Flush(turn, raw_reply) => (
+                ToBronze::Flush(turn.sequence, raw_reply),
+                ToGathering::Flush(turn, typer.row_schema(), typer.vanished()),
+            ),
         };
-        if next.blocking_send(message).is_err() {
+        if bronze.blocking_send(raw).is_err() || next.blocking_send(typed).is_err() {
             // The next stage stopped, and says why itself.
             return Ok(());
         }
@@ -198,7 +200,7 @@ async fn gather(
 async fn keep_raw(mut raw: Raw, mut batches: mpsc::Receiver<ToBronze>) -> Result<()> {
     while let Some(message) = batches.recv().await {
         match message {
-            ToBronze::Batch(batch) => raw.write(&batch).await?,
+            ToBronze::Batch(batch, unreadable) => raw.write(&batch, &unreadable).await?,
             ToBronze::Flush(sequence, reply) => {
                 let bytes = raw.flush(sequence).await?;
                 if reply.send(bytes).is_err() {

@@ -48,15 +48,16 @@ impl Raw {
         })
     }
 
-    pub(super) async fn write(&mut self, batch: &Batch) -> Result<()> {
+    /// `unreadable`: places of records that are no JSON.
+    pub(super) async fn write(&mut self, batch: &Batch, unreadable: &[usize]) -> Result<()> {
         failpoint::reach("lake.before_bronze")?;
         self.dirty |= !batch.records.is_empty();
         match &mut self.redactor {
             Some(redactor) => {
                 let batch = redacted(batch, redactor, self.drops_cursor)?;
-                self.writer.write(&batch).await
+                self.writer.write(&batch, unreadable).await
             }
-            None => self.writer.write(batch).await,
+            None => self.writer.write(batch, unreadable).await,
         }
     }
 
