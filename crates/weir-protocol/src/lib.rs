@@ -4,6 +4,8 @@
 //! Nothing here does I/O, reads a clock or needs an async runtime.
 
 pub mod books;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod connection;
 pub mod destination;
 pub mod error;

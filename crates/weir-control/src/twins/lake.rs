@@ -90,6 +90,7 @@ impl Destination for Lake {
             accepted: Vec::new(),
             committed,
             books,
+            left_out: Books::default(),
         }))
     }
 }
@@ -100,6 +101,8 @@ struct Writer {
     accepted: Vec<Value>,
     committed: Option<Committed>,
     books: Books,
+    /// Of accepted batches: what the source itself left out.
+    left_out: Books,
 }
 
 fn key(record: &Value) -> u64 {
@@ -168,6 +171,10 @@ impl Writer {
         let receipt = {
             let mut tables = self.lake.tables();
             let table = tables.entry(self.plan.stream.name.clone()).or_default();
+            if table.committed != self.committed {
+                return Err(Error::new(ErrorKind::Conflict, "another run wrote the stream").hint("again"));
+            }
+            self.books += std::mem::take(&mut self.left_out);
             for record in std::mem::take(&mut self.accepted) {
                 self.books.read += 1;
                 if table.take(record, self.plan.mode) {
@@ -198,7 +205,7 @@ impl Writer {
                 silver_bytes: 0,
                 schema_changes: Vec::new(),
                 quarantine_reasons: Vec::new(),
-                child_rows: std::collections::BTreeMap::new(),
+                child_rows: BTreeMap::new(),
             }
         };
         // Dying here is the crash between lake and control store.
@@ -215,6 +222,12 @@ impl StreamWriter for Writer {
 
     async fn write(&mut self, batch: Batch) -> Result<()> {
         self.lake.step().await;
+        self.left_out += Books {
+            read: batch.filtered + batch.deduplicated,
+            filtered: batch.filtered,
+            deduplicated: batch.deduplicated,
+            ..Books::default()
+        };
         for record in &batch.records {
             self.accepted
                 .push(serde_json::from_slice(batch.json(record)).unwrap());

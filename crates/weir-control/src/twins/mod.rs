@@ -1,5 +1,6 @@
 //! In-memory twins of a source and a lake, and a world in which processes die at chosen steps.
 
+mod conformance;
 mod lake;
 mod source;
 

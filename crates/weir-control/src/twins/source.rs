@@ -143,7 +143,11 @@ impl Source for Api {
     }
 
     async fn discover(&self) -> Result<Vec<StreamDescriptor>> {
-        Ok(Vec::new())
+        Ok(vec![StreamDescriptor {
+            name: "items".to_owned(),
+            entity: "items".to_owned(),
+            ..StreamDescriptor::default()
+        }])
     }
 
     fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>> {

@@ -128,3 +128,37 @@ fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn Object
         .map_err(|error| unusable(url.as_str()).caused_by(error))?;
     Ok(Arc::new(store))
 }
+
+#[cfg(all(test, feature = "cloud"))]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn places_of_every_cloud_are_opened_with_their_prefix() {
+        let azure = options(&[("account_name", "acme"), ("account_key", "a2V5")]);
+        for location in ["az://lake/a/b", "abfss://lake@acme.dfs.core.windows.net/a/b/"] {
+            let (url, root, prefix) = open(location, &azure).unwrap();
+            assert_eq!(prefix, Path::from("a/b"), "{location}");
+            assert!(url.path().ends_with("/a/b/"), "{location}");
+            assert!(root.to_string().contains("lake"), "{root}");
+        }
+        let google = options(&[("skip_signature", "true")]);
+        let (_, root, prefix) = open("gs://lake/a/b", &google).unwrap();
+        assert_eq!(prefix, Path::from("a/b"));
+        assert!(root.to_string().contains("lake"), "{root}");
+    }
+
+    #[test]
+    fn an_unknown_option_is_named() {
+        for location in ["gs://lake/a", "az://lake/a"] {
+            let error = open(location, &options(&[("acount", "x")])).unwrap_err();
+            assert!(error.message().contains("acount"), "{error}");
+            assert!(error.next_step().is_some());
+        }
+    }
+}

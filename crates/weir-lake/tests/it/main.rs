@@ -5,6 +5,7 @@
 #[cfg(feature = "failpoints")]
 mod child_faults;
 mod children;
+mod conformance;
 #[cfg(feature = "failpoints")]
 mod faults;
 mod gold;

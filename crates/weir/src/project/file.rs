@@ -29,7 +29,7 @@ pub(crate) struct ProjectFile {
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LakeFile {
-    /// A folder, or `s3://bucket/prefix`.
+    /// A folder, or `s3://bucket/prefix` (`gs://` and `az://` in builds with the feature `cloud`).
     pub(crate) location: String,
     /// Settings of the object store, as `endpoint`, `region`, `access_key_id`, `secret_access_key`, `allow_http`.
     pub(crate) options: BTreeMap<String, String>,

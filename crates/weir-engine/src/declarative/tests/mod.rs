@@ -1,6 +1,7 @@
 //! Reads against a server on loopback, whose records and pages are made by rules.
 
 mod api;
+mod conformance;
 mod incremental;
 mod paging;
 mod resume;

@@ -44,7 +44,7 @@ async fn full_refresh_reads_on_at_the_next_page() {
     }
 }
 
-fn cursor_stream(order: &str, with_request: bool) -> Value {
+pub(super) fn cursor_stream(order: &str, with_request: bool) -> Value {
     let mut cursor = json!({ "field": "at", "order": order });
     if with_request {
         cursor["request"] = json!({ "param": "since" });

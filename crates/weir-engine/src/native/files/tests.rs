@@ -257,3 +257,30 @@ async fn what_is_missing_is_said_plainly() {
     [not_found] no files make a stream 'cuts' -> did you mean 'cut'?
     "#);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_a_source() {
+    let lines: String = (1..=10).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+    let table: String = (11..=20).map(|id| format!("{id}\n")).collect();
+    let folder = folder(&[
+        ("items/a.jsonl", lines.as_bytes()),
+        ("items/b.jsonl", lines.replace("\"id\":", "\"id\":1").as_bytes()),
+        ("rows.csv", format!("id\n{table}").as_bytes()),
+    ]);
+    let modes = [ReadMode::FullRefresh, ReadMode::Incremental];
+    let one = source(folder.path(), json!({})).unwrap();
+    let names: Vec<String> = one
+        .discover()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|stream| stream.name)
+        .collect();
+    assert!(!names.is_empty());
+    for name in names {
+        let count = all(&one, &name).await.len();
+        weir_protocol::conformance::source(&one, &name, &modes, count)
+            .await
+            .unwrap();
+    }
+}
