@@ -81,7 +81,8 @@ impl Transport {
         if announced > limit {
             return Err(too_large(out, limit));
         }
-        let mut body = BytesMut::with_capacity(usize::try_from(announced.min(BODY_RESERVED_MAX)).unwrap_or(0));
+        let mut body =
+            BytesMut::with_capacity(usize::try_from(announced.min(BODY_RESERVED_MAX)).unwrap_or(0));
         loop {
             let chunk = tokio::time::timeout(self.patience.idle_timeout, response.chunk()).await;
             let chunk =

@@ -133,7 +133,7 @@ impl Writing<'_> {
     async fn write(mut self, load: Load, keys: Vec<String>, done: &mut Children) -> Result<()> {
         let elements = load.elements;
         match load.rows {
-            Gathered::Plain(plain) => {
+            Gathered::Plain(mut plain) => {
                 let adds = plain.finish(self.table.schema()).await?;
                 for _ in 0..ATTEMPTS_MAX {
                     let outcome = Outcome {

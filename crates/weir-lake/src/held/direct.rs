@@ -94,7 +94,7 @@ impl Direct<'_> {
     async fn outcome(&self, table: &Table, rows: Gathered, rule: Option<Rule>) -> Result<Outcome> {
         let mut incoming = match rows {
             Gathered::Keyed(incoming) => incoming,
-            Gathered::Plain(plain) => {
+            Gathered::Plain(mut plain) => {
                 return Ok(Outcome {
                     landed: plain.rows(),
                     adds: plain.finish(table.schema()).await?,

@@ -162,6 +162,7 @@ impl Scratch {
                     record,
                 };
                 checkpoint.commit(rows, &mut table).boxed().await?;
+                table.refresh().await?;
             }
         }
         self.table = Some(table);

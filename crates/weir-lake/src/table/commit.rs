@@ -47,6 +47,23 @@ impl Change {
             ..Self::default()
         }
     }
+
+    /// Everything but the table's columns and properties.
+    fn append_to(&self, actions: &mut Vec<Action>) {
+        for (application, version) in &self.transactions {
+            let transaction = Transaction::new_with_last_update(application, *version, Some(now_ms()));
+            actions.push(Action::Txn(transaction));
+        }
+        for (domain, configuration) in &self.domains {
+            actions.push(Action::DomainMetadata(DomainMetadata {
+                domain: domain.clone(),
+                configuration: configuration.clone().unwrap_or_default(),
+                removed: configuration.is_none(),
+            }));
+        }
+        actions.extend(self.removes.iter().cloned().map(Action::Remove));
+        actions.extend(self.adds.iter().cloned().map(Action::Add));
+    }
 }
 
 /// How a try to write the next version ended.
@@ -66,25 +83,50 @@ impl Table {
         partitions: &[String],
         properties: &[(String, String)],
     ) -> Result<Self> {
-        let columns = schema::to_delta(columns)?;
-        let metadata = new_metadata(&columns, partitions, properties.iter().cloned())
-            .map_err(|error| failed("create", folder, error.into()))?;
-        let actions = vec![
-            info("CREATE TABLE", &[]),
-            Action::Protocol(protocol()?),
-            Action::Metadata(metadata),
-        ];
-        let log = storage.log_store(folder)?;
-        let entry = CommitOrBytes::LogBytes(lines(&actions)?.into());
-        match log.write_commit_entry(0, entry, uuid::Uuid::new_v4()).await {
-            Ok(()) | Err(TransactionError::VersionAlreadyExists(_)) => {}
-            Err(error) => return Err(failed("create", folder, error.into())),
-        }
+        let empty = Change::new("CREATE TABLE");
+        Self::create_with(storage, folder, columns, partitions, properties, &empty).await?;
         Self::open(storage, folder).await
     }
 
-    /// Tries once to write the version after this one.
+    /// Makes a table whose first version holds `change`; lost where there is a table already.
+    pub(crate) async fn create_with(
+        storage: &Storage,
+        folder: &Path,
+        columns: &Schema,
+        partitions: &[String],
+        properties: &[(String, String)],
+        change: &Change,
+    ) -> Result<Attempt> {
+        let columns = schema::to_delta(columns)?;
+        let metadata = new_metadata(&columns, partitions, properties.iter().cloned())
+            .map_err(|error| failed("create", folder, error.into()))?;
+        let mut actions = vec![
+            info(change.operation, &change.notes),
+            Action::Protocol(protocol()?),
+            Action::Metadata(metadata),
+        ];
+        change.append_to(&mut actions);
+        let log = storage.log_store(folder)?;
+        let entry = CommitOrBytes::LogBytes(lines(&actions)?.into());
+        match log.write_commit_entry(0, entry, uuid::Uuid::new_v4()).await {
+            Ok(()) => Ok(Attempt::Committed(0)),
+            Err(TransactionError::VersionAlreadyExists(_)) => Ok(Attempt::Lost),
+            Err(error) => Err(failed("create", folder, error.into())),
+        }
+    }
+
+    /// Tries once to write the version after this one, and moves to it.
     pub(crate) async fn try_commit(&mut self, change: &Change) -> Result<Attempt> {
+        let attempt = self.commit_last(change).await?;
+        if matches!(attempt, Attempt::Committed(version) if self.version() < version) {
+            self.refresh().await?;
+        }
+        Ok(attempt)
+    }
+
+    /// As [`Table::try_commit`] for a table that is not looked at afterwards: it may stay where it
+    /// was, which saves the reading of what was just written.
+    pub(crate) async fn commit_last(&mut self, change: &Change) -> Result<Attempt> {
         let version = self.version() + 1;
         let actions = self.actions(change)?;
         let entry = CommitOrBytes::LogBytes(lines(&actions)?.into());
@@ -103,8 +145,8 @@ impl Table {
             }
             Err(error) => return Err(failed("commit to", &self.folder, error.into())),
         }
-        self.refresh().await?;
         if version % CHECKPOINT_VERSIONS == 0 {
+            self.refresh().await?;
             self.write_checkpoint().await;
         }
         Ok(Attempt::Committed(version))
@@ -125,19 +167,7 @@ impl Table {
                 self.metadata_with(&columns, &change.properties)?,
             ));
         }
-        for (application, version) in &change.transactions {
-            let transaction = Transaction::new_with_last_update(application, *version, Some(now_ms()));
-            actions.push(Action::Txn(transaction));
-        }
-        for (domain, configuration) in &change.domains {
-            actions.push(Action::DomainMetadata(DomainMetadata {
-                domain: domain.clone(),
-                configuration: configuration.clone().unwrap_or_default(),
-                removed: configuration.is_none(),
-            }));
-        }
-        actions.extend(change.removes.iter().cloned().map(Action::Remove));
-        actions.extend(change.adds.iter().cloned().map(Action::Add));
+        change.append_to(&mut actions);
         Ok(actions)
     }
 

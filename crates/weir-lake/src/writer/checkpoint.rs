@@ -46,6 +46,7 @@ enum Load {
 }
 
 impl Checkpoint<'_> {
+    /// The table is not moved to the version that was written.
     pub(crate) async fn commit(self, rows: Gathered, table: &mut Table) -> Result<Written> {
         table.evolve(&self.schema, self.memory_bytes).await?;
         // Children of added rows are committed once, whatever version the parent then takes.
@@ -94,7 +95,7 @@ impl Checkpoint<'_> {
             }
             let change = change("WRITE", &outcome, &record)?;
             failpoint::reach("lake.before_commit")?;
-            match table.try_commit(&change).await? {
+            match table.commit_last(&change).await? {
                 Attempt::Committed(version) => {
                     failpoint::reach("lake.after_commit")?;
                     if let Load::Rows(incoming) = load {

@@ -131,11 +131,11 @@ impl Plain {
 
     /// The files with the columns of the table. Those that were written before a type was widened
     /// are written again.
-    pub(crate) async fn finish(mut self, target: &SchemaRef) -> Result<Vec<DataFile>> {
+    pub(crate) async fn finish(&mut self, target: &SchemaRef) -> Result<Vec<DataFile>> {
         self.close().await?;
         let store = self.storage.within(&self.folder);
         let mut files = Vec::new();
-        for (schema, done) in self.done {
+        for (schema, done) in std::mem::take(&mut self.done) {
             if !schema::needs_rewrite(&schema, target) {
                 files.extend(done);
                 continue;
@@ -154,6 +154,7 @@ impl Plain {
             files.extend(writer.finish().await?);
             file_writer::discard(&store, &done).boxed().await;
         }
+        self.done.push((target.clone(), files.clone()));
         Ok(files)
     }
 }

@@ -1,6 +1,7 @@
 //! Streams into Silver tables, checkpoint by checkpoint.
 
 pub(crate) mod checkpoint;
+mod direct;
 pub(crate) mod form;
 pub(crate) mod gathered;
 pub(crate) mod lineage;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::FutureExt;
 use weir_protocol::destination::Committed;
@@ -10,6 +11,7 @@ use weir_protocol::{
 };
 
 use super::checkpoint::{self, Checkpoint, Written};
+use super::direct::Direct;
 use super::form::TableForm;
 use super::gathered::Gathered;
 use super::pipeline::{Flushed, Pipeline};
@@ -72,13 +74,13 @@ impl StreamWriter for LakeWriter {
         self.check()?;
         let done = self.advance(state, false).await;
         self.broken |= done.is_err();
-        done.map(|()| self.receipt())
+        done.map(|_| self.receipt())
     }
 
     async fn finish(mut self: Box<Self>, state: &StreamState) -> Result<Receipt> {
         self.check()?;
-        self.advance(state, true).await?;
-        if self.shape.is_staged() && state.complete {
+        let published = self.advance(state, true).await?;
+        if self.shape.is_staged() && state.complete && !published {
             self.publish().await?;
         }
         Ok(self.receipt())
@@ -114,11 +116,11 @@ impl LakeWriter {
     }
 
     /// Commits all accepted batches with `state`. Where nothing changed, nothing is committed,
-    /// unless the end of a staged read asks for it.
-    async fn advance(&mut self, state: &StreamState, last: bool) -> Result<()> {
+    /// unless the end of a staged read asks for it. Answers whether a full refresh is published with it.
+    async fn advance(&mut self, state: &StreamState, last: bool) -> Result<bool> {
         let next = new_rows(&self.lake, &self.shape, &self.folder(), self.memory_bytes);
         let sequence = self.sequence() + 1;
-        let flushed = self.pipeline.flush(next, sequence + 1).await?;
+        let mut flushed = self.pipeline.flush(next, sequence + 1).await?;
         self.note(&flushed, last);
         let is_same = self
             .committed
@@ -126,10 +128,13 @@ impl LakeWriter {
             .is_some_and(|committed| committed.state == *state);
         let publishes = last && self.shape.is_staged();
         if self.accepted == Books::default() && is_same && !publishes {
-            return Ok(());
+            return Ok(false);
         }
         let record = self.record(state, sequence, flushed.quarantined);
         let schema = self.target.table_schema(&flushed.schema);
+        if publishes && state.complete && self.publish_directly(&mut flushed.rows, &record, &schema).await? {
+            return Ok(true);
+        }
         let folder = self.folder();
         if flushed.rows.rows() == 0
             && self.shape.check_partitions(&schema).is_err()
@@ -140,7 +145,7 @@ impl LakeWriter {
                 "no table yet: its partition column has no type before the first row"
             );
             self.version = NO_VERSION;
-            return Ok(());
+            return Ok(false);
         }
         let mut table = checkpoint::table(&self.lake.storage, &self.target, &folder, &schema)
             .boxed()
@@ -164,7 +169,42 @@ impl LakeWriter {
             bronze::remove_after(&self.lake.storage, &self.bronze_folder(), written.record.sequence).await?;
         }
         self.accept(written);
-        Ok(())
+        Ok(false)
+    }
+
+    /// Publishes a full refresh whose rows are all here, where no staging table is needed for it.
+    async fn publish_directly(
+        &mut self,
+        rows: &mut Gathered,
+        record: &StateRecord,
+        schema: &SchemaRef,
+    ) -> Result<bool> {
+        let is_staged_before = self
+            .last
+            .as_ref()
+            .is_some_and(|last| last.sequence >= self.generation);
+        let Gathered::Plain(rows) = rows else {
+            return Ok(false);
+        };
+        if is_staged_before || rows.rows() == 0 || !Direct::allows(&self.shape) {
+            return Ok(false);
+        }
+        let mut record = record.clone();
+        record.generations.clone_from(&self.generations);
+        let direct = Direct {
+            storage: &self.lake.storage,
+            shape: &self.shape,
+            schema: schema.clone(),
+            memory_bytes: self.memory_bytes,
+            generation: self.generation,
+            at: jiff::Timestamp::now().as_microsecond(),
+            record,
+        };
+        let Some(written) = direct.commit(rows).boxed().await? else {
+            return Ok(false);
+        };
+        self.accept(written);
+        Ok(true)
     }
 
     fn note(&mut self, flushed: &Flushed, last: bool) {
