@@ -1,9 +1,12 @@
 """Killed, interrupted and cut off: nothing lost, nothing doubled."""
 
 import random
+import resource
 import signal
+import subprocess
 import threading
 
+import deltalake
 import pytest
 
 from source import connection, record
@@ -182,3 +185,64 @@ def test_repeated_page_is_found(project, source):
     project.connection("demo", connection(source.url))
     done = project.run("sync", "demo", ok=False)
     assert done.returncode == 4 and "repeat" in done.stderr, done.stderr
+
+
+FILE_BYTES_MAX = 512 << 10
+
+
+def no_room():
+    """No file of this process grows past a limit: writes end as on a full disk, with an error."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_MAX, FILE_BYTES_MAX))
+
+
+@pytest.mark.parametrize("mode", ["incremental_merge", "incremental_append", "full_refresh_replace"])
+def test_a_disk_without_room_then_with_it(project, source, duck, mode):
+    fill(source, 200)
+    project.connection("demo", connection(source.url, mode=mode))
+    project.run("sync", "demo")
+    # Text that does not compress, so that the files of the lake, and they alone, reach the limit.
+    dice = random.Random(SEED)
+    for i in range(200, 600):
+        source.records.append({**record(i, 1000 + i), "text": dice.randbytes(6000).hex()})
+    failed = subprocess.run(
+        [project.binary, "sync", "demo", "--checkpoint-rows", "100000"],
+        cwd=project.folder,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=no_room,
+        restore_signals=False,
+    )
+    assert failed.returncode == 5, (failed.returncode, failed.stderr)
+    assert "cannot write" in failed.stderr and "has room" in failed.stderr, failed.stderr
+    table = deltalake.DeltaTable(str(project.silver("demo_records")))
+    assert table.to_pyarrow_table(columns=["id"]).num_rows == 200
+    verify(project, duck, mode, 200)
+    runs = project.json("run", "list")
+    assert [run["status"] for run in runs] == ["failed", "succeeded"]
+    project.run("sync", "demo")
+    verify(project, duck, mode, 600)
+    assert not list(project.lake.rglob("*#*")), "half a file was left"
+
+
+def test_an_interrupted_full_read_is_ended_by_the_next_sync(project, source, duck):
+    fill(source, 900)
+    project.connection("demo", connection(source.url, mode="incremental_merge"))
+    project.run("sync", "demo")
+    del source.records[:50]
+    point = {"WEIR_FAILPOINT": "control.after_store:2"}
+    died = project.run("sync", "demo", "--full", "--checkpoint-rows", "300", ok=False, env=point)
+    assert died.returncode != 0
+    done = project.run("sync", "demo")
+    assert "left unfinished" in done.stdout + done.stderr and "restore" not in done.stderr, done.stderr
+    table = f"delta_scan('{project.silver('demo_records')}')"
+    assert duck.execute(f"SELECT count(*), count(_deleted_at) FROM {table}").fetchone() == (900, 50)
+    # Given up on purpose, it is said what happened.
+    died = project.run("sync", "demo", "--full", "--checkpoint-rows", "300", ok=False, env=point)
+    assert died.returncode != 0
+    project.run("lake", "rebuild", "demo", "records")
+    done = project.run("sync", "demo")
+    assert "given up" in done.stdout + done.stderr, done.stderr
+    assert duck.execute(f"SELECT count(*), count(_deleted_at) FROM {table}").fetchone() == (900, 50)

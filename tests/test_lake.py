@@ -1,5 +1,8 @@
 """The lake as other engines see it: all sync modes, S3, maintenance, rebuild, time travel."""
 
+import os
+import shutil
+
 import deltalake
 import polars
 import pytest
@@ -172,3 +175,65 @@ lake:
     assert sorted(found["id"]) == list(range(700))
     assert dict(zip(found["id"], found["name"]))[3] == "changed"
     assert project.query("SELECT count(*) AS n FROM demo_records") == [{"n": 700}]
+
+
+@pytest.mark.parametrize("mode", ["incremental_append", "incremental_merge", "incremental_history"])
+def test_a_full_read_between_incremental_ones(project, source, duck, mode):
+    fill(source, 250)
+    project.connection("demo", connection(source.url, mode=mode))
+    project.run("sync", "demo")
+    project.run("sync", "demo", "--full")
+    source.records.append(record(1000, 1000))
+    project.run("sync", "demo")
+    table = f"delta_scan('{project.silver('demo_records')}')"
+    assert duck.execute(f"SELECT count(*), count(DISTINCT id) FROM {table}").fetchone() == (251, 251)
+
+
+def test_a_full_refresh_of_which_nothing_fits_leaves_the_table_and_shows_its_books(project, source, duck):
+    fill(source, 120)
+    text = connection(source.url, mode="full_refresh_replace")
+    project.connection("demo", text)
+    project.run("sync", "demo")
+    # The key is gone from every record: the vendor changed its answers.
+    source.records = [{"number": i, "updated_at": r["updated_at"]} for i, r in enumerate(source.records)]
+    for _ in range(2):
+        done = project.run("sync", "demo", "--checkpoint-rows", "50", ok=False)
+        assert done.returncode not in (0, 101), done.stderr
+        assert "all 120 wait in quarantine" in done.stderr and "weir quarantine list" in done.stderr, done.stderr
+        run = project.json("run", "list")[0]
+        assert run["status"] == "failed"
+        shown = project.json("run", "show", run["id"])["streams"][0]
+        books = shown["books"]
+        assert (books["read"], books["landed"], books["quarantined"]) == (120, 0, 120), shown
+        assert shown["quarantine_reasons"], shown
+        table = f"delta_scan('{project.silver('demo_records')}')"
+        assert duck.execute(f"SELECT count(*) FROM {table}").fetchone() == (120,)
+        assert project.json("quarantine", "list", "demo", "records")
+    fill(source, 130)
+    project.run("sync", "demo")
+    assert duck.execute(f"SELECT count(*) FROM {table}").fetchone() == (130,)
+    assert not project.json("quarantine", "list", "demo", "records")
+
+
+def test_old_bronze_goes_to_the_archive_and_a_rebuild_knows_that_it_is_gone(project, source, duck, tmp_path):
+    fill(source, 150)
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    old = sorted(project.lake.joinpath("bronze").rglob("*.zst"))
+    for path in old:
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    source.records.append(record(1000, 1000))
+    project.run("sync", "demo")
+    cold = tmp_path / "cold"
+    project.run("lake", "retention", "--bronze", "30d", "--archive", cold)
+    left = sorted(project.lake.joinpath("bronze").rglob("*.zst"))
+    assert left and not set(left) & set(old)
+    assert len(list(cold.joinpath("bronze").rglob("*.zst"))) == len(old) > 0
+    before = fingerprint(duck, project, "demo_records")
+    done = project.run("lake", "rebuild", "demo", "records", ok=False)
+    assert done.returncode != 0 and "--accept-loss" in done.stderr, done.stderr
+    assert fingerprint(duck, project, "demo_records") == before
+    for path in cold.joinpath("bronze").rglob("*.zst"):
+        shutil.copy2(path, project.lake / path.relative_to(cold))
+    project.run("lake", "rebuild", "demo", "records")
+    assert fingerprint(duck, project, "demo_records") == before

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::books::Books;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::Batch;
 use crate::source::StreamDescriptor;
 use crate::state::StreamState;
@@ -31,7 +31,8 @@ pub trait Destination: Send + Sync {
 /// - Batches that were accepted twice (because the source was read again from older state) change
 ///   nothing where the mode has a key, and land once where the plan's state says they were not committed.
 /// - `finish` is a last checkpoint that also publishes what the mode holds back until the end
-///   (exchange of a replaced table, marks on vanished keys).
+///   (exchange of a replaced table, marks on vanished keys). It may refuse to publish what would
+///   spoil the table; nothing of that read is found in `committed` again.
 #[async_trait]
 pub trait StreamWriter: Send {
     /// The newest durable checkpoint of this stream, from the lake itself.
@@ -41,7 +42,7 @@ pub trait StreamWriter: Send {
 
     async fn checkpoint(&mut self, state: &StreamState) -> Result<Receipt>;
 
-    async fn finish(self: Box<Self>, state: &StreamState) -> Result<Receipt>;
+    async fn finish(self: Box<Self>, state: &StreamState) -> Result<Finished>;
 }
 
 /// Which stream is written where and how.
@@ -68,6 +69,26 @@ pub struct Committed {
     pub state: StreamState,
     /// Books of that run and stream up to and including this checkpoint.
     pub books: Books,
+}
+
+/// How a run's last checkpoint ended.
+#[derive(Debug)]
+#[must_use = "what was read may not be published"]
+pub struct Finished {
+    /// Books of all that was read, published or not.
+    pub receipt: Receipt,
+    /// Why nothing of it was published: the table is as it was.
+    pub refusal: Option<Error>,
+}
+
+impl Finished {
+    /// The receipt, if what was read is published.
+    pub fn published(self) -> Result<Receipt> {
+        match self.refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.receipt),
+        }
+    }
 }
 
 /// Proof that everything up to here is durable.

@@ -21,7 +21,7 @@ pub mod units;
 pub mod yaml;
 
 pub use books::Books;
-pub use destination::{Destination, Receipt, SchemaChange, StreamWriter, WritePlan};
+pub use destination::{Destination, Finished, Receipt, SchemaChange, StreamWriter, WritePlan};
 pub use error::{Error, ErrorKind, Result};
 pub use query::Query;
 pub use record::{Batch, Record};

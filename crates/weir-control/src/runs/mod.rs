@@ -10,6 +10,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
+use weir_protocol::destination::Committed;
 use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{Error, Receipt, Result, StreamState, SyncMode, name};
 
@@ -160,20 +161,42 @@ pub(crate) async fn store_checkpoint(
     store.commit(transaction).await
 }
 
-/// Brings the store up to what the lake committed though the run died before it could say so.
+/// Stores the books of a read that the lake refused to publish. The state stays where it was.
+pub(crate) async fn store_refused(
+    store: &Store,
+    lease: &Lease,
+    receipt: &Receipt,
+    progress: Progress,
+) -> Result<()> {
+    let mut transaction = store.write().await?;
+    let db: &mut SqliteConnection = &mut transaction;
+    let failed = |error| store.failed("store the books", error);
+    leases::fence(db, lease).await.map_err(failed)??;
+    let known = sql::insert_receipt(db, lease, receipt).await.map_err(failed)?;
+    sql::set_stream_books(db, lease, receipt, progress, known)
+        .await
+        .map_err(failed)?;
+    store.commit(transaction).await
+}
+
+/// Brings the store to where the lake stands: ahead, where a run died before it could say what it
+/// committed, or back, where the lake no longer has what the store knew.
 pub(crate) async fn store_recovered(
     store: &Store,
     lease: &Lease,
-    committed: &weir_protocol::destination::Committed,
+    committed: Option<&Committed>,
 ) -> Result<()> {
     let mut transaction = store.write().await?;
     let db: &mut SqliteConnection = &mut transaction;
     let failed = |error| store.failed("repair the state", error);
     leases::fence(db, lease).await.map_err(failed)??;
-    let mode = sql::stream_mode(db, &committed.run, &lease.stream)
-        .await
-        .map_err(failed)?;
-    if mode.is_some() {
+    let mode = match committed {
+        Some(committed) => sql::stream_mode(db, &committed.run, &lease.stream)
+            .await
+            .map_err(failed)?,
+        None => None,
+    };
+    if let (Some(committed), Some(_)) = (committed, &mode) {
         sql::insert_recovered(db, &lease.stream, committed)
             .await
             .map_err(failed)?;

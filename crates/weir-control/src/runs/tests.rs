@@ -221,7 +221,7 @@ async fn what_only_the_lake_knew_is_stored_with_the_run_that_did_it() {
         books: books(30),
     };
     for _ in 0..2 {
-        store_recovered(&world.store, &leases[0], &committed)
+        store_recovered(&world.store, &leases[0], Some(&committed))
             .await
             .unwrap();
     }

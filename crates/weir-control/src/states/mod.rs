@@ -91,11 +91,13 @@ pub(crate) async fn recover(
     store: &Store,
     db: &mut SqliteConnection,
     lease: &Lease,
-    committed: &Committed,
+    committed: Option<&Committed>,
     mode: Option<&str>,
 ) -> Result<()> {
-    let text = write(&committed.state)?;
-    sql::advance(db, lease, committed.sequence, Some(&committed.run), mode, &text)
+    let text = write(&committed.map_or_else(StreamState::default, |found| found.state.clone()))?;
+    let sequence = committed.map_or(0, |found| found.sequence);
+    let run = committed.map(|found| found.run.as_str());
+    sql::advance(db, lease, sequence, run, mode, &text)
         .await
         .map_err(|error| store.failed("repair the state", error))
 }

@@ -68,6 +68,7 @@ pub(super) async fn set_wish(
     .map(drop)
 }
 
+/// A lake that went back takes the moment of a wish along: the next checkpoint fulfils it.
 pub(super) async fn advance(
     db: &mut SqliteConnection,
     lease: &Lease,
@@ -82,6 +83,7 @@ pub(super) async fn advance(
          ON CONFLICT (tenant, connection, stream) DO UPDATE
          SET sequence = excluded.sequence, run = excluded.run, mode = excluded.mode, state = excluded.state,
              wish = CASE WHEN excluded.sequence > states.wish_after THEN NULL ELSE states.wish END,
+             wish_after = min(states.wish_after, excluded.sequence),
              updated_at_ms = excluded.updated_at_ms",
     )
     .bind(&lease.tenant)

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{
-    Batch, Books, Error, ReadEvent, ReadMode, ReadRequest, Receipt, Result, StateChange, StreamState,
-    StreamWriter, SyncMode,
+    Batch, Books, Error, Finished, ReadEvent, ReadMode, ReadRequest, Receipt, Result, StateChange,
+    StreamState, StreamWriter, SyncMode,
 };
 
 use super::failpoint;
@@ -218,10 +218,17 @@ impl<'a> Pump<'a> {
     async fn finish(self) -> Result<End, Fault> {
         self.job.hold(self.heartbeat).await?;
         failpoint::reach(failpoint::BEFORE_FINISH)?;
-        let receipt = self.writer.finish(&self.state).await;
-        let receipt = receipt.map_err(Fault::of_destination)?;
-        keep(self.job, self.tally, &self.state, self.given, receipt).await?;
-        Ok(End::Complete)
+        let finished = self.writer.finish(&self.state).await;
+        let Finished { receipt, refusal } = finished.map_err(Fault::of_destination)?;
+        let Some(refusal) = refusal else {
+            keep(self.job, self.tally, &self.state, self.given, receipt).await?;
+            return Ok(End::Complete);
+        };
+        // The lake forgets that read: its books are kept, its state is not.
+        runs::store_refused(&self.job.store, &self.job.lease, &receipt, self.tally.progress).await?;
+        self.tally.books = receipt.books;
+        self.tally.receipt = Some(receipt);
+        Err(Fault::Final(refusal))
     }
 }
 

@@ -38,6 +38,27 @@ fn as_full(mode: SyncMode) -> SyncMode {
     }
 }
 
+/// The mode to open a stream in first: opening it in another one gives a full refresh up that is not
+/// published yet. `last` is the mode of the newest checkpoint that the store knows.
+pub(super) fn opening_mode(
+    wanted: SyncMode,
+    options: &SyncOptions,
+    last: Option<SyncMode>,
+    is_complete: bool,
+) -> SyncMode {
+    match last {
+        Some(last)
+            if wanted.read() == ReadMode::Incremental
+                && last.read() == ReadMode::FullRefresh
+                && !is_complete
+                && !options.restart =>
+        {
+            last
+        }
+        _ => wanted,
+    }
+}
+
 /// How a stream is opened and read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Decision {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use weir_protocol::destination::Committed;
 use weir_protocol::source::{Notice, Progress};
-use weir_protocol::{Books, Error, ErrorKind, Receipt, Result, StreamDescriptor, StreamWriter, SyncMode};
+use weir_protocol::{
+    Books, Error, ErrorKind, ReadMode, Receipt, Result, StreamDescriptor, StreamWriter, SyncMode,
+};
 use weir_protocol::{WritePlan, name};
 
 use super::heartbeat::{self, Heartbeat};
@@ -37,6 +39,51 @@ pub(super) struct Tally {
     pub(super) progress: Progress,
     pub(super) receipt: Option<Receipt>,
     pub(super) books: Books,
+}
+
+/// The newest checkpoint that the store knows of.
+#[derive(Default)]
+struct Known {
+    sequence: u64,
+    run: Option<String>,
+    mode: Option<SyncMode>,
+    is_complete: bool,
+}
+
+impl From<Last<'_>> for Known {
+    fn from(last: Last<'_>) -> Self {
+        Self {
+            sequence: last.committed.sequence,
+            run: Some(last.committed.run.clone()),
+            mode: last.mode,
+            is_complete: last.committed.state.complete,
+        }
+    }
+}
+
+impl Known {
+    /// What a person is told where the lake does not have that checkpoint any more.
+    fn gone(&self, lake: u64) -> Notice {
+        let unpublished = self.mode.is_some_and(|mode| mode.read() == ReadMode::FullRefresh);
+        match &self.run {
+            Some(run) if unpublished && !self.is_complete => Notice {
+                message: format!(
+                    "the full refresh that run {run} began was never published and is given up"
+                ),
+                hint: Some("the table is as it was before that run; this run does not go on with it".to_owned()),
+            },
+            _ => Notice {
+                message: format!(
+                    "the lake holds checkpoint {lake}, the control store knew {}: the lake counts",
+                    self.sequence
+                ),
+                hint: Some(
+                    "the table was removed, or an older copy of it put back; if nobody did that, look for who changed it"
+                        .to_owned(),
+                ),
+            },
+        }
+    }
 }
 
 /// Why a try ended badly.
@@ -141,16 +188,26 @@ impl StreamJob {
         // Only the first try may forget what was left; later ones would forget this run's own work.
         let known_run = stored.as_ref().and_then(|stored| stored.run.as_deref());
         let restart = options.restart && known_run != Some(self.lease.run.as_str());
-        let mut writer = self.open_as(self.mode, restart).await?;
+        let known = match &stored {
+            Some(stored) => Known {
+                sequence: stored.sequence,
+                run: stored.run.clone(),
+                mode: match &stored.run {
+                    Some(run) => runs::mode_of(&self.store, run, stream).await?,
+                    None => None,
+                },
+                is_complete: stored.state.complete,
+            },
+            None => Known::default(),
+        };
+        let first = rules::opening_mode(self.mode, options, known.mode, known.is_complete);
+        let mut writer = self.open_as(first, restart).await?;
         let committed = writer.committed().cloned();
         let sequence = committed.as_ref().map_or(0, |committed| committed.sequence);
         let wish = stored
             .as_ref()
             .and_then(|stored| stored.open_wish(sequence).cloned());
-        let known = stored.as_ref().map_or(0, |stored| stored.sequence);
-        if sequence != known {
-            self.repair(known, committed.as_ref()).await?;
-        }
+        self.repair(&known, committed.as_ref()).await?;
         let last = match &committed {
             Some(committed) => Some(Last {
                 committed,
@@ -160,9 +217,11 @@ impl StreamJob {
             None => None,
         };
         let decision = rules::decide(self.mode, options, last.as_ref(), wish.as_ref());
-        if decision.mode != self.mode || (decision.restart && !restart) {
+        if decision.mode != first || (decision.restart && !restart) {
             drop(writer);
             writer = self.open_as(decision.mode, decision.restart).await?;
+            let known = last.map_or_else(Known::default, Known::from);
+            self.repair(&known, writer.committed()).await?;
         }
         Ok((writer, decision))
     }
@@ -186,31 +245,24 @@ impl StreamJob {
             .map_err(Fault::of_destination)
     }
 
-    async fn repair(&self, known: u64, committed: Option<&Committed>) -> Result<()> {
+    /// Where the lake stands elsewhere than the store knew, the lake counts.
+    async fn repair(&self, known: &Known, committed: Option<&Committed>) -> Result<()> {
         let lake = committed.map_or(0, |committed| committed.sequence);
-        if lake < known {
-            let notice = Notice {
-                message: format!(
-                    "the lake holds checkpoint {lake}, the control store knew {known}: the lake counts"
-                ),
-                hint: Some(
-                    "this is right after a restore of the lake; otherwise look for who changed it".to_owned(),
-                ),
-            };
-            self.note(&notice).await;
+        if lake == known.sequence {
+            return Ok(());
+        }
+        if lake < known.sequence {
+            self.note(&known.gone(lake)).await;
         } else {
             tracing::info!(
                 run = self.lease.run,
                 stream = self.lease.stream,
-                known,
+                known = known.sequence,
                 lake,
                 "state repaired from the lake"
             );
         }
-        match committed {
-            Some(committed) => runs::store_recovered(&self.store, &self.lease, committed).await,
-            None => Ok(()),
-        }
+        runs::store_recovered(&self.store, &self.lease, committed).await
     }
 
     /// Ends the stream in the store and gives the lease back. What made it fail is never hidden by

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -25,6 +25,8 @@ struct Table {
     /// Keys that the running full read has seen.
     seen: BTreeSet<u64>,
     committed: Option<Committed>,
+    /// The newest checkpoint that readers see: where a refused refresh leaves the table.
+    published: Option<Committed>,
     version: i64,
 }
 
@@ -36,6 +38,8 @@ pub(crate) struct Lake {
     pub(crate) conflicts: Arc<AtomicI64>,
     /// Records that are not accounted for, to show that somebody notices.
     pub(crate) miscounts: Arc<AtomicU64>,
+    /// Whether the next read is refused when it is to be published.
+    pub(crate) refuses: Arc<AtomicBool>,
     pub(crate) death: Arc<Mutex<Option<Arc<Death>>>>,
 }
 
@@ -195,6 +199,9 @@ impl Writer {
                 books: self.books,
             };
             table.committed = Some(committed.clone());
+            if last {
+                table.published = Some(committed.clone());
+            }
             self.committed = Some(committed.clone());
             Receipt {
                 sequence: committed.sequence,
@@ -239,7 +246,22 @@ impl StreamWriter for Writer {
         self.commit(state, false).await
     }
 
-    async fn finish(mut self: Box<Self>, state: &StreamState) -> Result<Receipt> {
-        self.commit(state, true).await
+    async fn finish(mut self: Box<Self>, state: &StreamState) -> Result<Finished> {
+        if !self.lake.refuses.swap(false, Ordering::SeqCst) {
+            let receipt = self.commit(state, true).await?;
+            return Ok(Finished {
+                receipt,
+                refusal: None,
+            });
+        }
+        let receipt = self.commit(state, false).await?;
+        let mut tables = self.lake.tables();
+        let table = tables.entry(self.plan.stream.name.clone()).or_default();
+        table.committed = table.published.clone();
+        table.staged.clear();
+        Ok(Finished {
+            receipt,
+            refusal: Some(Error::new(ErrorKind::Gate, "nothing of it fits").hint("mend it")),
+        })
     }
 }

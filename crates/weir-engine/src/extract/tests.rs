@@ -27,6 +27,9 @@ fn follows_paths() {
     assert_eq!(select(json!("data"), body).unwrap().len(), 1);
     assert_eq!(select(json!(null), "[1, {\"a\": 2}]").unwrap().len(), 2);
     assert_eq!(select(json!(null), "{}").unwrap(), [json!({})]);
+    for none in ["null", " null\n", "[]"] {
+        assert!(select(json!(null), none).unwrap().is_empty(), "{none:?}");
+    }
     assert_eq!(select(json!("a"), "{\"a\":[]}").unwrap().len(), 0);
     assert_eq!(select(json!("a"), "{\"a\":null}").unwrap().len(), 0);
     assert!(select(json!("\\u0061"), "{\"\\u0061\":[1]}").is_err());

@@ -108,7 +108,10 @@ impl<'a> Replay<'a> {
         record.run.clone_from(&run);
         Ok(Self {
             typer: Typer::new(plan, None, lake.pii_key.expose().as_bytes())?,
-            ledger: Ledger::read(&lake.storage, source, stream, admitted).await?,
+            ledger: Ledger::read(&lake.storage, source, stream, admitted, |sequence| {
+                record.is_replaced(sequence)
+            })
+            .await?,
             held: QuarantineWriter::new(lake.storage.clone(), plan, run, next),
             scratch: Scratch::new(lake, shape, plan, &record).await?,
             lake,

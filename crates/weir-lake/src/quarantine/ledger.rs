@@ -33,6 +33,8 @@ pub(crate) fn digest(origin: Origin<'_>, emitted_at: Timestamp, record: &[u8]) -
 pub(crate) struct Ledger {
     lines: HashMap<Digest, Lines>,
     sequences: BTreeSet<u64>,
+    /// Entries of which a later full refresh replaced what they would have landed in.
+    replaced: BTreeSet<String>,
 }
 
 /// Equal lines.
@@ -47,12 +49,14 @@ struct Lines {
 }
 
 impl Ledger {
-    /// `admitted` are the ids that may be released; none: all that are held.
+    /// `admitted` are the ids that may be released; none: all that are held. `is_replaced` tells of a
+    /// checkpoint whether a later full refresh replaced its rows.
     pub(crate) async fn read(
         storage: &Storage,
         source: &str,
         stream: &str,
         admitted: Option<&BTreeSet<String>>,
+        is_replaced: impl Fn(u64) -> bool,
     ) -> Result<Self> {
         let mut verbs: BTreeMap<String, Verb> = BTreeMap::new();
         for decision in journal::decisions(storage, source, stream).await? {
@@ -74,6 +78,9 @@ impl Ledger {
                 Some(Verb::Released) => return,
                 Some(Verb::Discarded) => lines.out += 1,
                 None if admitted.is_some_and(|admitted| !admitted.contains(&entry.id)) => lines.out += 1,
+                None if is_replaced(entry.sequence) => {
+                    ledger.replaced.insert(entry.id);
+                }
                 None => lines.open.push(entry.id),
             }
             ledger.sequences.insert(entry.sequence);
@@ -108,9 +115,12 @@ impl Ledger {
         }
     }
 
-    /// Ids of entries whose lines landed. An entry whose line Bronze no longer has is not among them.
+    /// Ids of entries whose lines landed, or would have landed in what was replaced since. An entry
+    /// whose line Bronze no longer has is not among them.
     pub(crate) fn released(self) -> BTreeSet<String> {
         let landed = |lines: Lines| lines.open.into_iter().take(lines.landed);
-        self.lines.into_values().flat_map(landed).collect()
+        let mut ids = self.replaced;
+        ids.extend(self.lines.into_values().flat_map(landed));
+        ids
     }
 }

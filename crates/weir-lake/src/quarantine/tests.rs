@@ -82,7 +82,9 @@ async fn held_records_keep_their_bytes_and_leave_by_decision_only() {
     assert!(pending(&storage, "demo", "things").await.unwrap().is_empty());
 
     // A line of Bronze finds its entry by checkpoint, run, time and bytes, and each entry once.
-    let mut ledger = Ledger::read(&storage, "demo", "things", None).await.unwrap();
+    let mut ledger = Ledger::read(&storage, "demo", "things", None, |_| false)
+        .await
+        .unwrap();
     let at = listing.entries[0].emitted_at;
     let of = |sequence, record: &[u8]| {
         digest(

@@ -32,6 +32,8 @@ impl TableForm {
                 same_key || !by_key
             }
             (WriteMode::Merge, WriteMode::Merge) | (WriteMode::History, WriteMode::History) => same_key,
+            // A replaced table is a beginning like any other: what comes is added to it.
+            (WriteMode::Replace, WriteMode::Append) => same_key || new.mode == SyncMode::FullRefreshAppend,
             // A replaced table has each key once.
             (WriteMode::Replace, WriteMode::Merge) => same_key && !self.primary_key.is_empty(),
             _ => false,
@@ -87,6 +89,10 @@ mod tests {
             (M::FullRefreshHistory, id, M::IncrementalHistory, id),
             (M::FullRefreshReplace, id, M::IncrementalMerge, id),
             (M::IncrementalHistory, id, M::FullRefreshReplace, &[]),
+            // What `sync --full` makes of it, and the way back.
+            (M::IncrementalAppend, id, M::FullRefreshReplace, id),
+            (M::FullRefreshReplace, id, M::IncrementalAppend, id),
+            (M::FullRefreshReplace, &[], M::IncrementalAppend, &[]),
         ];
         let refused = [
             (M::IncrementalAppend, id, M::IncrementalAppend, &[][..]),
@@ -97,7 +103,7 @@ mod tests {
             (M::IncrementalMerge, id, M::IncrementalAppend, id),
             (M::FullRefreshReplace, &[], M::IncrementalMerge, id),
             (M::FullRefreshReplace, id, M::IncrementalHistory, id),
-            (M::FullRefreshReplace, id, M::IncrementalAppend, id),
+            (M::FullRefreshReplace, id, M::IncrementalAppend, &[]),
         ];
         let allows = |(old, old_key, new, new_key)| form(old, old_key).allows(&form(new, new_key));
         for change in allowed {

@@ -12,7 +12,7 @@ use super::publish::Publish;
 use super::raw;
 use super::shape::Shape;
 use super::staging;
-use super::state::StateRecord;
+use super::state::{Generation, StateRecord};
 use super::stream::{LakeWriter, new_rows};
 use crate::lake::Lake;
 use crate::table::{Table, columns};
@@ -96,13 +96,12 @@ impl Lake {
             form.check(shape)?;
         }
         let published = last.as_ref().map_or(0, |record| record.sequence);
-        let generations = last.as_ref().map(|record| record.generations.clone());
         let children = self.children(shape, last.as_ref()).boxed().await?;
         let mut found = Found {
             children,
             table: main.clone(),
             generation: published + 1,
-            generations: generations.unwrap_or_default(),
+            generations: generations(last.as_ref()),
             last: last.clone(),
         };
         let Some(staged) = staging::find(&self.storage, shape, plan, last.as_ref())
@@ -128,9 +127,13 @@ impl Lake {
             staging: staged,
             memory_bytes,
             at: jiff::Timestamp::now().as_microsecond(),
-            generations: found.generations,
+            generations: found.generations.clone(),
             from: generation,
         };
+        if let Some(refusal) = publish.refusal().boxed().await? {
+            tracing::warn!(table = shape.name, %refusal, "the full refresh that an earlier run completed is given up");
+            return Ok(found);
+        }
         let written = publish.run().boxed().await?;
         main = Table::find(&self.storage, &shape.folder).await?;
         last = Some(written.record);
@@ -139,10 +142,7 @@ impl Lake {
             children,
             table: main,
             generation: last.as_ref().map_or(0, |record| record.sequence) + 1,
-            generations: last
-                .as_ref()
-                .map(|record| record.generations.clone())
-                .unwrap_or_default(),
+            generations: generations(last.as_ref()),
             last,
         })
     }
@@ -160,13 +160,17 @@ impl Lake {
     }
 }
 
+fn generations(last: Option<&StateRecord>) -> Vec<Generation> {
+    last.map(|record| record.generations.clone()).unwrap_or_default()
+}
+
 /// Where a stream stands.
 struct Found {
     /// The table that the newest checkpoint is in: the staging one, if there is one.
     table: Option<Table>,
     last: Option<StateRecord>,
     generation: u64,
-    generations: Vec<super::state::Generation>,
+    generations: Vec<Generation>,
     /// Columns of the child tables, by exploded field.
     children: Vec<(String, SchemaRef)>,
 }

@@ -33,7 +33,6 @@ pub(crate) struct Publish<'a> {
 impl Publish<'_> {
     pub(crate) async fn run(self) -> Result<Written> {
         failpoint::reach("lake.before_publish")?;
-        self.check_not_all_held().boxed().await?;
         let staged = &self.staging.table;
         let columns = self.shape.table_schema(staged.schema());
         let mut main = main_table(self.storage, self.shape, &self.shape.folder, &columns)
@@ -84,15 +83,16 @@ impl Publish<'_> {
         Ok(written)
     }
 
-    /// A full refresh of which no record fits would leave an empty table where a full one was.
-    async fn check_not_all_held(&self) -> Result<()> {
+    /// Why this full refresh must not be published, if so; it is given up then. One of which no record
+    /// fits would leave an empty table where a full one was.
+    pub(crate) async fn refusal(&self) -> Result<Option<Error>> {
         let (staged, record) = (&self.staging.table, &self.staging.record);
         if record.held == 0 || staged.files()?.iter().any(|file| file.rows > 0) {
-            return Ok(());
+            return Ok(None);
         }
         // The next run reads anew; going on would publish this one after all.
         staging::drop_log(self.storage, staged.folder()).await?;
-        Err(Error::new(
+        let refusal = Error::new(
             ErrorKind::Gate,
             format!(
                 "no record of the full refresh of stream '{}' fits: all {} wait in quarantine",
@@ -103,7 +103,8 @@ impl Publish<'_> {
         .hint(format!(
             "the table stays as it was; see `weir quarantine list {} {}`, mend the stream's select or schema, and sync again",
             record.connection, record.stream
-        )))
+        ));
+        Ok(Some(refusal))
     }
 
     /// Whether the staged files can become the table's as they are.

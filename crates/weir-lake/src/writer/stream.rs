@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use weir_protocol::destination::Committed;
 use weir_protocol::{
-    Batch, Books, Error, Receipt, Result, SchemaChange, StreamState, StreamWriter, WritePlan,
+    Batch, Books, Error, Finished, Receipt, Result, SchemaChange, StreamState, StreamWriter, WritePlan,
 };
 
 use super::checkpoint::{self, Checkpoint, Written};
@@ -77,13 +77,18 @@ impl StreamWriter for LakeWriter {
         done.map(|_| self.receipt())
     }
 
-    async fn finish(mut self: Box<Self>, state: &StreamState) -> Result<Receipt> {
+    async fn finish(mut self: Box<Self>, state: &StreamState) -> Result<Finished> {
         self.check()?;
         let published = self.advance(state, true).await?;
-        if self.shape.is_staged() && state.complete && !published {
-            self.publish().await?;
-        }
-        Ok(self.receipt())
+        let refusal = if self.shape.is_staged() && state.complete && !published {
+            self.publish().await?
+        } else {
+            None
+        };
+        Ok(Finished {
+            receipt: self.receipt(),
+            refusal,
+        })
     }
 }
 
@@ -269,11 +274,12 @@ impl LakeWriter {
         self.last = Some(written.record);
     }
 
-    async fn publish(&mut self) -> Result<()> {
+    /// Answers with why nothing was published, if so.
+    async fn publish(&mut self) -> Result<Option<Error>> {
         let folder = self.folder();
         let table = Table::open(&self.lake.storage, &folder).await?;
         let Some(record) = self.last.clone() else {
-            return Ok(());
+            return Ok(None);
         };
         let publish = Publish {
             storage: &self.lake.storage,
@@ -284,9 +290,12 @@ impl LakeWriter {
             generations: self.generations.clone(),
             from: self.generation,
         };
+        if let Some(refusal) = publish.refusal().boxed().await? {
+            return Ok(Some(refusal));
+        }
         let written = publish.run().boxed().await?;
         self.accept(written);
-        Ok(())
+        Ok(None)
     }
 
     fn receipt(&self) -> Receipt {

@@ -133,7 +133,7 @@ async fn a_full_refresh_publishes_children_with_their_parents() {
             lake.rows(CHILD, &["sku"]).await,
             [r#"{"sku":"a"}"#, r#"{"sku":"b"}"#]
         );
-        let receipt = writer.finish(&complete(1)).await.unwrap();
+        let receipt = writer.finish(&complete(1)).await.unwrap().published().unwrap();
         assert_eq!(receipt.child_rows[CHILD], 2);
         assert_eq!(
             lake.rows(CHILD, &["sku"]).await,

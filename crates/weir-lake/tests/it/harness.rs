@@ -47,7 +47,12 @@ impl TestLake {
             writer.write(batch(records)).await.unwrap();
             writer.checkpoint(&partly(page)).await.unwrap();
         }
-        writer.finish(&complete(pages.len())).await.unwrap()
+        writer
+            .finish(&complete(pages.len()))
+            .await
+            .unwrap()
+            .published()
+            .unwrap()
     }
 
     /// The rows of a table, each as JSON of the named columns, sorted.

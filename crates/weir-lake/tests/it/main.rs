@@ -11,9 +11,12 @@ mod faults;
 mod gold;
 mod harness;
 mod maintenance;
+mod mend;
 mod model;
 mod modes;
 mod rebuild;
 mod release;
+#[cfg(feature = "failpoints")]
+mod release_faults;
 mod resume;
 mod schema;

@@ -117,7 +117,7 @@ async fn vacuum_leaves_an_unfinished_full_refresh_alone() {
     drop(writer);
     lake.lake.vacuum(TABLE, later(), false).await.unwrap();
     let writer = lake.lake.open(second).await.unwrap();
-    writer.finish(&complete(1)).await.unwrap();
+    writer.finish(&complete(1)).await.unwrap().published().unwrap();
     assert_eq!(lake.rows(TABLE, &["id"]).await, [r#"{"id":2}"#]);
 }
 

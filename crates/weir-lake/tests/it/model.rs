@@ -65,7 +65,12 @@ async fn read(lake: &TestLake, mode: SyncMode, run: &str, pages: &[(Vec<Row>, St
             assert_eq!(next, page, "the state follows the data");
         }
     }
-    let receipt = writer.finish(&complete(pages.len())).await.unwrap();
+    let receipt = writer
+        .finish(&complete(pages.len()))
+        .await
+        .unwrap()
+        .published()
+        .unwrap();
     let all: usize = pages.iter().map(|(rows, _)| rows.len()).sum();
     assert_eq!(receipt.books.read, all as u64);
     assert!(receipt.books.balance());

@@ -105,7 +105,7 @@ async fn replace_shows_the_old_table_until_the_new_one_is_whole() {
         .unwrap();
     writer.checkpoint(&partly(0)).await.unwrap();
     assert_eq!(lake.rows(TABLE, &["id"]).await, [r#"{"id":1}"#, r#"{"id":2}"#]);
-    let receipt = writer.finish(&complete(1)).await.unwrap();
+    let receipt = writer.finish(&complete(1)).await.unwrap().published().unwrap();
     assert_eq!(
         lake.rows(TABLE, &["id", "total"]).await,
         [r#"{"id":3,"total":3.5}"#]
@@ -224,7 +224,7 @@ async fn a_load_larger_than_its_memory_is_spilled_and_comes_out_the_same() {
             .collect();
         writer.write(batch(&records)).await.unwrap();
     }
-    let receipt = writer.finish(&complete(1)).await.unwrap();
+    let receipt = writer.finish(&complete(1)).await.unwrap().published().unwrap();
     let rows = lake.rows(TABLE, &["id", "total"]).await;
     assert_eq!(rows.len(), 500);
     assert_eq!((receipt.books.landed, receipt.books.deduplicated), (500, 1_500));

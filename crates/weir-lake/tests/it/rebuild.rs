@@ -56,7 +56,12 @@ async fn rows_are_the_same_in_every_mode() {
                     batch: batch(records),
                 });
             }
-            writer.finish(&complete(number)).await.unwrap();
+            writer
+                .finish(&complete(number))
+                .await
+                .unwrap()
+                .published()
+                .unwrap();
         }
         let columns: Vec<&str> = match mode {
             SyncMode::FullRefreshHistory | SyncMode::IncrementalHistory => {

@@ -8,10 +8,10 @@ use weir_protocol::{Receipt, SyncMode, WritePlan};
 
 use crate::harness::{TestLake, batch_at, complete, order, partly, plan};
 
-const TABLE: &str = "acme_orders";
+pub(crate) const TABLE: &str = "acme_orders";
 
 /// The stream before the mend: records with a `note` do not fit.
-fn strict(mode: SyncMode, run: &str, keyed: bool) -> WritePlan {
+pub(crate) fn strict(mode: SyncMode, run: &str, keyed: bool) -> WritePlan {
     let mut plan = plan(mode, run);
     plan.stream.policy.contract = Contract::Quarantine;
     plan.stream.schema = Some(schema(false));
@@ -22,7 +22,7 @@ fn strict(mode: SyncMode, run: &str, keyed: bool) -> WritePlan {
 }
 
 /// The stream after it: they do.
-fn mended(mode: SyncMode, run: &str, keyed: bool) -> WritePlan {
+pub(crate) fn mended(mode: SyncMode, run: &str, keyed: bool) -> WritePlan {
     let mut plan = strict(mode, run, keyed);
     plan.stream.schema = Some(schema(true));
     plan
@@ -40,10 +40,10 @@ fn schema(note: bool) -> Value {
     schema
 }
 
-type Pages = Vec<Vec<Value>>;
+pub(crate) type Pages = Vec<Vec<Value>>;
 
 /// Two runs of pages; every page has its own time of arrival.
-async fn fill(lake: &TestLake, plans: [&WritePlan; 2], runs: &[Pages]) {
+pub(crate) async fn fill(lake: &TestLake, plans: [&WritePlan; 2], runs: &[Pages]) {
     let mut minute = 0;
     for (plan, pages) in plans.into_iter().zip(runs) {
         let mut writer = lake.open(plan).await;
@@ -53,12 +53,17 @@ async fn fill(lake: &TestLake, plans: [&WritePlan; 2], runs: &[Pages]) {
             writer.write(batch_at(records, &at)).await.unwrap();
             writer.checkpoint(&partly(page)).await.unwrap();
         }
-        writer.finish(&complete(pages.len())).await.unwrap();
+        writer
+            .finish(&complete(pages.len()))
+            .await
+            .unwrap()
+            .published()
+            .unwrap();
     }
 }
 
 /// All columns; of a vanished row only that it vanished, because the time of the mark is the run's own.
-async fn table(lake: &TestLake, mode: SyncMode) -> Vec<String> {
+pub(crate) async fn table(lake: &TestLake, mode: SyncMode) -> Vec<String> {
     let mut columns = vec!["id", "at", "total", "note", "_run", "_emitted_at", "_deleted_at"];
     if matches!(mode, SyncMode::FullRefreshHistory | SyncMode::IncrementalHistory) {
         columns.extend(["_valid_from", "_valid_to", "_is_current"]);
@@ -82,18 +87,18 @@ async fn table(lake: &TestLake, mode: SyncMode) -> Vec<String> {
     lines
 }
 
-async fn release(lake: &TestLake, plan: &WritePlan, choice: &Choice) -> Option<Receipt> {
+pub(crate) async fn release(lake: &TestLake, plan: &WritePlan, choice: &Choice) -> Option<Receipt> {
     lake.lake
         .release_held(plan, choice, "ann", "mended")
         .await
         .unwrap()
 }
 
-async fn held(lake: &TestLake) -> u64 {
+pub(crate) async fn held(lake: &TestLake) -> u64 {
     lake.lake.quarantined("acme", "orders", 0).await.unwrap().total
 }
 
-fn bronze_bytes(lake: &TestLake) -> Vec<(String, u64)> {
+pub(crate) fn bronze_bytes(lake: &TestLake) -> Vec<(String, u64)> {
     fn walk(dir: &std::path::Path, found: &mut Vec<(String, u64)>) {
         for entry in dir.read_dir().into_iter().flatten() {
             let path = entry.unwrap().path();

@@ -25,7 +25,7 @@ async fn what_was_not_committed_is_not_there() {
             .write(batch(&[order(2, "01-01", 2.0), order(3, "01-01", 3.0)]))
             .await
             .unwrap();
-        let receipt = again.finish(&complete(1)).await.unwrap();
+        let receipt = again.finish(&complete(1)).await.unwrap().published().unwrap();
         assert_eq!((receipt.books.read, receipt.books.landed), (3, 3), "{mode}");
         assert_eq!(lake.rows(TABLE, &["id"]).await.len(), 3, "{mode}");
     }
@@ -93,7 +93,7 @@ async fn restart_forgets_an_interrupted_full_refresh() {
     let mut writer = lake.open(&plan).await;
     assert!(writer.committed().is_none());
     writer.write(batch(&[order(2, "01-01", 2.0)])).await.unwrap();
-    writer.finish(&complete(1)).await.unwrap();
+    writer.finish(&complete(1)).await.unwrap().published().unwrap();
     assert_eq!(lake.rows(TABLE, &["id"]).await, [r#"{"id":2}"#]);
 }
 

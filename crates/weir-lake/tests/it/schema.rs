@@ -23,7 +23,7 @@ async fn new_columns_and_wider_types_reach_old_rows() {
             ]))
             .await
             .unwrap();
-        let receipt = writer.finish(&complete(1)).await.unwrap();
+        let receipt = writer.finish(&complete(1)).await.unwrap().published().unwrap();
         assert!(
             receipt.schema_changes.iter().any(|change| change.column == "n"),
             "{mode}: {receipt:?}"
@@ -47,7 +47,7 @@ async fn a_stream_without_records_still_keeps_its_state() {
     for mode in SyncMode::ALL {
         let lake = TestLake::new();
         let writer = lake.open(&plan(mode, "r1")).await;
-        writer.finish(&complete(1)).await.unwrap();
+        writer.finish(&complete(1)).await.unwrap().published().unwrap();
         let writer = lake.open(&plan(mode, "r2")).await;
         assert_eq!(
             writer.committed().map(|found| found.state.clone()),
@@ -69,7 +69,7 @@ async fn bad_records_wait_and_good_ones_land() {
         ]))
         .await
         .unwrap();
-    let receipt = writer.finish(&complete(1)).await.unwrap();
+    let receipt = writer.finish(&complete(1)).await.unwrap().published().unwrap();
     assert_eq!((receipt.books.landed, receipt.books.quarantined), (2, 1));
     assert_eq!(receipt.quarantine_reasons.len(), 1);
     assert_eq!(lake.rows(TABLE, &["id"]).await.len(), 2);
@@ -88,7 +88,7 @@ async fn held_records_are_released_once_or_discarded() {
         writer.write(batch(&[order(1, "01-01", 1.0)])).await.unwrap();
         let bad = json!({ "id": 2, "at": "2026-01-01T00:00:00Z", "total": "much" });
         writer.write(batch(&[bad, json!({ "id": null })])).await.unwrap();
-        writer.finish(&complete(1)).await.unwrap();
+        writer.finish(&complete(1)).await.unwrap().published().unwrap();
         let held = lake.lake.quarantined("acme", "orders", 10).await.unwrap();
         assert_eq!(held.total, 2, "{mode}");
         let choice = weir_lake::quarantine::Choice::All;

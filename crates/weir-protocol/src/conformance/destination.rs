@@ -93,7 +93,7 @@ async fn uncommitted_writes_vanish(place: &dyn Place, mode: SyncMode) -> Result<
         &Some((receipt.sequence, partly(1))),
     )?;
     writer.write(batch(&[(2, 2, "b")])).await?;
-    let receipt = writer.finish(&complete(2)).await?;
+    let receipt = writer.finish(&complete(2)).await?.published()?;
     same("nothing lost, nothing doubled", &keys(place).await?, &vec![1, 2])?;
     same("books go on over a death", &receipt.books.read, &2)
 }
@@ -146,7 +146,7 @@ async fn a_run_goes_on_where_it_was_committed(place: &dyn Place, mode: SyncMode)
     drop(writer);
     let mut writer = open(place, mode, "r1").await?;
     writer.write(batch(&[(3, 3, "c")])).await?;
-    let receipt = writer.finish(&complete(3)).await?;
+    let receipt = writer.finish(&complete(3)).await?.published()?;
     balanced(receipt.books, 3)?;
     same(
         "every row is there once",
@@ -226,7 +226,7 @@ async fn read(place: &dyn Place, mode: SyncMode, run: &str, items: &[Item]) -> R
         writer.write(batch(&[*item])).await?;
         writer.checkpoint(&partly(page)).await?;
     }
-    let receipt = writer.finish(&complete(items.len() as u64)).await?;
+    let receipt = writer.finish(&complete(items.len() as u64)).await?.published()?;
     Ok(receipt.books)
 }
 

@@ -314,3 +314,47 @@ async fn what_state_does_not_cover_is_not_committed_when_the_source_breaks_off()
     assert_eq!(outcome.books().read, 8);
     assert_eq!(world.ids("orders"), (1..=20).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_refresh_that_is_not_published_fails_with_its_books_and_the_next_reads_all_anew() {
+    let world = World::new().await;
+    let api = items(10);
+    world.sync(&api, "orders", FullRefreshReplace).await;
+    let state = || states::get(&world.store, DEFAULT_TENANT, "acme", "orders");
+    let before = state().await.unwrap().unwrap();
+    for _ in 0..2 {
+        world.lake.refuses.store(true, Ordering::SeqCst);
+        let outcome = world.sync(&api, "orders", FullRefreshReplace).await;
+        assert_eq!(outcome.status, RunStatus::Failed);
+        assert_eq!(outcome.first_error().map(Error::kind), Some(ErrorKind::Gate));
+        assert_eq!((outcome.books().read, world.ids("orders").len()), (10, 10));
+        let run = runs::get(&world.store, DEFAULT_TENANT, &outcome.run).await;
+        let stream = &run.unwrap().streams[0];
+        assert_eq!((stream.status, stream.books.read), (RunStatus::Failed, 10));
+        let notices = runs::notices(&world.store, &outcome.run).await.unwrap();
+        assert!(
+            notices.iter().all(|notice| !notice.message.contains("knew")),
+            "{notices:?}"
+        );
+    }
+    let outcome = world.sync(&api, "orders", FullRefreshReplace).await;
+    assert_eq!((outcome.status, outcome.books().read), (RunStatus::Succeeded, 10));
+    let notices = runs::notices(&world.store, &outcome.run).await.unwrap();
+    assert!(notices[0].message.contains("never published"), "{notices:?}");
+    let after = state().await.unwrap().unwrap();
+    assert!(after.state.complete && after.sequence > before.sequence);
+}
+
+#[tokio::test]
+async fn a_wish_is_fulfilled_once_though_the_lake_went_back() {
+    let world = World::new().await;
+    let api = items(6);
+    world.sync(&api, "orders", IncrementalMerge).await;
+    let acme = Connection::new("acme", "acme", "acme");
+    states::set(&world.store, &acme, "orders", &Wish::Reset)
+        .await
+        .unwrap();
+    world.lake.forget();
+    assert_eq!(world.sync(&api, "orders", IncrementalMerge).await.books().read, 6);
+    assert_eq!(world.sync(&api, "orders", IncrementalMerge).await.books().read, 0);
+}
