@@ -237,3 +237,23 @@ def test_old_bronze_goes_to_the_archive_and_a_rebuild_knows_that_it_is_gone(proj
         shutil.copy2(path, project.lake / path.relative_to(cold))
     project.run("lake", "rebuild", "demo", "records")
     assert fingerprint(duck, project, "demo_records") == before
+
+
+def test_bronze_deleted_for_good_needs_consent_for_a_rebuild(project, source, duck):
+    fill(source, 150)
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    for path in project.lake.joinpath("bronze").rglob("*.zst"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    source.records.append(record(1000, 1000))
+    project.run("sync", "demo")
+    young = [path for path in project.lake.joinpath("bronze").rglob("*.zst") if path.stat().st_mtime > 1_700_000_000]
+    project.run("lake", "retention", "--bronze", "30d", "--delete")
+    assert list(project.lake.joinpath("bronze").rglob("*.zst")) == young
+    table = f"delta_scan('{project.silver('demo_records')}')"
+    done = project.run("lake", "rebuild", "demo", "records", ok=False)
+    assert done.returncode != 0 and "--accept-loss" in done.stderr, done.stderr
+    assert duck.execute(f"SELECT count(*) FROM {table}").fetchone() == (151,)
+    project.run("lake", "rebuild", "demo", "records", "--accept-loss")
+    left = duck.execute(f"SELECT count(*), max(id) FROM {table}").fetchone()
+    assert left[0] < 151 and left[1] == 1000
