@@ -5,10 +5,11 @@ SHELL := /bin/bash
 
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 TOOLS := $(CURDIR)/.tools
+ORACLE ?= $(CURDIR)/../shared/oracle
 WEIR  := $(CARGO_TARGET_DIR)/debug/weir
 FEATURES := --features weir/failpoints
 
-.PHONY: help demo test lint unit judges deny bench clean
+.PHONY: help demo test lint unit judges deny bench oracle clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +41,15 @@ judges: tools ## the binary against programs that nobody here wrote
 
 bench: ## the whole path against the peers that are installed (see bench/README.md)
 	bench/run.sh
+
+oracle: ## manifests against the recordings of the reference, where they are (docs/compatibility.md)
+	@if [ ! -f $(ORACLE)/compare.py ]; then \
+	  echo "no recordings at $(ORACLE): skipped"; \
+	else \
+	  cargo build --bin weir $(FEATURES) && \
+	  python3 $(ORACLE)/compare.py --golden $(ORACLE)/golden --split dev --jobs 2 \
+	    --impl '$(WEIR) source --manifest {manifest} read --config {config} --catalog {catalog} {state_arg}'; \
+	fi
 
 clean:
 	rm -rf $(TOOLS) $(CARGO_TARGET_DIR)

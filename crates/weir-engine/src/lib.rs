@@ -1,5 +1,6 @@
 //! Speaks to outside systems: reads their streams. Knows no control database and no lake.
 
+pub mod airbyte;
 pub mod auth;
 pub mod catalog;
 pub mod clock;

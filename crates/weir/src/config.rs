@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use jiff::Timestamp;
 use weir_protocol::{Error, Result};
 
 /// How logs and errors are written to standard error.
@@ -69,6 +70,20 @@ impl ConnectorDefaults {
             breaker_failures: number("CONNECTOR_CIRCUIT_BREAKER_THRESHOLD")?,
         })
     }
+}
+
+/// `ORACLE_NOW`: the time that manifests are read at, RFC 3339; set when a read is compared with a recorded one.
+pub(crate) fn oracle_now() -> Result<Option<Timestamp>> {
+    variable("ORACLE_NOW")
+        .map(|text| {
+            text.parse::<Timestamp>().map_err(|error| {
+                Error::spec("ORACLE_NOW is not a date-time")
+                    .with("value", &text)
+                    .caused_by(error)
+                    .hint("unset ORACLE_NOW, or write it as in 2025-06-15T12:00:00Z")
+            })
+        })
+        .transpose()
 }
 
 /// A variable that is set to something.

@@ -1,9 +1,12 @@
 //! The engine with the settings that the environment gives.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
+use weir_engine::airbyte::{AirbyteSource, Manifest, SourceSettings};
 use weir_engine::catalog::Connector;
 use weir_engine::http::ReliabilityDefaults;
 use weir_engine::{Clock, EngineSettings};
@@ -28,6 +31,31 @@ pub(crate) fn connect_at(
         settings.clock = Clock::fixed(now);
     }
     weir_engine::connect(connector, connection, &settings)
+}
+
+/// A manifest's source with settings from a file. Private hosts may be reached where the manifest or
+/// the settings, which are the user's own files, name one.
+pub(crate) fn open_manifest(
+    manifest: &Manifest,
+    path: &Path,
+    config: Map<String, Value>,
+) -> Result<AirbyteSource> {
+    let mut config = config;
+    let asked = config
+        .remove("allow_private_hosts")
+        .and_then(|asked| asked.as_bool());
+    let mut engine = settings()?;
+    if let Some(now) = crate::config::oracle_now()? {
+        engine.clock = Clock::fixed(now);
+    }
+    let config = Value::Object(config);
+    let settings = SourceSettings {
+        engine,
+        allow_private_hosts: asked.unwrap_or_else(|| manifest.names_private_host(&config)),
+        folder: path.parent().map(Path::to_path_buf),
+        ..SourceSettings::default()
+    };
+    AirbyteSource::new(manifest, config, &settings)
 }
 
 fn settings() -> Result<EngineSettings> {

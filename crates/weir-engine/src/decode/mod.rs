@@ -10,7 +10,7 @@ mod xml;
 use std::ops::Range;
 
 use bytes::Bytes;
-use weir_protocol::spec::{Decode, DecodeFormat};
+use weir_protocol::spec::{Decode, DecodeFormat, Encoding};
 use weir_protocol::{Error, Result};
 
 /// Bytes of a body that an error shows.
@@ -54,6 +54,12 @@ pub fn decode(spec: &Decode, encoded: Encoded<'_>) -> Result<Vec<Decoded>> {
         decoded.push(one?);
     }
     Ok(decoded)
+}
+
+/// The parts of a body without its compression: one, or one for each member of a zip archive.
+pub(crate) fn unpack(encoding: Encoding, body: &Bytes, bytes_max: u64) -> Result<Vec<Bytes>> {
+    let parts = archive::unpack(encoding, body, bytes_max)?;
+    Ok(parts.into_iter().map(|part| part.bytes).collect())
 }
 
 fn decode_part(spec: &Decode, bytes: &Bytes, content_type: Option<&str>) -> Result<Decoded> {

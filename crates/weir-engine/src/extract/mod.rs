@@ -14,7 +14,8 @@ use weir_protocol::Result;
 pub use path::{Path, Step};
 pub use select::{Page, Selector};
 
-use scan::{Scanner, key_is};
+pub(crate) use scan::Scanner;
+use scan::key_is;
 
 /// The place of the value that `path` leads to within the value at `within`. Wildcards find nothing here.
 pub fn find(text: &[u8], within: &Range<usize>, path: &Path) -> Result<Option<Range<usize>>> {
@@ -36,6 +37,37 @@ pub fn value_at(text: &[u8], path: &Path) -> Result<Option<Value>> {
     let whole = Scanner::new(text).value()?;
     let found = find(text, &whole, path)?;
     found.map(|range| parse(&text[range])).transpose()
+}
+
+/// A record without those of its own members that are null; None where it has no such.
+pub fn without_nulls(record: &[u8]) -> Result<Option<Vec<u8>>> {
+    if memchr::memmem::find(record, b"null").is_none() {
+        return Ok(None);
+    }
+    let mut scanner = Scanner::new(record);
+    if !scanner.take(b'{') {
+        return Ok(None);
+    }
+    let mut out = Vec::with_capacity(record.len());
+    let mut seen = 0_usize;
+    let mut kept = 0_usize;
+    out.push(b'{');
+    while let Some(key) = scanner.key(seen == 0)? {
+        seen += 1;
+        let value = scanner.value()?;
+        if &record[value.clone()] == b"null" {
+            continue;
+        }
+        if kept > 0 {
+            out.push(b',');
+        }
+        kept += 1;
+        out.extend_from_slice(&record[key]);
+        out.push(b':');
+        out.extend_from_slice(&record[value]);
+    }
+    out.push(b'}');
+    Ok((kept < seen).then_some(out))
 }
 
 /// A small piece of an answer as a value.

@@ -21,6 +21,8 @@ struct Pattern {
 #[derive(Debug, Clone)]
 pub struct HostRules {
     patterns: Arc<Vec<Pattern>>,
+    /// Every public host: for connectors whose hosts only their own file knows.
+    is_open: bool,
     allow_private: bool,
 }
 
@@ -33,8 +35,18 @@ impl HostRules {
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             patterns: Arc::new(patterns),
+            is_open: false,
             allow_private,
         })
+    }
+
+    /// Any public host over TLS; private ones as allowed.
+    pub fn open(allow_private: bool) -> Self {
+        Self {
+            patterns: Arc::default(),
+            is_open: true,
+            allow_private,
+        }
     }
 
     /// The same rules with one more host: that of a token URL, which the spec declares by naming it.
@@ -43,6 +55,7 @@ impl HostRules {
         patterns.push(Pattern::parse(pattern)?);
         Ok(Self {
             patterns: Arc::new(patterns),
+            is_open: self.is_open,
             allow_private: self.allow_private,
         })
     }
@@ -62,11 +75,8 @@ impl HostRules {
             );
         };
         let name = host_text(&host);
-        if !self
-            .patterns
-            .iter()
-            .any(|pattern| pattern.matches(&name, url.port_or_known_default()))
-        {
+        let is_declared = |pattern: &Pattern| pattern.matches(&name, url.port_or_known_default());
+        if !self.is_open && !self.patterns.iter().any(is_declared) {
             return denied(
                 format!("host '{name}' is not among the connector's hosts"),
                 "if it belongs to the vendor, add it to 'hosts' in connector.yaml",

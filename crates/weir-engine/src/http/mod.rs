@@ -60,6 +60,8 @@ pub enum Body {
     /// URL-encoded already.
     Form(String),
     Text(String),
+    /// Text whose type nothing but a header of the request tells.
+    Bare(String),
 }
 
 impl Outgoing {

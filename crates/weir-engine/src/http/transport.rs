@@ -189,6 +189,7 @@ fn prepare(client: &reqwest::Client, out: &Outgoing) -> Result<reqwest::Request>
             Some(Bytes::from(text.clone())),
         ),
         Body::Text(text) => (Some("text/plain; charset=utf-8"), Some(Bytes::from(text.clone()))),
+        Body::Bare(text) => (None, Some(Bytes::from(text.clone()))),
     };
     let typed = out
         .headers

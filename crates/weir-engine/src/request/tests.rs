@@ -94,7 +94,7 @@ fn bodies_of_every_kind() {
         let text = match built.body {
             Body::Empty => "empty".to_owned(),
             Body::Json(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-            Body::Form(text) | Body::Text(text) => text,
+            Body::Form(text) | Body::Text(text) | Body::Bare(text) => text,
         };
         format!("{} {text}", built.method)
     };

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod config;
+pub(crate) mod manifest;
 mod messages;
 mod read;
 #[cfg(test)]
@@ -69,6 +70,11 @@ pub(crate) async fn check(connector: &Connector, config: &Path, out: &mut Messag
         Ok(source) => source.check().await,
         Err(error) => Err(error),
     };
+    status(checked, out)
+}
+
+/// What a check came to.
+fn status(checked: Result<()>, out: &mut Messages) -> Result<()> {
     match checked {
         Ok(()) => {
             out.write(&json!({ "type": "CONNECTION_STATUS", "connectionStatus": { "status": "SUCCEEDED" } }))

@@ -1,0 +1,28 @@
+//! The second front-end: Airbyte's low-code manifests, read by the same client, decoders, scanner
+//! and batches as weir's own connectors. What is peculiar to manifests lies here, one dialect a
+//! folder: templates that mean Python (`template`), dates (`time`), how requests are put together
+//! (`request`), what happens to records (`records`), and slices with the reference's states (`slices`).
+
+mod assemble;
+mod auth;
+mod check;
+mod config;
+mod dynamic;
+mod env;
+mod jobs;
+mod manifest;
+mod node;
+mod records;
+mod request;
+mod retriever;
+mod schema;
+mod slices;
+mod source;
+mod stream;
+mod template;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use manifest::Manifest;
+pub use source::{AirbyteSource, SourceSettings};

@@ -1,0 +1,13 @@
+//! From an answer to records: decoding, extraction, filters, transformations, schema normalisation.
+
+mod csv;
+mod decode;
+mod extract;
+mod normalise;
+pub(crate) mod path;
+mod select;
+mod transform;
+
+pub(crate) use decode::Decoder;
+pub(crate) use select::{Around, Selected, Selector};
+pub(crate) use transform::{Transform, takes};

@@ -1,0 +1,358 @@
+//! A manifest with a connection's settings, as a source that can be read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+use weir_protocol::source::Progress;
+use weir_protocol::spec::Reliability;
+use weir_protocol::state::{StateChange, WHOLE};
+use weir_protocol::{
+    Batch, Error, ReadEvent, ReadRequest, Result, SliceState, Source, StreamDescriptor, SyncMode,
+};
+
+use super::check;
+use super::config;
+use super::dynamic::{self, Declared};
+use super::env::{Env, EnvParts, patience};
+use super::manifest::Manifest;
+use super::node::Node;
+use super::request::Budget;
+use super::slices::Slice;
+use super::stream::{Stream, StreamRead, Tracking};
+use super::template::Scope;
+use super::time::Moment;
+use crate::EngineSettings;
+use crate::http::{ClientSettings, HostRules};
+
+/// Pages that wait for the reader; each may be large.
+const PAGES_WAITING: usize = 8;
+/// Slices read at once where the manifest says nothing.
+const CONCURRENCY: usize = 4;
+/// Slices read at once, whatever the manifest says.
+const CONCURRENCY_MAX: usize = 20;
+/// How often the state of a stream with partitions is told.
+const STATE_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What a connection decides besides its settings.
+#[derive(Clone, Default)]
+pub struct SourceSettings {
+    pub engine: EngineSettings,
+    pub reliability: Reliability,
+    /// Hosts that requests may reach; all public ones where none is named.
+    pub hosts: Vec<String>,
+    pub allow_private_hosts: bool,
+    /// The manifest's folder, for schemas in files.
+    pub folder: Option<PathBuf>,
+}
+
+/// A low-code connector for one account.
+#[derive(Clone)]
+pub struct AirbyteSource {
+    manifest: Manifest,
+    env: Arc<Env>,
+    concurrency: usize,
+}
+
+impl AirbyteSource {
+    /// Checks the settings and prepares the client. Sends nothing yet.
+    pub fn new(manifest: &Manifest, config: Value, settings: &SourceSettings) -> Result<Self> {
+        let root = Node::root(manifest);
+        let clock = settings.engine.clock.clone();
+        let now = Moment::of(clock.now());
+        let config = Arc::new(config::prepare(&root, config, now)?);
+        let secrets = config::secrets(&root, &config);
+        let scope = Scope::new(now, &config);
+        let budget = root
+            .get("api_budget")
+            .map(|node| Budget::new(&scope, &node))
+            .transpose()?;
+        let concurrency = concurrency(&root, &scope)?;
+        let env = Env::new(EnvParts {
+            clock,
+            settings: client(settings)?,
+            secrets,
+            budget,
+            parents: dynamic::parents(&root),
+            folder: settings.folder.clone(),
+            config: config.clone(),
+        })?;
+        Ok(Self {
+            manifest: manifest.clone(),
+            env: Arc::new(env),
+            concurrency,
+        })
+    }
+
+    /// What the protocol's `spec` tells.
+    pub fn specification(manifest: &Manifest) -> Value {
+        config::specification(&Node::root(manifest))
+    }
+
+    fn listed(&self) -> Result<Vec<Declared>> {
+        dynamic::listed(&Node::root(&self.manifest), &self.env.config, self.env.now())
+    }
+
+    async fn declared(&self, name: &str) -> Result<Declared> {
+        let mut all = self.listed()?;
+        if !all.iter().any(|stream| stream.name() == name) {
+            all.extend(dynamic::made(&self.env, &Node::root(&self.manifest)).await?);
+        }
+        dynamic::named(all, name)
+    }
+
+    async fn drive(self, request: ReadRequest, out: mpsc::Sender<Result<ReadEvent>>) {
+        if let Err(error) = self.try_drive(request, &out).await {
+            // A closed channel means that nobody reads any more.
+            let _closed = out.send(Err(error)).await;
+        }
+    }
+
+    async fn try_drive(&self, request: ReadRequest, out: &mpsc::Sender<Result<ReadEvent>>) -> Result<()> {
+        let declared = self.declared(&request.stream).await?;
+        let root = Node::root(&self.manifest);
+        let state = request
+            .state
+            .as_ref()
+            .and_then(|state| state.cursor_of(WHOLE))
+            .cloned();
+        let stream = Stream::new(
+            &self.env,
+            &declared.node(&root),
+            &state.unwrap_or_default(),
+            false,
+        )?;
+        let mut read = StreamRead::new(Arc::new(stream))?;
+        let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+        let reader = SliceReader::new(read.tracking().clone(), out.clone(), request.records_max);
+        while let Some(slice) = Box::pin(read.next_slice()).await? {
+            while tasks.len() >= self.concurrency {
+                ended(tasks.join_next().await)?;
+            }
+            if reader.is_full() || out.is_closed() {
+                break;
+            }
+            tasks.spawn(reader.clone().read(slice));
+        }
+        while let Some(one) = tasks.join_next().await {
+            ended(Some(one))?;
+        }
+        if reader.is_full() {
+            return Ok(());
+        }
+        read.finish();
+        let floor = Some(read.tracking().state());
+        let complete = StateChange::Complete {
+            floor,
+            slices: std::collections::BTreeMap::new(),
+        };
+        let _closed = out.send(Ok(ReadEvent::Advance(complete))).await;
+        Ok(())
+    }
+}
+
+fn ended(joined: Option<Result<Result<()>, tokio::task::JoinError>>) -> Result<()> {
+    match joined {
+        None => Ok(()),
+        Some(Ok(result)) => result,
+        Some(Err(error)) => Err(Error::internal("the reading of a slice broke off")
+            .caused_by(error)
+            .hint("report this as a bug of weir; running again reads on")),
+    }
+}
+
+fn client(settings: &SourceSettings) -> Result<ClientSettings> {
+    let rules = if settings.hosts.is_empty() {
+        HostRules::open(settings.allow_private_hosts)
+    } else {
+        HostRules::new(&settings.hosts, settings.allow_private_hosts)?
+    };
+    let patience = patience(&settings.reliability, &settings.engine.defaults)?;
+    let mut client = ClientSettings::new(rules, patience);
+    client
+        .extra_roots_pem
+        .clone_from(&settings.engine.extra_roots_pem);
+    if let Some(agent) = &settings.engine.user_agent {
+        client.user_agent.clone_from(agent);
+    }
+    if let Some(clock) = &settings.engine.http_clock {
+        client.clock = clock.clone();
+    }
+    Ok(client)
+}
+
+fn concurrency(root: &Node<'_>, scope: &Scope<'_>) -> Result<usize> {
+    let Some(level) = root.get("concurrency_level") else {
+        return Ok(CONCURRENCY);
+    };
+    let Some(text) = level.text("default_concurrency")? else {
+        return Ok(CONCURRENCY);
+    };
+    let wanted = text
+        .eval_text(scope)?
+        .trim()
+        .parse::<usize>()
+        .unwrap_or(CONCURRENCY);
+    let most = level
+        .int("max_concurrency")
+        .and_then(|most| usize::try_from(most).ok());
+    Ok(wanted
+        .min(most.unwrap_or(CONCURRENCY_MAX))
+        .clamp(1, CONCURRENCY_MAX))
+}
+
+/// Reads slices and tells what they hold.
+#[derive(Clone)]
+struct SliceReader {
+    tracking: Tracking,
+    out: mpsc::Sender<Result<ReadEvent>>,
+    records_max: Option<u64>,
+    counts: Arc<std::sync::Mutex<Counts>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    progress: Progress,
+    records: u64,
+    told: Option<std::time::Instant>,
+}
+
+impl SliceReader {
+    fn new(tracking: Tracking, out: mpsc::Sender<Result<ReadEvent>>, records_max: Option<u64>) -> Self {
+        Self {
+            tracking,
+            out,
+            records_max,
+            counts: Arc::default(),
+        }
+    }
+
+    fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.counts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn is_full(&self) -> bool {
+        self.records_max.is_some_and(|most| self.counts().records >= most)
+    }
+
+    async fn read(self, slice: Arc<Slice>) -> Result<()> {
+        let mut pages = self.tracking.pages(&slice).await?;
+        while let Some(page) = pages.next().await? {
+            let records = self.tracking.observe(&slice, &page)?;
+            let progress = {
+                let mut counts = self.counts();
+                counts.records += records.len() as u64;
+                counts.progress.pages += 1;
+                counts.progress.requests += 1;
+                counts.progress.bytes += page.bytes;
+                counts.progress
+            };
+            let batch = Batch {
+                slice: WHOLE.into(),
+                body: page.body,
+                records,
+                filtered: page.filtered,
+                deduplicated: 0,
+                emitted_at: page.received_at,
+            };
+            if batch.read() > 0 && self.out.send(Ok(ReadEvent::Batch(batch))).await.is_err() {
+                return Ok(());
+            }
+            let _closed = self.out.send(Ok(ReadEvent::Progress(progress))).await;
+            if self.is_full() {
+                return Ok(());
+            }
+        }
+        self.tracking.close(&slice);
+        self.counts().progress.slices_done += 1;
+        self.tell_state().await;
+        Ok(())
+    }
+
+    /// After each slice; less often where the state is large.
+    async fn tell_state(&self) {
+        if self.tracking.is_partitioned() {
+            let mut counts = self.counts();
+            let now = std::time::Instant::now();
+            let is_due = counts
+                .told
+                .is_some_and(|told| now.duration_since(told) >= STATE_EVERY);
+            if counts.told.is_none() || is_due {
+                counts.told = Some(now);
+            }
+            if !is_due {
+                return;
+            }
+        }
+        let state = SliceState {
+            cursor: Some(self.tracking.state()),
+            ..SliceState::default()
+        };
+        let change = StateChange::Slice {
+            key: WHOLE.into(),
+            state,
+        };
+        let _closed = self.out.send(Ok(ReadEvent::Advance(change))).await;
+    }
+}
+
+#[async_trait]
+impl Source for AirbyteSource {
+    async fn check(&self) -> Result<()> {
+        check::check(&self.env, &Node::root(&self.manifest), self.listed()?).await
+    }
+
+    async fn discover(&self) -> Result<Vec<StreamDescriptor>> {
+        let root = Node::root(&self.manifest);
+        let mut all = self.listed()?;
+        all.extend(dynamic::made(&self.env, &root).await?);
+        let mut found = Vec::with_capacity(all.len());
+        for declared in &all {
+            let stream = Stream::new(&self.env, &declared.node(&root), &Value::Null, false)?;
+            let schema = Box::pin(stream.schema()).await?;
+            let has_key = !stream.primary_key.is_empty();
+            let mode = SyncMode::default_for(has_key, stream.cursor_field().is_some());
+            found.push(StreamDescriptor {
+                name: stream.name().to_owned(),
+                entity: entity(stream.name()),
+                schema: Some(schema.as_ref().clone()),
+                primary_key: stream.primary_key.iter().map(|path| path.join(".")).collect(),
+                cursor_field: stream.cursor_field().map(str::to_owned),
+                mode: Some(mode),
+                ..StreamDescriptor::default()
+            });
+        }
+        Ok(found)
+    }
+
+    fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>> {
+        let (out, waiting) = mpsc::channel(PAGES_WAITING);
+        let task = AbortOnDropHandle::new(tokio::spawn(self.clone().drive(request, out)));
+        stream::unfold((waiting, task), |(mut waiting, task)| async move {
+            let event = waiting.recv().await?;
+            Some((event, (waiting, task)))
+        })
+        .boxed()
+    }
+}
+
+/// A stream's name as part of a table's.
+fn entity(name: &str) -> String {
+    let mut entity = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_ascii_alphanumeric() {
+            entity.push(c.to_ascii_lowercase());
+        } else if !entity.is_empty() && !entity.ends_with('_') {
+            entity.push('_');
+        }
+    }
+    entity.trim_end_matches('_').to_owned()
+}
