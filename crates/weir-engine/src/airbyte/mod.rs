@@ -3,6 +3,7 @@
 //! folder: templates that mean Python (`template`), dates (`time`), how requests are put together
 //! (`request`), what happens to records (`records`), and slices with the reference's states (`slices`).
 
+mod add;
 mod assemble;
 mod auth;
 mod check;
@@ -24,5 +25,6 @@ mod template;
 mod tests;
 mod time;
 
+pub use add::{MANIFEST_FILE, add};
 pub use manifest::Manifest;
 pub use source::{AirbyteSource, SourceSettings};

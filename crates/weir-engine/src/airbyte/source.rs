@@ -1,5 +1,6 @@
 //! A manifest with a connection's settings, as a source that can be read.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,8 +11,9 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
+use weir_protocol::connection::StreamChoice;
 use weir_protocol::source::Progress;
-use weir_protocol::spec::Reliability;
+use weir_protocol::spec::{Reliability, StreamPolicy};
 use weir_protocol::state::{StateChange, WHOLE};
 use weir_protocol::{
     Batch, Error, ReadEvent, ReadRequest, Result, SliceState, Source, StreamDescriptor, SyncMode,
@@ -50,6 +52,8 @@ pub struct SourceSettings {
     pub allow_private_hosts: bool,
     /// The manifest's folder, for schemas in files.
     pub folder: Option<PathBuf>,
+    /// The streams that the connection chooses, and what differs for them; all where it names none.
+    pub choices: BTreeMap<String, StreamChoice>,
 }
 
 /// A low-code connector for one account.
@@ -58,6 +62,7 @@ pub struct AirbyteSource {
     manifest: Manifest,
     env: Arc<Env>,
     concurrency: usize,
+    choices: Arc<BTreeMap<String, StreamChoice>>,
 }
 
 impl AirbyteSource {
@@ -87,6 +92,7 @@ impl AirbyteSource {
             manifest: manifest.clone(),
             env: Arc::new(env),
             concurrency,
+            choices: Arc::new(settings.choices.clone()),
         })
     }
 
@@ -150,7 +156,7 @@ impl AirbyteSource {
         let floor = Some(read.tracking().state());
         let complete = StateChange::Complete {
             floor,
-            slices: std::collections::BTreeMap::new(),
+            slices: BTreeMap::new(),
         };
         let _closed = out.send(Ok(ReadEvent::Advance(complete))).await;
         Ok(())
@@ -316,19 +322,14 @@ impl Source for AirbyteSource {
         all.extend(dynamic::made(&self.env, &root).await?);
         let mut found = Vec::with_capacity(all.len());
         for declared in &all {
+            let name = declared.name();
+            if !self.choices.is_empty() && !self.choices.contains_key(&name) {
+                continue;
+            }
             let stream = Stream::new(&self.env, &declared.node(&root), &Value::Null, false)?;
-            let schema = Box::pin(stream.schema()).await?;
-            let has_key = !stream.primary_key.is_empty();
-            let mode = SyncMode::default_for(has_key, stream.cursor_field().is_some());
-            found.push(StreamDescriptor {
-                name: stream.name().to_owned(),
-                entity: entity(stream.name()),
-                schema: Some(schema.as_ref().clone()),
-                primary_key: stream.primary_key.iter().map(|path| path.join(".")).collect(),
-                cursor_field: stream.cursor_field().map(str::to_owned),
-                mode: Some(mode),
-                ..StreamDescriptor::default()
-            });
+            let choice = self.choices.get(&name).cloned().unwrap_or_default();
+            let schema = Box::pin(stream.schema()).await?.as_ref().clone();
+            found.push(descriptor(&stream, choice, schema));
         }
         Ok(found)
     }
@@ -341,6 +342,28 @@ impl Source for AirbyteSource {
             Some((event, (waiting, task)))
         })
         .boxed()
+    }
+}
+
+fn descriptor(stream: &Stream, choice: StreamChoice, schema: Value) -> StreamDescriptor {
+    let declared = stream.primary_key.iter().map(|path| path.join("."));
+    let primary_key = choice.primary_key.unwrap_or_else(|| declared.collect());
+    let cursor_field = stream.cursor_field().map(str::to_owned);
+    let usual = SyncMode::default_for(!primary_key.is_empty(), cursor_field.is_some());
+    let mut policy = StreamPolicy::default();
+    policy.contract = choice.contract.unwrap_or(policy.contract);
+    policy.pii.extend(choice.pii.unwrap_or_default());
+    policy.partition_by = choice.partition_by.unwrap_or(policy.partition_by);
+    policy.explode = choice.explode.unwrap_or(policy.explode);
+    StreamDescriptor {
+        name: stream.name().to_owned(),
+        entity: entity(stream.name()),
+        description: None,
+        schema: choice.schema.or(Some(schema)),
+        primary_key,
+        cursor_field,
+        mode: Some(choice.mode.unwrap_or(usual)),
+        policy,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connectors that need code. A connector names one in `native:`; this is the list.
 
+mod airbyte;
 pub mod files;
 pub mod http_json;
 
@@ -23,6 +24,9 @@ pub enum Native {
 type Constructor = fn(&Connector, &ConnectionSpec, &Clock) -> Result<Native>;
 
 const NATIVE: &[(&str, Constructor)] = &[
+    ("airbyte", |connector, connection, clock| {
+        airbyte::open(connector, connection, clock).map(Native::Source)
+    }),
     ("files", |_, connection, clock| {
         let source = files::FilesSource::new(connection, clock.clone())?;
         Ok(Native::Source(Arc::new(source)))

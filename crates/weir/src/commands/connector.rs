@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -43,6 +43,24 @@ enum ConnectorCommand {
         /// Key of the connector: lower-case letters, digits and underscores
         key: String,
     },
+    /// Put a connector that others made into the project
+    #[command(after_help = "Example:\n  weir connector add airbyte ./source-shop")]
+    Add {
+        #[command(subcommand)]
+        what: AddedConnector,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AddedConnector {
+    /// An Airbyte low-code manifest
+    Airbyte {
+        /// The manifest, or the folder that holds manifest.yaml
+        path: PathBuf,
+        /// Key of the connector; from the file's or folder's name by default
+        #[arg(long)]
+        key: Option<String>,
+    },
 }
 
 pub(crate) async fn run(args: &ConnectorArgs, context: &Context) -> Result<()> {
@@ -51,6 +69,9 @@ pub(crate) async fn run(args: &ConnectorArgs, context: &Context) -> Result<()> {
         ConnectorCommand::Show { key } => show(key, context),
         ConnectorCommand::Test { key } => test(key, context).await,
         ConnectorCommand::New { key } => new(key, context),
+        ConnectorCommand::Add {
+            what: AddedConnector::Airbyte { path, key },
+        } => add_manifest(path, key.as_deref(), context),
     }
 }
 
@@ -210,6 +231,24 @@ async fn test(key: &str, context: &Context) -> Result<()> {
         )
         .hint("docs/reference/fixtures.md says how fixtures are written")),
     }
+}
+
+fn add_manifest(path: &Path, key: Option<&str>, context: &Context) -> Result<()> {
+    let made = weir_engine::airbyte::add(&folder(context), path, key)?;
+    for path in &made {
+        line(path.display().to_string());
+    }
+    let key = made
+        .first()
+        .and_then(|path| path.parent())
+        .and_then(Path::file_name);
+    let key = key
+        .map(|key| key.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    line(format!(
+        "next: write connections/{key}.yaml with connector: {key} and its config, then `weir check {key}`"
+    ));
+    Ok(())
 }
 
 fn new(key: &str, context: &Context) -> Result<()> {
