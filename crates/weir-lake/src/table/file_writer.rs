@@ -33,6 +33,16 @@ pub(crate) struct Layout {
     /// All columns, partition columns included.
     pub(crate) schema: SchemaRef,
     pub(crate) partitions: Vec<String>,
+    pub(crate) purpose: Purpose,
+}
+
+/// What files are for decides how much work goes into making them small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Kept, and read by others.
+    Table,
+    /// Read back once, soon.
+    Spill,
 }
 
 impl Layout {
@@ -42,6 +52,7 @@ impl Layout {
             below: String::new(),
             schema,
             partitions: table.partition_columns()?,
+            purpose: Purpose::Table,
         })
     }
 }
@@ -171,7 +182,7 @@ fn start(layout: &Layout, values: Values, part: &RecordBatch) -> Result<OpenFile
         uuid::Uuid::now_v7().simple()
     );
     let sink = BufWriter::new(layout.store.clone(), Path::from(path.as_str()));
-    let writer = AsyncArrowWriter::try_new(sink, part.schema(), Some(properties()))
+    let writer = AsyncArrowWriter::try_new(sink, part.schema(), Some(properties(layout.purpose)))
         .map_err(|error| failed(&path, error))?;
     Ok(OpenFile {
         path,
@@ -181,13 +192,21 @@ fn start(layout: &Layout, values: Values, part: &RecordBatch) -> Result<OpenFile
     })
 }
 
-fn properties() -> WriterProperties {
-    WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+fn properties(purpose: Purpose) -> WriterProperties {
+    let builder = WriterProperties::builder()
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build()
+        .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned());
+    let builder = match purpose {
+        Purpose::Table => builder
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_statistics_enabled(EnabledStatistics::Page),
+        // A zstd context for each column of each part would take more memory than the rows.
+        Purpose::Spill => builder
+            .set_compression(Compression::LZ4_RAW)
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::None),
+    };
+    builder.build()
 }
 
 /// Removes files that no commit took. One that cannot be removed is left to vacuum.

@@ -15,14 +15,16 @@ use super::keys::Keys;
 use crate::storage::Storage;
 use crate::table::adapt::adapt;
 use crate::table::columns;
-use crate::table::file_writer::{FileWriter, Layout};
+use crate::table::file_writer::{FileWriter, Layout, Purpose};
 use crate::table::{DataFile, scan};
 
 /// Folder of spilled rows below a table's. Readers and other tools pass over a leading underscore.
 pub(crate) const SPILL_FOLDER: &str = "_spill";
 const BUCKET: &str = "_bucket";
-/// Spilled rows are split into so many parts.
+/// Spilled rows are split into so many files, which parts are made of.
 const SPILL_BUCKETS: u64 = 32;
+/// A part stands in memory as it is read, and as one batch.
+const PART_COPIES: u64 = 2;
 /// A Parquet byte is about so many in memory.
 const INFLATION: u64 = 6;
 
@@ -37,6 +39,8 @@ pub(crate) struct Incoming {
     spill: Option<FileWriter>,
     /// Finished spills, one for each schema that the load had.
     spilled: Vec<DataFile>,
+    /// What the spilled rows took in memory.
+    spilled_bytes: u64,
 }
 
 /// Where spilled files go.
@@ -76,6 +80,7 @@ impl Incoming {
             rows: 0,
             spill: None,
             spilled: Vec::new(),
+            spilled_bytes: 0,
         }
     }
 
@@ -132,12 +137,14 @@ impl Incoming {
             below: format!("{SPILL_FOLDER}/"),
             schema,
             partitions: vec![BUCKET.to_owned()],
+            purpose: Purpose::Spill,
         };
         self.spill = Some(FileWriter::new(layout, self.memory_bytes));
         Ok(())
     }
 
     async fn spill(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.spilled_bytes += batch.get_array_memory_size() as u64;
         let widened = columns::with(batch.schema_ref(), [Field::new(BUCKET, DataType::Int32, true)]);
         let hashes = self.keys.hashes(batch)?;
         let buckets: Int32Array = hashes
@@ -179,18 +186,16 @@ impl Incoming {
                 rows,
             }]);
         }
-        let buckets = (0..SPILL_BUCKETS).map(|number| {
-            let name = number.to_string();
-            let mut files: Vec<DataFile> = self
-                .spilled
-                .iter()
-                .filter(|file| file.partition.get(BUCKET).and_then(Option::as_ref) == Some(&name))
-                .cloned()
-                .collect();
+        // Every part means another look at the table's keys, so there are no more than memory asks for.
+        let parts = (self.spilled_bytes * PART_COPIES).div_ceil(self.memory_bytes.max(1));
+        let parts = parts.clamp(1, SPILL_BUCKETS);
+        let buckets = (0..parts).map(|number| {
+            let is_of = |file: &&DataFile| bucket_of(file).is_some_and(|bucket| bucket % parts == number);
+            let mut files: Vec<DataFile> = self.spilled.iter().filter(is_of).cloned().collect();
             files.sort_by(|a, b| age(a).cmp(age(b)));
             Bucket {
                 number,
-                of: SPILL_BUCKETS,
+                of: parts,
                 rows: Rows::Files(self.place.store.clone(), files),
             }
         });
@@ -208,7 +213,7 @@ impl Incoming {
 impl Bucket {
     /// Whether a key of this hash belongs into this part.
     pub(crate) fn takes(&self, hash: u64) -> bool {
-        hash % self.of == self.number
+        hash % SPILL_BUCKETS % self.of == self.number
     }
 
     pub(crate) fn is_only(&self) -> bool {
@@ -230,6 +235,10 @@ impl Bucket {
         };
         concat_batches(schema, &batches).map_err(unfit)
     }
+}
+
+fn bucket_of(file: &DataFile) -> Option<u64> {
+    file.partition.get(BUCKET)?.as_ref()?.parse().ok()
 }
 
 /// File names ascend with the time of their writing; the log lists them in any order.

@@ -40,7 +40,7 @@ pub(crate) struct Written {
 /// Rows on their way into the table.
 enum Load {
     /// Compared with the table anew for each version that is tried.
-    Rows(Incoming),
+    Rows(Box<Incoming>),
     /// Written already.
     Files(Outcome),
 }
@@ -53,7 +53,7 @@ impl Checkpoint<'_> {
         let mut appended = None;
         let mut given = None;
         let mut load = match rows {
-            Gathered::Keyed(incoming) => Load::Rows(incoming),
+            Gathered::Keyed(incoming) => Load::Rows(Box::new(incoming)),
             Gathered::Plain(mut plain) => {
                 appended = plain.take_children();
                 Load::Files(Outcome {

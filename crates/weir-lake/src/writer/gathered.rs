@@ -9,7 +9,7 @@ use weir_protocol::Result;
 
 use crate::children::ChildRows;
 use crate::storage::Storage;
-use crate::table::file_writer::{self, FileWriter, Layout};
+use crate::table::file_writer::{self, FileWriter, Layout, Purpose};
 use crate::table::{DataFile, scan, schema};
 use crate::upsert::{Incoming, Keys, Place};
 
@@ -109,6 +109,7 @@ impl Plain {
             below: String::new(),
             schema: batch.schema(),
             partitions: self.partitions.clone(),
+            purpose: Purpose::Table,
         };
         let memory = self.memory_bytes;
         self.writer
@@ -145,6 +146,7 @@ impl Plain {
                 below: String::new(),
                 schema: target.clone(),
                 partitions: self.partitions.clone(),
+                purpose: Purpose::Table,
             };
             let mut writer = FileWriter::new(layout, self.memory_bytes);
             let mut rows = scan::read_all(store.clone(), done.clone(), target.clone());
