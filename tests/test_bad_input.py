@@ -1,6 +1,7 @@
 """Each bad input gets a clear message with the next step and its exit code; no record is lost."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -224,3 +225,140 @@ def test_an_error_names_each_value_once_and_nothing_else(project, source):
     assert done.returncode != 0
     assert "ERROR" not in done.stderr, done.stderr
     assert "next:" in done.stderr
+
+
+def test_a_version_whose_files_are_gone_says_so(project, source):
+    source.records = [record(i, i) for i in range(20)]
+    project.connection("demo", connection(source.url, mode="full_refresh_replace"))
+    project.run("sync", "demo")
+    first = project.json("lake", "tables")[0]["version"]
+    source.records = [record(i, i, name="new") for i in range(20)]
+    project.run("sync", "demo")
+    for file in oldest_files(project):
+        file.unlink()
+    done = refuse(project, 5, "query", "SELECT * FROM demo_records", "--as-of", first, says=["vacuum", "--as-of"])
+    assert "rebuild" not in done.stderr
+
+
+def oldest_files(project):
+    """The data files that the newest version no longer names."""
+    import deltalake
+
+    table = deltalake.DeltaTable(str(project.silver("demo_records")))
+    live = {pathlib.Path(path).name for path in table.file_uris()}
+    return [path for path in project.silver("demo_records").rglob("*.parquet") if path.name not in live]
+
+
+def test_a_preview_shows_personal_fields_as_silver_does(project, source):
+    source.records = [{"id": 1, "email": "ann@example.com", "user": {"phone": "555", "n": 1}}]
+    pii = "streams: { records: { pii: { email: hash, user.phone: drop } } }\n"
+    project.connection("demo", connection(source.url, cursor=False, extra=pii))
+    for args in ((), ("--format", "json"), ("--format", "csv")):
+        shown = project.run("preview", "demo", "records", *args).stdout
+        assert "ann@" not in shown and "555" not in shown, shown
+    [shown] = project.json("preview", "demo", "records")
+    project.run("sync", "demo")
+    [stored] = project.query("SELECT email FROM demo_records")
+    assert shown["email"] == stored["email"]
+
+
+def test_a_damaged_compressed_answer_is_named(project, source):
+    def fault(handler, path, *_):
+        if path == "/records":
+            handler.send(200, b"\x1f\x8b\x08\x00garbage that is no gzip", {"Content-Encoding": "gzip"})
+            return True
+
+    source.faults.append(fault)
+    project.connection("demo", connection(source.url))
+    refuse(project, 4, "sync", "demo", says=["compressed", "damaged"])
+
+
+@pytest.mark.parametrize(
+    "old, new, says",
+    [
+        ("path: /records", "pathh: /records", ["demo.yaml:10:7", "unknown field `pathh`", "did you mean 'path'?"]),
+        ("order: ascending", "order: upward", ["demo.yaml:13:", "upward", "expected one of ascending, descending"]),
+        ("  base_url:", "  base_ulr:", ["demo.yaml:6:3", "base_ulr", "did you mean 'base_url'?"]),
+        ("value: 100", "value: many", ["demo.yaml:11:"]),
+    ],
+)
+def test_settings_that_describe_an_api_are_named_with_their_line(project, source, old, new, says):
+    project.connection("demo", broken(source, old, new))
+    refuse(project, 3, "sync", "demo", says=says)
+    done = project.run("validate", ok=False)
+    assert says[0] in done.stdout, done.stdout
+
+
+def test_a_single_stream_in_the_settings_is_named_with_its_line(project, source):
+    text = f"connector: http_json\nallow_private_hosts: true\nconfig:\n  base_url: {source.url}\n  path: /records\n"
+    project.connection("demo", text + "  cursor: { feild: updated_at }\n")
+    refuse(project, 3, "sync", "demo", says=["demo.yaml:6:13", "feild", "did you mean 'field'?"])
+    project.connection("demo", text + "  selects: data\n")
+    refuse(project, 3, "sync", "demo", says=["demo.yaml:6:3", "did you mean 'select'?"])
+    source.records = [record(1, 1)]
+    project.connection("demo", text)
+    project.run("sync", "demo")
+
+
+def test_validate_refuses_what_a_sync_would_refuse(project, source):
+    source.records = [record(1, 1)]
+    for extra, word in (
+        ("streams: { records: { partition_by: ['week(updated_at)'] } }\n", "week"),
+        ("streams: { records: { pii: { id: drop } } }\n", "id"),
+    ):
+        project.connection("demo", connection(source.url, extra=extra))
+        refuse(project, 3, "sync", "demo", says=[word])
+        done = project.run("validate", ok=False)
+        assert done.returncode == 3 and word in done.stdout, done.stdout
+
+
+def test_validate_refuses_exploding_without_a_key(project, source):
+    source.records = [{"id": 1, "items": [{"a": 1}]}]
+    key = "      primary_key: [id]\n"
+    text = connection(source.url, cursor=False)
+    assert key in text
+    project.connection("demo", text.replace(key, "      explode: [items]\n"))
+    refuse(project, 3, "sync", "demo", says=["explodes 'items'", "primary_key: [id]"])
+    done = project.run("validate", ok=False)
+    assert done.returncode == 3 and "explodes 'items'" in done.stdout, done.stdout
+    project.connection("demo", text.replace(key, key + "      explode: [items]\n"))
+    assert project.run("validate").returncode == 0
+
+
+def test_a_failed_cast_waits_in_quarantine(project, source):
+    source.records = [{"id": 1, "n": "1"}, {"id": 2, "n": "two"}, {"id": 3, "n": "3"}]
+    text = connection(source.url, cursor=False).replace(
+        "      primary_key", "      transform: [{ cast: { n: integer } }, { rename: { n: count } }]\n      primary_key"
+    )
+    project.connection("demo", text)
+    project.run("sync", "demo")
+    assert project.query("SELECT id, count FROM demo_records ORDER BY id") == [
+        {"id": 1, "count": 1},
+        {"id": 3, "count": 3},
+    ]
+    [held] = project.json("quarantine", "list", "demo")
+    assert "cast" in held["reason"] and "integer" in held["reason"] and "count" in held["reason"]
+    project.run("lake", "rebuild", "demo", "records")
+    assert project.query("SELECT count(*) AS n FROM demo_records") == [{"n": 2}]
+
+
+def test_a_connectors_models_follow_the_connections_source(project, source):
+    source.records = [record(i, i) for i in range(10)]
+    host = source.url.removeprefix("http://")
+    project.write(
+        "connectors/shop/connector.yaml",
+        "spec: 1\nconnector: shop\nversion: 1.0.0\nname: { en: Shop }\n"
+        f"hosts: ['{host}']\nhttp: {{ base_url: '{source.url}' }}\n"
+        "streams:\n  - { name: records, entity: orders, path: /records, primary_key: [id] }\n",
+    )
+    project.write("connectors/shop/README.md", "# Shop\n")
+    project.write(
+        "connectors/shop/gold/gold_sales_orders.sql",
+        "/* weir\nmaterialize: table\n*/\nselect count(*) as n, 'shop_orders' as said from shop_orders\n",
+    )
+    for name in ("one", "two"):
+        project.connection(name, f"connector: shop\nsource: shop_{name}\nallow_private_hosts: true\n")
+        project.run("sync", name)
+    project.run("model", "run")
+    for name in ("one", "two"):
+        assert project.query(f"SELECT * FROM gold_sales_orders_shop_{name}") == [{"n": 10, "said": "shop_orders"}]

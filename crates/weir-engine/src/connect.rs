@@ -1,11 +1,12 @@
 //! From a connector and a connection to a source that can be read.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::spec::ConnectorSpec;
-use weir_protocol::{Error, Result, Source};
+use weir_protocol::{Error, Result, Source, StreamDescriptor};
 
 use crate::auth::{self, AuthInput, OnRotated, Render};
 use crate::catalog::Connector;
@@ -51,6 +52,10 @@ fn make(
     match &connector.spec.native {
         None => declared(connector, &connection, settings),
         Some(name) => match native::resolve(name, connector, &connection, &settings.clock)? {
+            Native::Source(_) if !connection.tls.is_empty() => Err(Error::spec(
+                "tls is for connectors that speak HTTP by their spec; this one does not use it",
+            )
+            .hint("remove tls, and add the certificate to the machine's own")),
             Native::Source(source) => Ok(source),
             Native::Declared(connector) => declared(&connector, &connection, settings),
         },
@@ -77,6 +82,46 @@ fn declared(
         descriptors: describe(connector, connection)?,
     })?;
     Ok(Arc::new(source))
+}
+
+/// The streams that connector and connection declare, without asking the source. None where only
+/// the source knows them.
+pub fn declared_streams(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+) -> Result<Option<Vec<StreamDescriptor>>> {
+    let Some(name) = &connector.spec.native else {
+        return describe(connector, connection).map(Some);
+    };
+    match native::resolve(name, connector, connection, &settings.clock)? {
+        Native::Source(_) => Ok(None),
+        Native::Declared(connector) => describe(&connector, connection).map(Some),
+    }
+}
+
+/// Reads the parts of a connection's file that only its connector knows once more where they stand,
+/// so that an error names the line.
+pub fn check_file(connector: &Connector, connection: &ConnectionSpec, file: &Path, text: &str) -> Result<()> {
+    match &connector.spec.native {
+        Some(name) => native::check_file(name, connection, file, text),
+        None => Ok(()),
+    }
+}
+
+/// Root certificates that the connection trusts besides those of the machine.
+fn roots(connection: &ConnectionSpec, settings: &EngineSettings) -> Result<Option<Vec<u8>>> {
+    let Some(file) = &connection.tls.ca_file else {
+        return Ok(settings.extra_roots_pem.clone());
+    };
+    let mut pem = settings.extra_roots_pem.clone().unwrap_or_default();
+    let own = std::fs::read(file).map_err(|error| {
+        Error::spec(format!("tls.ca_file {} cannot be read", file.display()))
+            .caused_by(error)
+            .hint("name a file with certificates in PEM form; a relative path begins at the project's folder")
+    })?;
+    pem.extend_from_slice(&own);
+    Ok(Some(pem))
 }
 
 fn base_scope(connection: &ConnectionSpec) -> Scope {
@@ -111,7 +156,7 @@ fn client(
     let base_url = render_now("http.base_url".to_owned(), &spec.http.base_url)?;
     let patience = Patience::resolve(&spec.reliability, &connection.reliability, &settings.defaults)?;
     let mut client = ClientSettings::new(HostRules::new(&hosts, connection.allow_private_hosts)?, patience);
-    client.extra_roots_pem.clone_from(&settings.extra_roots_pem);
+    client.extra_roots_pem = roots(connection, settings)?;
     if let Some(agent) = &settings.user_agent {
         client.user_agent.clone_from(agent);
     }

@@ -22,4 +22,4 @@ pub mod slicing;
 pub mod transform;
 
 pub use clock::Clock;
-pub use connect::{EngineSettings, connect};
+pub use connect::{EngineSettings, check_file, connect, declared_streams};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::de::{MapAccess, Visitor};
@@ -41,9 +41,27 @@ pub struct ConnectionSpec {
     /// Allows requests to private and loopback addresses, and plain HTTP to them.
     #[serde(default)]
     pub allow_private_hosts: bool,
+    /// Whom to trust besides the machine's own certificate authorities.
+    #[serde(default, skip_serializing_if = "Tls::is_empty")]
+    pub tls: Tls,
     /// Overrides of the connector's reliability, whole parts at a time.
     #[serde(default)]
     pub reliability: Reliability,
+}
+
+/// How the other side of an encrypted connection is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// File of further root certificates, in PEM form; a relative path begins at the project's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Tls {
+    pub fn is_empty(&self) -> bool {
+        self.ca_file.is_none()
+    }
 }
 
 /// The secrets of one auth method. Its values never leave by `Debug` or serialisation.

@@ -3,6 +3,7 @@
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datafusion::parquet::errors::ParquetError;
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, ErrorKind};
 
@@ -24,6 +25,7 @@ pub(crate) fn explain(error: DataFusionError) -> Error {
 pub(crate) fn arrow(error: ArrowError) -> Error {
     match error {
         ArrowError::ExternalError(inner) => external(inner),
+        ArrowError::ParquetError(text) => explain_shared(&DataFusionError::from(ParquetError::General(text))),
         other => Error::decode(other.to_string()).hint(DATA_HINT),
     }
 }
@@ -43,9 +45,10 @@ fn external(inner: Box<dyn std::error::Error + Send + Sync>) -> Error {
     };
     match inner.downcast::<DataFusionError>() {
         Ok(theirs) => explain(*theirs),
+        Err(inner) if is_gone(inner.as_ref()) => gone(inner.as_ref()),
         Err(inner) => Error::internal("a part of the query engine failed")
             .caused_by(inner)
-            .hint("run it again with --log-level debug, and report it if it comes back"),
+            .hint("run it again with -vv, and report it if it comes back"),
     }
 }
 
@@ -66,6 +69,7 @@ fn explain_shared(error: &DataFusionError) -> Error {
         DataFusionError::Execution(message) => {
             Error::decode(format!("the query failed: {message}")).hint(DATA_HINT)
         }
+        DataFusionError::ParquetError(inner) if is_gone(inner.as_ref()) => gone(inner),
         DataFusionError::ParquetError(inner) => {
             Error::decode(format!("a data file is not readable: {inner}"))
                 .hint("`weir lake rebuild` writes Silver anew from Bronze")
@@ -78,19 +82,46 @@ fn explain_shared(error: &DataFusionError) -> Error {
         other => match other.find_root() {
             root if !std::ptr::eq(root, other) => explain_shared(root),
             root => Error::internal(root.strip_backtrace())
-                .hint("run it again with --log-level debug, and report it if it comes back"),
+                .hint("run it again with -vv, and report it if it comes back"),
         },
     }
 }
 
 fn store(error: &object_store::Error) -> Error {
-    let gone = matches!(error, object_store::Error::NotFound { .. });
-    let error = Error::destination(format!("the lake's storage refused a read: {error}"));
-    if gone {
-        error.hint("the file was vacuumed while it was read, or the state asked for is older than what is kept: ask a newer one")
-    } else {
-        error.hint("`weir doctor` checks the lake's location and credentials")
+    if is_gone(error) {
+        return gone(error);
     }
+    Error::destination(format!("the lake's storage refused a read: {error}"))
+        .hint("`weir doctor` checks the lake's location and credentials")
+}
+
+/// Whether a file that the table's log names is no longer there. The scan keeps the storage's error
+/// as a cause where it reads rows, and as text only where it reads a file's footer.
+fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|cause| {
+        let by_type = matches!(
+            cause.downcast_ref::<object_store::Error>(),
+            Some(object_store::Error::NotFound { .. })
+        );
+        by_type || cause.downcast_ref::<ParquetError>().is_some_and(is_gone_footer)
+    })
+}
+
+fn is_gone_footer(error: &ParquetError) -> bool {
+    let ParquetError::General(text) = error else {
+        return false;
+    };
+    text.contains("Failed to fetch metadata") && text.contains("not found")
+}
+
+fn gone(error: &dyn std::error::Error) -> Error {
+    Error::destination(format!(
+        "a data file of the version that was asked for is gone: {error}"
+    ))
+    .hint(
+        "`weir lake vacuum` removed the version's files: choose a version within the vacuum's retention \
+         with --as-of, or leave --as-of out to read the newest",
+    )
 }
 
 fn explain_schema(error: &SchemaError) -> Error {
@@ -121,4 +152,43 @@ fn columns_hint(names: &[&str]) -> String {
         shown.push("…");
     }
     format!("columns here are: {}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing() -> object_store::Error {
+        object_store::Error::NotFound {
+            path: "silver/t/a.parquet".to_owned(),
+            source: "No such file or directory".into(),
+        }
+    }
+
+    fn said(error: DataFusionError) -> String {
+        let error = explain(error);
+        format!("[{}] {}", error.kind(), error.next_step().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_known_however_the_scan_wraps_it() {
+        let footer = format!("Failed to fetch metadata for file a.parquet: {}", missing());
+        let all = [
+            DataFusionError::from(ParquetError::General(footer.clone())),
+            DataFusionError::from(ParquetError::External(Box::new(missing()))),
+            DataFusionError::from(missing()),
+            DataFusionError::External(Box::new(ParquetError::General(footer.clone()))),
+            DataFusionError::from(ArrowError::ParquetError(footer)),
+        ];
+        for error in all {
+            let shown = error.to_string();
+            assert!(said(error).contains("vacuum's retention"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_not_taken_for_one_that_is_gone() {
+        let error = ParquetError::General("Failed to fetch metadata for file a.parquet: EOF".to_owned());
+        assert!(said(DataFusionError::from(error)).contains("weir lake rebuild"));
+    }
 }

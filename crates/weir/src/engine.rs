@@ -11,13 +11,21 @@ use weir_engine::catalog::Connector;
 use weir_engine::http::ReliabilityDefaults;
 use weir_engine::{Clock, EngineSettings};
 use weir_protocol::connection::ConnectionSpec;
-use weir_protocol::{Result, Source};
+use weir_protocol::{Result, Source, StreamDescriptor};
 
 use crate::config::ConnectorDefaults;
 
 /// A connection's source. Sends nothing yet.
 pub(crate) fn connect(connector: &Connector, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
     weir_engine::connect(connector, connection, &settings()?)
+}
+
+/// The streams that can be known without asking the source.
+pub(crate) fn declared_streams(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+) -> Result<Option<Vec<StreamDescriptor>>> {
+    weir_engine::declared_streams(connector, connection, &settings()?)
 }
 
 /// The same for tests of connectors, at the time that a test is played at.

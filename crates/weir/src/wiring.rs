@@ -1,14 +1,14 @@
 //! The composition root: which parts a command gets, made from the project's files.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_control::{Connection, Store};
 use weir_engine::catalog::{Catalog, Connector};
 use weir_lake::{Lake, LakeConfig};
 use weir_protocol::connection::ConnectionSpec;
-use weir_protocol::{Error, ErrorKind, Result, Source, StreamDescriptor};
+use weir_protocol::{Error, ErrorKind, Result, Secret, Source, StreamDescriptor, name};
 use weir_query::models::{Model, Models};
 use weir_query::{LakeTables, QueryEngine, Tables};
 
@@ -36,7 +36,10 @@ impl Wiring {
     }
 
     pub(crate) fn connection(&self, name: &str) -> Result<ConnectionSpec> {
-        self.project.connection(name, &variable)
+        let check = |connection: &ConnectionSpec, file: &Path, text: &str| {
+            check_file(&self.catalog, connection, file, text)
+        };
+        self.project.connection(name, &variable, &check)
     }
 
     /// The connector of a connection. A wrong key is a fault of the connection's file.
@@ -61,8 +64,13 @@ impl Wiring {
         Lake::open(LakeConfig {
             location: self.project.lake_location(),
             options: self.project.lake_options(),
-            pii_key: self.project.pii_key(self.settings.pii_key.as_deref())?,
+            pii_key: self.pii_key()?,
         })
+    }
+
+    /// The key that personal fields are hashed with.
+    pub(crate) fn pii_key(&self) -> Result<Secret> {
+        self.project.pii_key(self.settings.pii_key.as_deref())
     }
 
     pub(crate) async fn store(&self) -> Result<Store> {
@@ -92,24 +100,66 @@ impl Wiring {
         let mut offered = Vec::new();
         for (_, path) in self.project.connection_files()? {
             // A connection that cannot be read offers nothing; using it says what is wrong with it.
-            let Ok(connection) = self.project.read_connection(&path, &|name| Some(name.to_owned())) else {
+            let Ok(connection) =
+                self.project
+                    .read_connection(&path, &|name| Some(name.to_owned()), &|_, _, _| Ok(()))
+            else {
                 continue;
             };
             let Ok(connector) = self.catalog.get(&connection.connector) else {
                 continue;
             };
-            // The SQL names the connector's own tables.
-            if connection.source() != connector.key() {
-                continue;
-            }
+            let bound = names_for(connector, connection.source());
             for (name, sql) in &connector.models {
+                let name = bound.get(name).unwrap_or(name);
                 if names.insert(name.clone()) {
                     let shown = format!("connectors/{}/gold/{name}.sql", connector.key());
-                    offered.push((PathBuf::from(shown), sql.clone()));
+                    offered.push((PathBuf::from(shown), weir_query::models::bind(sql, &bound)));
                 }
             }
         }
         Ok(ModelFiles { own, offered })
+    }
+}
+
+/// The names in a connector's models as they are for a source of another name: its tables, and the
+/// models themselves, which would else be the same for two sources.
+fn names_for(connector: &Connector, source: &str) -> BTreeMap<String, String> {
+    let key = connector.key();
+    if source == key {
+        return BTreeMap::new();
+    }
+    let tables = connector.spec.streams.iter().flat_map(|stream| {
+        let silver = |source: &str| name::silver(source, stream.entity());
+        let raw = |source: &str| name::bronze(source, &stream.name);
+        let children = stream.explode.iter().map(move |field| {
+            let field = name::sanitize(field);
+            (
+                format!("{}_{field}", silver(key)),
+                format!("{}_{field}", silver(source)),
+            )
+        });
+        let children: Vec<_> = children.collect();
+        [(silver(key), silver(source)), (raw(key), raw(source))]
+            .into_iter()
+            .chain(children)
+    });
+    let models = connector.models.keys();
+    let models = models.map(|model| (model.clone(), format!("{model}_{source}")));
+    tables.chain(models).collect()
+}
+
+/// Reads what only the connector knows of a connection's file. A connector that does not exist is
+/// told elsewhere.
+pub(crate) fn check_file(
+    catalog: &Catalog,
+    connection: &ConnectionSpec,
+    file: &Path,
+    text: &str,
+) -> Result<()> {
+    match catalog.get(&connection.connector) {
+        Ok(connector) => weir_engine::check_file(connector, connection, file, text),
+        Err(_) => Ok(()),
     }
 }
 
@@ -139,7 +189,7 @@ fn usable(offered: Vec<(PathBuf, String)>, mut known: BTreeSet<String>) -> Vec<(
     }
 }
 
-fn stem(path: &std::path::Path) -> String {
+fn stem(path: &Path) -> String {
     path.file_stem()
         .and_then(|stem| stem.to_str())
         .unwrap_or_default()

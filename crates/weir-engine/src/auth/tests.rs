@@ -287,3 +287,41 @@ fn a_broken_private_key_is_explained() {
     assert_eq!(error.kind(), ErrorKind::Auth);
     assert!(error.next_step().unwrap().contains("BEGIN and END"), "{error:?}");
 }
+
+/// What a Google service account sends: a token signed with its private key, which whoever holds
+/// the public one can verify.
+#[tokio::test]
+async fn a_service_account_s_token_is_verified_with_its_public_key() {
+    let pem = include_str!("../../tests/keys/rsa.key");
+    let public = include_bytes!("../../tests/keys/rsa.pub");
+    let server = MockServer::start().await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "access_token": "exchanged" })))
+        .mount(&server)
+        .await;
+    let spec = json!({ "method": "jwt", "algorithm": "RS256", "key": "{{ credential.key }}", "token_url": server.uri(),
+        "headers": { "kid": "k1" }, "claims": { "iss": "{{ credential.email }}", "aud": "https://aud.example" } });
+    // As it stands in an environment variable: one line, its line ends written out.
+    let key = pem.replace('\n', "\\n");
+    let credential = json!({ "email": "bot@example.com", "key": key });
+    let auth = Rig::new(json!([spec]), credential).build().unwrap();
+    assert!(shown(&signed(&auth).await).contains("Bearer exchanged"));
+
+    let requests = server.received_requests().await.unwrap();
+    let form: std::collections::HashMap<String, String> = url::form_urlencoded::parse(&requests[0].body)
+        .into_owned()
+        .collect();
+    let mut rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::RS256);
+    rules.set_audience(&["https://aud.example"]);
+    // The rig's clock stands still.
+    rules.validate_exp = false;
+    let verify = |token: &str| {
+        let key = jsonwebtoken::DecodingKey::from_rsa_pem(public).unwrap();
+        jsonwebtoken::decode::<Value>(token, &key, &rules)
+    };
+    let token = verify(&form["assertion"]).unwrap();
+    assert_eq!(token.claims["iss"], "bot@example.com");
+    assert_eq!(token.header.kid.as_deref(), Some("k1"));
+    let (signed, _) = form["assertion"].rsplit_once('.').unwrap();
+    assert!(verify(&format!("{signed}.AAAA")).is_err());
+}

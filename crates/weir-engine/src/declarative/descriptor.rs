@@ -6,6 +6,7 @@ use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result, StreamDescriptor};
 
 use crate::catalog::Connector;
+use crate::transform::landed;
 
 /// All streams in their order; those that the connection changes, changed.
 pub(crate) fn describe(connector: &Connector, connection: &ConnectionSpec) -> Result<Vec<StreamDescriptor>> {
@@ -20,15 +21,16 @@ pub(crate) fn describe(connector: &Connector, connection: &ConnectionSpec) -> Re
         let choice = connection.streams.get(&stream.name);
         merged(stream, schema, choice)
     };
-    Ok(streams.iter().map(describe).collect())
+    streams.iter().map(describe).collect()
 }
 
 fn merged(
     stream: &StreamSpec,
     schema: Option<&serde_json::Value>,
     choice: Option<&StreamChoice>,
-) -> StreamDescriptor {
+) -> Result<StreamDescriptor> {
     let mut policy = stream.policy();
+    policy.casts = landed(&stream.transform).map_err(|error| error.with("stream", &stream.name))?;
     let mut primary_key = stream.primary_key.clone();
     let mut schema = schema.cloned();
     let mut mode = stream.mode;
@@ -44,7 +46,7 @@ fn merged(
     }
     let cursor_field = stream.cursor.as_ref().map(|cursor| cursor.field.clone());
     let default = weir_protocol::SyncMode::default_for(!primary_key.is_empty(), cursor_field.is_some());
-    StreamDescriptor {
+    Ok(StreamDescriptor {
         name: stream.name.clone(),
         entity: stream.entity().to_owned(),
         description: stream.description.clone(),
@@ -53,7 +55,7 @@ fn merged(
         cursor_field,
         mode: Some(mode.unwrap_or(default)),
         policy,
-    }
+    })
 }
 
 fn unknown(connector: &Connector, connection: &ConnectionSpec, name: &str) -> Error {

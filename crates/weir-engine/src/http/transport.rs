@@ -117,6 +117,15 @@ impl Transport {
                 .with("url", show_url(&out.url))
                 .caused_by(error.without_url());
         }
+        if is_damaged(&error) {
+            return Error::source_failed("the answer's compressed body is damaged")
+                .with("url", show_url(&out.url))
+                .caused_by(error.without_url())
+                .hint(
+                    "try again; if it stays, a proxy in between or the vendor breaks compressed answers: \
+                     ask for uncompressed ones with the header Accept-Encoding: identity",
+                );
+        }
         let (message, hint) = if error.is_connect() {
             (
                 "cannot connect",
@@ -146,6 +155,15 @@ const NEVER_SENT: &str = "before sending";
 /// Whether a transport failure surely happened before the request left.
 pub(super) fn never_sent(error: &Error) -> bool {
     error.context().iter().any(|(key, _)| *key == NEVER_SENT)
+}
+
+/// Whether the body came, and does not decompress. The library wraps errors of the connection and of
+/// the decoder alike; a decoder's cause is an I/O error, a connection's is one of HTTP.
+fn is_damaged(error: &reqwest::Error) -> bool {
+    let whole: &(dyn std::error::Error + 'static) = error;
+    let cause = std::iter::successors(Some(whole), |cause| cause.source())
+        .find(|cause| !cause.is::<reqwest::Error>());
+    error.is_decode() && cause.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
 /// Our own error, where the resolver refused an address deep inside of the library.

@@ -13,7 +13,7 @@ use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result, name};
 
 /// Name of the one stream where nothing says another.
-const ONE_STREAM: &str = "records";
+pub(super) const ONE_STREAM: &str = "records";
 
 /// Settings besides those of streams.
 #[derive(Deserialize)]
@@ -40,7 +40,7 @@ enum OneOrMore {
     One(Value),
 }
 
-const SETTINGS: [&str; 6] = ["base_url", "headers", "params", "auth", "hosts", "check"];
+pub(super) const SETTINGS: [&str; 6] = ["base_url", "headers", "params", "auth", "hosts", "check"];
 
 /// The spec that a connection of `http_json` describes. `connector` is the spec that the catalog
 /// holds under this name: its identity, governance and limits are kept.

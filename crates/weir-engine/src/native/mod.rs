@@ -3,7 +3,9 @@
 mod airbyte;
 pub mod files;
 pub mod http_json;
+mod settings_file;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use weir_protocol::connection::ConnectionSpec;
@@ -57,6 +59,14 @@ pub fn resolve(
         Some(near) => error.hint(format!("did you mean '{near}'?")),
         None => error.hint(format!("write native: {}", names.join(" or "))),
     })
+}
+
+/// Reads a connection's file once more by the types of its native connector.
+pub fn check_file(name: &str, connection: &ConnectionSpec, file: &Path, text: &str) -> Result<()> {
+    match name {
+        "http_json" => settings_file::check(connection, file, text),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

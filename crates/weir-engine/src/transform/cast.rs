@@ -1,4 +1,5 @@
-//! Changing a value's type. What cannot be changed stays as it is: the lake's contract decides about it.
+//! Changing a value's type. What cannot be changed stays as it is, and the lake puts the record into
+//! quarantine: it knows the casts by the stream's policy.
 
 use serde_json::{Number, Value};
 use weir_protocol::spec::CastType;

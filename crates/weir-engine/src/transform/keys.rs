@@ -42,7 +42,7 @@ fn lift(
     }
 }
 
-fn is_meant(way: &[String], paths: &[Path]) -> bool {
+pub(super) fn is_meant(way: &[String], paths: &[Path]) -> bool {
     let same = |path: &Path| {
         path.steps.len() == way.len()
             && path
@@ -70,7 +70,7 @@ pub(super) fn rename_all(value: &mut Value, case: KeyCase) {
     }
 }
 
-fn rename(key: &str, case: KeyCase) -> String {
+pub(super) fn rename(key: &str, case: KeyCase) -> String {
     match case {
         KeyCase::Lower => key.to_lowercase(),
         KeyCase::Snake => {

@@ -3,9 +3,12 @@
 
 mod cast;
 mod keys;
+mod landed;
 pub(crate) mod place;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use landed::landed;
 
 use serde_json::Value;
 use weir_protocol::spec::{CastType, Flatten, KeyCase, Transform};

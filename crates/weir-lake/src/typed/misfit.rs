@@ -21,6 +21,8 @@ pub(crate) enum Problem {
     },
     /// A value of the right type that the column cannot hold exactly.
     Range(String),
+    /// The stream asks for a cast, and the value is none of that type.
+    Cast { to: &'static str, got: &'static str },
     /// A primary key's field is missing or null.
     NoKey,
     /// The record is not an object.
@@ -81,6 +83,7 @@ impl Misfit {
                 format!("column '{column}': expected {expected}, got {got}")
             }
             Problem::Range(what) => format!("column '{column}': {what}"),
+            Problem::Cast { to, got } => format!("column '{column}': the cast to {to} failed, got {got}"),
             Problem::NoKey => format!("primary key '{column}' is missing"),
             Problem::NotObject { got } => format!("the record is not an object but {got}"),
         }
@@ -89,7 +92,9 @@ impl Misfit {
     pub(crate) fn types(&self) -> (Option<&str>, Option<&str>) {
         match &self.problem {
             Problem::Unknown { got } => (None, Some(got)),
-            Problem::Type { expected, got, .. } => (Some(expected), Some(got)),
+            Problem::Type { expected, got, .. } | Problem::Cast { to: expected, got } => {
+                (Some(expected), Some(got))
+            }
             Problem::Range(_) | Problem::NoKey | Problem::NotObject { .. } => (None, None),
         }
     }

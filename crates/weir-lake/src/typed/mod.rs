@@ -13,6 +13,7 @@
 //! the contract; integers beyond 64 bits become `decimal(38,0)`, longer ones text.
 
 mod big_number;
+mod casts;
 mod column;
 mod conform;
 mod decimal;
@@ -21,6 +22,7 @@ mod infer;
 mod json_schema;
 mod kind;
 mod lineage;
+mod mask;
 mod misfit;
 mod naming;
 mod object;
@@ -47,8 +49,10 @@ use weir_protocol::{Batch, Error, Result, WritePlan};
 pub use conform::conform;
 pub(crate) use explode::{Exploder, INDEX};
 pub use lineage::lineage_fields;
+pub use mask::Mask;
 pub use pii::Redactor;
 
+use casts::Casts;
 use column::{Fit, Rules, broken};
 use infer::Seen;
 use kind::Member;
@@ -70,6 +74,7 @@ pub struct Typer {
     /// The cursor itself is personal data that must not be stored.
     drops_cursor: bool,
     rules: Rules,
+    casts: Casts,
     primary_key: Vec<Vec<String>>,
     exploder: Option<Exploder>,
     members: Vec<Member>,
@@ -169,6 +174,7 @@ impl Typer {
             parser: Parser::new(),
             pii,
             rules,
+            casts: Casts::new(&stream.policy.casts),
             primary_key,
             members,
             pending,
@@ -245,7 +251,9 @@ impl Typer {
         for (place, record) in batch.records.iter().enumerate() {
             let row = self.lineage.rows();
             let (root, lineage, keys) = (&mut self.root, &self.lineage, &self.primary_key);
+            let casts = &self.casts;
             let parsed = self.parser.parse(batch.json(record), |parsed| {
+                casts.check(parsed)?;
                 write_row(root, keys, row, parsed).map(|()| lineage.deleted_at(parsed, emitted_us))
             });
             let (reason, column) = match parsed {
@@ -295,9 +303,9 @@ impl Typer {
         for record in &batch.records {
             // What cannot be parsed says nothing; the pass that follows sends it to quarantine.
             let pii = &self.pii;
-            let keys = &self.primary_key;
+            let (keys, casts) = (&self.primary_key, &self.casts);
             let looked_at = self.parser.parse(batch.json(record), |parsed| {
-                if keys.iter().all(|key| has_value(parsed, key)) {
+                if keys.iter().all(|key| has_value(parsed, key)) && casts.check(parsed).is_ok() {
                     seen.observe(0, parsed, Some(pii));
                 }
             });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::FutureExt;
-use weir_protocol::{Books, Destination, Result, StreamWriter, WritePlan};
+use weir_protocol::{Books, Destination, Error, Result, StreamWriter, WritePlan};
 
 use super::pipeline::Pipeline;
 use super::publish::Publish;
@@ -30,6 +30,14 @@ impl Destination for Lake {
 }
 
 impl Lake {
+    /// Refuses, without looking at any table, a stream whose spec could not be written.
+    pub fn check(plan: &WritePlan) -> Result<()> {
+        let named = |error: Error| error.with("stream", &plan.stream.name);
+        Shape::new(plan).map_err(named)?;
+        // Nothing is hashed, so no key is needed.
+        Typer::new(plan, None, &[]).map_err(named).map(drop)
+    }
+
     async fn open_stream(&self, plan: WritePlan) -> Result<LakeWriter> {
         let shape = Shape::new(&plan)?;
         let memory_bytes = (plan.memory_bytes / MEMORY_PARTS).max(1 << 20);

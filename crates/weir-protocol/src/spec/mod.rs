@@ -29,7 +29,7 @@ pub use slicing::{SliceSpec, Step};
 pub use stream::{
     Contract, CursorFormats, CursorOrder, CursorRequest, CursorSpec, Pii, StreamPolicy, StreamSpec,
 };
-pub use transform::{CastType, Flatten, KeyCase, Transform};
+pub use transform::{Cast, CastType, Flatten, KeyCase, Transform};
 
 use crate::error::{Error, Result};
 use crate::name;

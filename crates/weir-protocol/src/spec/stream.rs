@@ -10,7 +10,7 @@ use super::Template;
 use super::governance::Classification;
 use super::reading::{Decode, ErrorRule, Graphql, Paginate, Request, Select};
 use super::slicing::SliceSpec;
-use super::transform::Transform;
+use super::transform::{Cast, Transform};
 use crate::error::{Error, Result};
 use crate::name;
 use crate::sync_mode::SyncMode;
@@ -110,6 +110,8 @@ pub struct StreamPolicy {
     pub explode: Vec<String>,
     pub deleted_field: Option<String>,
     pub deletion_vectors: bool,
+    /// What the transforms promise of values; the records of which that is not true are kept out.
+    pub casts: Vec<Cast>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -240,6 +242,7 @@ impl StreamSpec {
             explode: self.explode.clone(),
             deleted_field: self.deleted_field.clone(),
             deletion_vectors: self.deletion_vectors,
+            casts: Vec::new(),
         }
     }
 

@@ -18,7 +18,7 @@ pub enum Transform {
     Rename(BTreeMap<String, String>),
     /// Lifts the members of nested objects to the top, joined by `separator`.
     Flatten(Flatten),
-    /// Path to type.
+    /// Path to type. A record with a value that cannot be cast waits in quarantine.
     Cast(BTreeMap<String, CastType>),
     /// All keys to `lower`, or `snake` case.
     Keys(KeyCase),
@@ -43,8 +43,29 @@ pub enum CastType {
     Boolean,
     /// Any cursor format that is an instant, to RFC 3339 in UTC.
     Timestamp,
-    /// Text holding JSON, to that JSON.
+    /// Text holding JSON, to that JSON. Any other text is a JSON string as it stands, and stays so:
+    /// this cast cannot fail.
     Json,
+}
+
+impl CastType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Timestamp => "timestamp",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// What a record's value at a path was cast to. `*` stands for every element or member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cast {
+    pub path: Vec<String>,
+    pub to: CastType,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,5 +1,6 @@
 //! Gold models: SQL files with a front matter, built in the order that their SQL asks for.
 
+mod bind;
 mod build;
 mod check;
 mod front_matter;
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result};
 
+pub use bind::bind;
 pub use check::{CheckResult, CheckSpec, Severity};
 pub use front_matter::{Materialize, ModelSpec, Target};
 pub use graph::{Graph, Node};

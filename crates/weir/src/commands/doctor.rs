@@ -7,7 +7,7 @@ use weir_protocol::{Error, Result};
 use super::Context;
 use crate::config::variable;
 use crate::output::{Format, Sheet, bytes, line};
-use crate::wiring::Wiring;
+use crate::wiring::{Wiring, check_file};
 
 /// A disk with less room than this is nearly full.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -129,7 +129,9 @@ fn connections(wiring: &Wiring) -> Result<Vec<Finding>> {
     let checked = files.into_iter().map(|(name, path)| Finding {
         found: wiring
             .project
-            .read_connection(&path, &variable)
+            .read_connection(&path, &variable, &|connection, file, text| {
+                check_file(&wiring.catalog, connection, file, text)
+            })
             .and_then(|connection| wiring.source(&connection).map(|_| ()))
             .map(|()| format!("complete; `weir check {name}` asks the system itself")),
         about: format!("connection {name}"),

@@ -8,6 +8,8 @@ mod discover;
 mod doctor;
 mod init;
 mod lake;
+#[cfg(test)]
+mod mentions;
 mod model;
 mod preview;
 mod quarantine;

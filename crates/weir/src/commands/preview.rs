@@ -1,8 +1,10 @@
+use std::borrow::Cow;
 use std::time::Duration;
 
 use clap::Args;
 use futures::StreamExt as _;
 use serde_json::{Map, Value};
+use weir_lake::typed::Mask;
 use weir_protocol::{Error, ReadEvent, ReadRequest, Result, Source};
 
 use super::Context;
@@ -17,7 +19,7 @@ const COLUMNS_MAX: usize = 8;
 const SIDE_BY_SIDE_MAX: usize = 3;
 const CELL_CHARS_MAX: usize = 48;
 
-/// Look at a few typed records; writes nothing
+/// Look at a few typed records, personal fields as Silver shows them; writes nothing to the lake
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  weir preview github issues\n  weir preview github issues --rows 3 --format json"
@@ -42,7 +44,12 @@ pub(crate) async fn run(args: &PreviewArgs, context: &Context) -> Result<()> {
         Error::not_found(format!("connection '{}' has no stream", args.connection))
             .hint("declare streams in the connection's or the connector's file")
     })?;
-    let reading = first_records(source.as_ref(), &stream.name, args.rows);
+    let pii = &stream.policy.pii;
+    let mut mask = match pii.is_empty() {
+        true => None,
+        false => Mask::new(pii, wiring.pii_key()?.expose().as_bytes())?,
+    };
+    let reading = first_records(source.as_ref(), &stream.name, args.rows, mask.as_mut());
     let records = tokio::time::timeout(TIME_MAX, reading)
         .await
         .unwrap_or_else(|_| {
@@ -65,7 +72,12 @@ pub(crate) async fn run(args: &PreviewArgs, context: &Context) -> Result<()> {
     }
 }
 
-async fn first_records(source: &dyn Source, stream: &str, rows: u64) -> Result<Vec<Value>> {
+async fn first_records(
+    source: &dyn Source,
+    stream: &str,
+    rows: u64,
+    mut mask: Option<&mut Mask>,
+) -> Result<Vec<Value>> {
     let mut request = ReadRequest::full(stream);
     request.records_max = Some(rows);
     let mut events = source.read(request);
@@ -74,12 +86,7 @@ async fn first_records(source: &dyn Source, stream: &str, rows: u64) -> Result<V
         match event? {
             ReadEvent::Batch(batch) => {
                 for record in &batch.records {
-                    let json = batch.json(record);
-                    // What is not JSON would go to quarantine; here it is shown as text.
-                    records.push(serde_json::from_slice(json).unwrap_or_else(|_| {
-                        let text = String::from_utf8_lossy(json).into_owned();
-                        Value::from(Map::from_iter([("(not JSON)".to_owned(), text.into())]))
-                    }));
+                    records.push(shown(batch.json(record), mask.as_deref_mut()));
                 }
             }
             ReadEvent::Notice(notice) => tracing::warn!(stream, "{}", notice.message),
@@ -91,6 +98,24 @@ async fn first_records(source: &dyn Source, stream: &str, rows: u64) -> Result<V
     }
     records.truncate(usize::try_from(rows).unwrap_or(usize::MAX));
     Ok(records)
+}
+
+/// A record as Silver would show it. What is not JSON would go to quarantine; here it is shown as
+/// text, unless some of it may be personal.
+fn shown(json: &[u8], mask: Option<&mut Mask>) -> Value {
+    const NOT_JSON: &str = "(not JSON)";
+    let (json, may_show) = match mask {
+        None => (Some(Cow::Borrowed(json)), true),
+        Some(mask) => (mask.record(json).map(Cow::Owned), false),
+    };
+    let parsed = json.as_deref().and_then(|json| serde_json::from_slice(json).ok());
+    parsed.unwrap_or_else(|| {
+        let text = match json {
+            Some(json) if may_show => String::from_utf8_lossy(&json).into_owned(),
+            _ => "not shown: the stream has personal fields".to_owned(),
+        };
+        Value::from(Map::from_iter([(NOT_JSON.to_owned(), text.into())]))
+    })
 }
 
 struct Column {

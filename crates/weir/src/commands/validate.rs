@@ -1,18 +1,20 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use weir_engine::catalog::{Catalog, Connector};
+use weir_lake::Lake;
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::yaml::closest;
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, Result, StreamDescriptor, SyncMode, WritePlan};
 use weir_query::models::{Model, Models};
 
 use super::Context;
 use crate::config::variable;
 use crate::output::{line, raw};
 use crate::project::Project;
+use crate::wiring::check_file;
 use crate::{engine, errors};
 
 /// Check everything in the project, and say all that is wrong at once
@@ -79,7 +81,15 @@ fn connections(
                 name.to_owned()
             }))
         };
-        let connection = match project.read_connection(&path, &environment) {
+        let check = |connection: &ConnectionSpec, file: &Path, text: &str| {
+            // A value that is not known here is of no type either.
+            if unset.borrow().is_empty() {
+                check_file(catalog, connection, file, text)
+            } else {
+                Ok(())
+            }
+        };
+        let connection = match project.read_connection(&path, &environment, &check) {
             Ok(connection) => connection,
             Err(error) => {
                 problems.push(error);
@@ -99,7 +109,7 @@ fn connections(
                 problems.extend(unknown_method(&connection, connector).map(named));
                 // Settings can be judged only when every variable has its value.
                 if problems.len() == before && unset.borrow().is_empty() {
-                    problems.extend(engine::connect(connector, &connection).err());
+                    problems.extend(unusable(connector, &connection));
                 }
             }
             Err(error) => problems.push(error.with("connection", &name)),
@@ -107,6 +117,41 @@ fn connections(
         found.push(connection);
     }
     Ok(found)
+}
+
+/// What a sync of the connection would refuse before its first request.
+fn unusable(connector: &Connector, connection: &ConnectionSpec) -> Vec<Error> {
+    if let Err(error) = engine::connect(connector, connection) {
+        return vec![error];
+    }
+    let streams = match engine::declared_streams(connector, connection) {
+        Ok(streams) => streams.unwrap_or_default(),
+        Err(error) => return vec![error],
+    };
+    let chosen = |stream: &StreamDescriptor| {
+        connection.streams.is_empty() || connection.streams.contains_key(&stream.name)
+    };
+    streams
+        .into_iter()
+        .filter(chosen)
+        .filter_map(|stream| {
+            let mode = stream.mode.unwrap_or_else(|| {
+                SyncMode::default_for(!stream.primary_key.is_empty(), stream.cursor_field.is_some())
+            });
+            let plan = WritePlan {
+                run: String::new(),
+                connection: connection.connection.clone(),
+                source: connection.source().to_owned(),
+                stream,
+                mode,
+                restart: false,
+                memory_bytes: 0,
+                started_at: jiff::Timestamp::UNIX_EPOCH,
+            };
+            Lake::check(&plan).err()
+        })
+        .map(|error| error.with("connection", &connection.connection))
+        .collect()
 }
 
 fn unknown_streams(connection: &ConnectionSpec, connector: &Connector) -> Vec<Error> {

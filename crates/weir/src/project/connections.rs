@@ -8,6 +8,9 @@ use weir_protocol::{Error, Result};
 
 use super::{Environment, Project, read, substitute, walk};
 
+/// Reads what a connection's file says in the words of its connector. The text holds secrets.
+pub(crate) type Check<'a> = &'a dyn Fn(&ConnectionSpec, &Path, &str) -> Result<()>;
+
 impl Project {
     /// Name and path of every connection file. One that holds nothing but comments is a sample.
     pub(crate) fn connection_files(&self) -> Result<Vec<(String, PathBuf)>> {
@@ -32,10 +35,15 @@ impl Project {
     }
 
     /// Reads one connection by its name.
-    pub(crate) fn connection(&self, name: &str, environment: Environment<'_>) -> Result<ConnectionSpec> {
+    pub(crate) fn connection(
+        &self,
+        name: &str,
+        environment: Environment<'_>,
+        check: Check<'_>,
+    ) -> Result<ConnectionSpec> {
         let files = self.connection_files()?;
         match files.iter().find(|(other, _)| other == name) {
-            Some((_, path)) => self.read_connection(path, environment),
+            Some((_, path)) => self.read_connection(path, environment, check),
             None => Err(unknown(name, &files)),
         }
     }
@@ -44,9 +52,16 @@ impl Project {
         &self,
         path: &Path,
         environment: Environment<'_>,
+        check: Check<'_>,
     ) -> Result<ConnectionSpec> {
         let shown = self.shown(path);
-        let spec = substitute(&shown, &read(path)?, environment)?.parse(ConnectionSpec::parse)?;
+        let text = read(path)?;
+        let mut spec = substitute(&shown, &text, environment)?.parse(|file, text| {
+            let spec = ConnectionSpec::parse(file, text)?;
+            check(&spec, file, text)?;
+            Ok(spec)
+        })?;
+        spec.tls.ca_file = spec.tls.ca_file.map(|file| self.path(&file));
         let stem = path
             .file_stem()
             .and_then(|stem| stem.to_str())

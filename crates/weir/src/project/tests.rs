@@ -26,7 +26,7 @@ fn is_found_from_a_folder_below() {
         found.lake_location(),
         folder.path().join("./lake").display().to_string()
     );
-    let connection = found.connection("github", &|_| None).unwrap();
+    let connection = found.connection("github", &|_| None, &|_, _, _| Ok(())).unwrap();
     assert_eq!(connection.connection, "github");
 }
 
@@ -52,7 +52,9 @@ fn an_unknown_connection_gets_the_nearest_name() {
         ("weir.yaml", "project: shop"),
         ("connections/github.yaml", CONNECTION),
     ]);
-    let error = found.connection("githb", &|_| None).unwrap_err();
+    let error = found
+        .connection("githb", &|_| None, &|_, _, _| Ok(()))
+        .unwrap_err();
     assert_eq!(error.next_step(), Some("did you mean 'github'?"));
 }
 

@@ -160,6 +160,20 @@ async fn cut_answers_are_tried_again() {
 }
 
 #[tokio::test]
+async fn a_damaged_compressed_body_is_told_from_a_cut_one() {
+    let url = raw_server(vec![Some(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 12\r\n\r\nno gzip here",
+    )])
+    .await;
+    let rig = rig(Reliability::default());
+    let error = rig.get(&url).await.unwrap_err();
+    assert!(
+        error.to_string().contains("compressed body is damaged"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_must_not_happen_twice_is_not_sent_twice() {
     let url = raw_server(vec![Some("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[1,2")]).await;
     let rig = rig(Reliability::default());
