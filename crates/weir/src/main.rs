@@ -1,6 +1,7 @@
 //! The binary: commands, configuration and the only composition root.
 
 mod airbyte;
+mod allocator;
 mod commands;
 mod config;
 mod demo;
@@ -23,6 +24,7 @@ use crate::commands::Cli;
 use crate::config::Settings;
 
 fn main() -> ExitCode {
+    allocator::share_pools();
     let settings = Settings::from_environment();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -108,6 +108,15 @@ impl Storage {
         }
     }
 
+    /// Moves an object to `set_aside/`, which nothing in weir reads or empties, under its own path.
+    pub(crate) async fn set_aside(&self, path: &Path) -> Result<()> {
+        let place: Path = std::iter::once("set_aside".into()).chain(path.parts()).collect();
+        self.store
+            .rename(path, &place)
+            .await
+            .map_err(|error| failed("set aside", path, error))
+    }
+
     /// Deletes everything below a folder.
     pub(crate) async fn delete_folder(&self, folder: &Path) -> Result<()> {
         for object in self.list(folder).await? {

@@ -15,7 +15,8 @@ use super::adapt::adapt;
 use super::object::ParquetObject;
 use super::{DataFile, partition};
 
-const BATCH_ROWS: usize = 8192;
+/// Rows may be wide, and several batches are in memory at once.
+const BATCH_ROWS: usize = 2048;
 
 pub(crate) type Rows = BoxStream<'static, Result<RecordBatch>>;
 

@@ -32,7 +32,7 @@ use crate::table::columns::{self, CHILDREN_DIGEST, DELETED_AT, IS_CURRENT, RUN};
 use crate::table::file_writer::{FileWriter, Layout};
 use crate::table::{DataFile, Table, scan};
 
-const WRITE_ROWS: usize = 8192;
+const WRITE_ROWS: usize = 2048;
 
 /// What an incoming row does to the rows that have its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

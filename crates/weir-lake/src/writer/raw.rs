@@ -30,10 +30,7 @@ impl Raw {
     /// Removes what a checkpoint after `committed` left behind.
     pub(super) async fn open(lake: &Lake, plan: &WritePlan, committed: u64) -> Result<Self> {
         let folder = bronze::folder(&plan.source, &plan.stream.name);
-        let removed = bronze::remove_after(&lake.storage, &folder, committed).await?;
-        if removed > 0 {
-            tracing::info!(%folder, removed, "removed Bronze objects that no checkpoint took");
-        }
+        bronze::clear_after(&lake.storage, &folder, committed).await?;
         let redactor = Redactor::new(&plan.stream.policy.pii)?;
         let cursor = plan.stream.cursor_field.as_deref();
         Ok(Self {
@@ -77,7 +74,7 @@ impl Held {
     /// Removes what a checkpoint after `committed` left behind.
     pub(super) async fn open(lake: &Lake, plan: &WritePlan, committed: u64) -> Result<Self> {
         let folder = quarantine::folder(&plan.source, &plan.stream.name);
-        bronze::remove_after(&lake.storage, &folder, committed).await?;
+        bronze::clear_after(&lake.storage, &folder, committed).await?;
         Ok(Self {
             writer: QuarantineWriter::new(lake.storage.clone(), plan, plan.run.clone(), committed + 1),
             dirty: false,
