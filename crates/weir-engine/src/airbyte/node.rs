@@ -228,7 +228,7 @@ impl<'m> Node<'m> {
                 "{kind} '{class}' is Python code, which weir does not run"
             ))
             .hint(format!(
-                "write it with {instead}, or run the connector as a process source (`command:`)"
+                "write it with {instead}, or leave its streams out of the manifest"
             ));
             return self.manifest.locate(&self.path, error);
         }

@@ -5,6 +5,10 @@ use serde_json::{Map, Value};
 /// References within references.
 const DEPTH_MAX: usize = 100;
 
+/// Values of the manifest once all references are replaced: a few lines that each refer several
+/// times to the one before would otherwise fill any memory.
+const VALUES_MAX: usize = 3_000_000;
+
 /// What is wrong, and where.
 pub(super) struct Problem {
     pub(super) message: String,
@@ -15,6 +19,7 @@ pub(super) fn resolve(root: &Value) -> Result<Value, Problem> {
     let mut resolver = Resolver {
         root,
         open: Vec::new(),
+        values: 0,
     };
     resolver.node(root, "")
 }
@@ -23,10 +28,19 @@ struct Resolver<'a> {
     root: &'a Value,
     /// References that are being followed.
     open: Vec<String>,
+    /// Made so far.
+    values: usize,
 }
 
 impl Resolver<'_> {
     fn node(&mut self, node: &Value, path: &str) -> Result<Value, Problem> {
+        self.values += 1;
+        if self.values > VALUES_MAX {
+            return Err(Problem {
+                message: format!("its references make it more than {VALUES_MAX} values large"),
+                path: path.to_owned(),
+            });
+        }
         match node {
             Value::Object(members) => self.object(members, path),
             Value::Array(items) => {

@@ -40,6 +40,17 @@ streams:
 }
 
 #[test]
+fn references_that_multiply_are_stopped() {
+    let mut text = "streams: []\ndefinitions:\n  d0: x\n".to_owned();
+    for step in 1..40 {
+        let before = format!("'#/definitions/d{}'", step - 1);
+        text.push_str(&format!("  d{step}: [{before}, {before}, {before}]\n"));
+    }
+    let error = told(&text);
+    assert!(error.contains("more than 3000000 values"), "{error}");
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     insta::assert_snapshot!(told("streams:\n  - $ref: '#/a'\na:\n  b: { $ref: '#/a' }\n"), @"[spec] a circle of references: #/a → #/a (at: m.yaml:4, component: streams[0].b) -> mend the manifest there");
     insta::assert_snapshot!(told("streams:\n  - $ref: '#/nowhere'\n"), @"[spec] '#/nowhere' points to nothing (at: m.yaml:2, component: streams[0]) -> mend the manifest there");
