@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
-use weir_protocol::{Error, Result};
 
 /// The first 16 bytes of a SHA-256: among a billion keys, two that collide are not to be expected.
 pub type Digest = [u8; 16];
@@ -36,30 +35,22 @@ fn shortened(hash: Sha256) -> Digest {
     std::array::from_fn(|index| full[index])
 }
 
-/// The digest of a record's key. Only the objects on the key's paths are looked at.
-pub(super) fn record_digest(json: &[u8], key: &[String]) -> Result<Digest> {
-    let values: Vec<Value> = key.iter().map(|path| find(json, path)).collect::<Result<_>>()?;
-    Ok(key_digest(&values))
+/// The digest of a record's key; none where a part of it is absent or null, or the record is no JSON
+/// object at all. Only the objects on the key's paths are looked at.
+pub(super) fn record_digest(json: &[u8], key: &[String]) -> Option<Digest> {
+    let values: Option<Vec<Value>> = key.iter().map(|path| find(json, path)).collect();
+    Some(key_digest(&values?))
 }
 
 #[derive(Deserialize)]
 struct Members<'a>(#[serde(borrow)] BTreeMap<Cow<'a, str>, &'a RawValue>);
 
-fn find(json: &[u8], path: &str) -> Result<Value> {
-    let bad = |error| {
-        Error::decode("a record's key cannot be read")
-            .with("path", path)
-            .caused_by(error)
-            .hint("look at the stream with `weir preview`, and at its primary_key")
-    };
-    let mut at: &RawValue = serde_json::from_slice(json).map_err(bad)?;
+fn find(json: &[u8], path: &str) -> Option<Value> {
+    let mut at: &RawValue = serde_json::from_slice(json).ok()?;
     for step in path.split('.') {
-        let Members(members) = serde_json::from_str(at.get()).map_err(bad)?;
-        at = members.get(step).copied().ok_or_else(|| {
-            Error::decode("a record lacks its key")
-                .with("path", path)
-                .hint("look at the stream with `weir preview`, and at its primary_key")
-        })?;
+        let Members(members) = serde_json::from_str(at.get()).ok()?;
+        at = members.get(step).copied()?;
     }
-    serde_json::from_str(at.get()).map_err(bad)
+    let value: Value = serde_json::from_str(at.get()).ok()?;
+    (!value.is_null()).then_some(value)
 }

@@ -21,6 +21,8 @@ use spill::Spill;
 pub struct Report {
     /// Records that the source gave.
     pub source_records: u64,
+    /// Those of them that have no key: quarantine holds them, and no row can stand for them.
+    pub keyless: u64,
     /// Rows that the lake holds.
     pub lake_rows: u64,
     /// Different keys on both sides together.
@@ -35,41 +37,52 @@ pub struct Report {
 
 impl Report {
     pub fn is_complete(&self) -> bool {
-        self.missing == 0 && self.extra == 0 && self.doubled == 0
+        self.missing == 0 && self.extra == 0 && self.doubled == 0 && self.keyless == 0
     }
 }
 
-/// Compares two streams of key digests. What does not fit into memory waits in unnamed files in
+/// Compares two streams of key digests; a source's record without a key is none. What does not fit into memory waits in unnamed files in
 /// `scratch`, which vanish with the process.
 pub async fn compare(
-    source: impl Stream<Item = Result<Digest>>,
+    source: impl Stream<Item = Result<Option<Digest>>>,
     lake: impl Stream<Item = Result<Digest>>,
     scratch: &Path,
 ) -> Result<Report> {
-    let source = collect(source, scratch).await?;
-    let lake = collect(lake, scratch).await?;
+    let (source, keyless) = collect(source, scratch).await?;
+    let (lake, _) = collect(lake.map_ok(Some), scratch).await?;
     let compared = tokio::task::spawn_blocking(move || spill::compare(source, lake)).await;
-    compared.map_err(|error| {
+    let compared = compared.map_err(|error| {
         Error::internal("the comparison broke off")
             .caused_by(error)
             .hint("report it")
-    })?
+    })?;
+    compared.map(|report| Report {
+        source_records: report.source_records + keyless,
+        keyless,
+        ..report
+    })
 }
 
-async fn collect(keys: impl Stream<Item = Result<Digest>>, scratch: &Path) -> Result<Spill> {
+/// The keys, and how many records have none.
+async fn collect(keys: impl Stream<Item = Result<Option<Digest>>>, scratch: &Path) -> Result<(Spill, u64)> {
     let mut spill = Spill::in_folder(scratch)?;
+    let mut keyless = 0;
     pin_mut!(keys);
     while let Some(key) = keys.try_next().await? {
-        spill.add(key)?;
+        match key {
+            Some(key) => spill.add(key)?,
+            None => keyless += 1,
+        }
     }
-    Ok(spill)
+    Ok((spill, keyless))
 }
 
-/// The digests of all keys that a stream has at its source, by reading it in full.
+/// The digests of all keys that a stream has at its source, by reading it in full; none for a
+/// record without a key, which a sync holds in quarantine.
 pub fn source_keys(
     source: &dyn Source,
     stream: &StreamDescriptor,
-) -> Result<BoxStream<'static, Result<Digest>>> {
+) -> Result<BoxStream<'static, Result<Option<Digest>>>> {
     if stream.primary_key.is_empty() {
         return Err(
             Error::usage("a stream without a primary key cannot be reconciled")
@@ -78,15 +91,12 @@ pub fn source_keys(
         );
     }
     let key = stream.primary_key.clone();
-    let name = stream.name.clone();
     let events = source.read(ReadRequest::full(&stream.name));
     let digests = events.map(move |event| match event {
         Ok(ReadEvent::Batch(batch)) => batch
             .records
             .iter()
-            .map(|record| {
-                digest::record_digest(batch.json(record), &key).map_err(|error| error.with("stream", &name))
-            })
+            .map(|record| Ok(digest::record_digest(batch.json(record), &key)))
             .collect(),
         Ok(_) => Vec::new(),
         Err(error) => vec![Err(error)],

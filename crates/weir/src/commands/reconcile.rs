@@ -36,6 +36,7 @@ pub(crate) async fn run(args: &ReconcileArgs, context: &Context) -> Result<()> {
     let mut sheet = Sheet::new([
         "stream",
         "source records",
+        "without key",
         "lake rows",
         "missing",
         "extra",
@@ -53,6 +54,7 @@ pub(crate) async fn run(args: &ReconcileArgs, context: &Context) -> Result<()> {
         sheet.push([
             stream.name.as_str().into(),
             report.source_records.into(),
+            report.keyless.into(),
             report.lake_rows.into(),
             report.missing.into(),
             report.extra.into(),
