@@ -15,6 +15,8 @@ pub(crate) struct Load<'a> {
     leads: HashMap<&'a [u8], usize>,
     /// By key: its leading row, and whether that row is still to be written.
     chosen: Vec<(u32, bool)>,
+    /// By leading row: when the key's stored versions end at the latest (µs).
+    floors: HashMap<u32, i64>,
     cursors: Option<Rows>,
     /// Cursor, then time of emission.
     order: Rows,
@@ -45,6 +47,7 @@ impl<'a> Load<'a> {
             batch,
             leads,
             chosen,
+            floors: HashMap::new(),
             cursors: by.cursors(batch)?,
             order,
             keys,
@@ -67,6 +70,19 @@ impl<'a> Load<'a> {
 
     pub(crate) fn lead(&self, place: usize) -> u32 {
         self.chosen[place].0
+    }
+
+    /// A stored version of the key holds until this time: a new one cannot begin before it.
+    pub(crate) fn begins_after(&mut self, place: usize, at: Option<i64>) {
+        if let Some(at) = at {
+            let floor = self.floors.entry(self.chosen[place].0).or_insert(at);
+            *floor = at.max(*floor);
+        }
+    }
+
+    /// The times before which these rows cannot begin.
+    pub(crate) fn floors(&self, rows: &[u32]) -> Vec<Option<i64>> {
+        rows.iter().map(|row| self.floors.get(row).copied()).collect()
     }
 
     /// Whether a stored row's cursor is newer than the incoming one's.

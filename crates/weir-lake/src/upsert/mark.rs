@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array,
+    new_null_array,
 };
 use arrow::compute::{cast, take, take_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
 use weir_protocol::{Error, Result};
 
 use super::Rule;
@@ -31,6 +33,30 @@ pub(super) fn begin(batch: &RecordBatch, keys: &Keys) -> Result<RecordBatch> {
     let batch = set(batch, VALID_FROM, from)?;
     let batch = set(&batch, VALID_TO, new_null_array(&kind, rows))?;
     set(&batch, IS_CURRENT, Arc::new(BooleanArray::from(vec![true; rows])))
+}
+
+/// A column of times in microseconds; none where the batch does not have it.
+pub(super) fn times(batch: &RecordBatch, name: &str) -> Result<Option<TimestampMicrosecondArray>> {
+    let Some(array) = batch.column_by_name(name) else {
+        return Ok(None);
+    };
+    let array = cast(array, &columns::timestamp()).map_err(unmarked)?;
+    Ok(Some(array.as_primitive::<TimestampMicrosecondType>().clone()))
+}
+
+/// New versions that begin no earlier than the stored ones of their key end: a key that vanished and
+/// returns has no version while it was gone, whatever its cursor says.
+pub(super) fn after(batch: &RecordBatch, floors: &[Option<i64>]) -> Result<RecordBatch> {
+    let Some(from) = times(batch, VALID_FROM)? else {
+        return Ok(batch.clone());
+    };
+    let from = from.iter().zip(floors).map(|(from, floor)| from.max(*floor));
+    set(batch, VALID_FROM, instants(from))
+}
+
+fn instants(times: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    let times: TimestampMicrosecondArray = times.collect();
+    Arc::new(times.with_timezone("UTC"))
 }
 
 /// Stored rows that a newer version ends: pairs of a row in `stored` and its successor in `incoming`.
@@ -67,7 +93,14 @@ pub(super) fn childless(stored: &RecordBatch, rows: &[u32], at: i64) -> Result<R
     set(&gone, VALID_FROM, times)
 }
 
+/// No version ends before it begins.
 fn close(batch: &RecordBatch, until: ArrayRef) -> Result<RecordBatch> {
+    let until = cast(&until, &columns::timestamp()).map_err(unmarked)?;
+    let until = until.as_primitive::<TimestampMicrosecondType>();
+    let until = match times(batch, VALID_FROM)? {
+        Some(from) => instants(until.iter().zip(from.iter()).map(|(until, from)| until.max(from))),
+        None => Arc::new(until.clone()),
+    };
     let batch = set(batch, VALID_TO, until)?;
     let none = BooleanArray::from(vec![false; batch.num_rows()]);
     set(&batch, IS_CURRENT, Arc::new(none))

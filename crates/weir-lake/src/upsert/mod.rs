@@ -28,7 +28,7 @@ use load::Load;
 use prune::Wanted;
 
 use crate::children::ChildRows;
-use crate::table::columns::{self, CHILDREN_DIGEST, DELETED_AT, IS_CURRENT, RUN};
+use crate::table::columns::{self, CHILDREN_DIGEST, DELETED_AT, IS_CURRENT, RUN, VALID_FROM, VALID_TO};
 use crate::table::file_writer::{FileWriter, Layout};
 use crate::table::{DataFile, Table, scan};
 
@@ -154,7 +154,10 @@ impl Merging<'_> {
         self.outcome.landed += survivors.len() as u64;
         self.outcome.deduplicated += (batch.num_rows() - survivors.len()) as u64;
         for rows in survivors.chunks(WRITE_ROWS) {
-            let rows = load.take(rows)?;
+            let rows = match self.upsert.rule {
+                Rule::History => mark::after(&load.take(rows)?, &load.floors(rows))?,
+                Rule::Merge | Rule::Late | Rule::Distinct => load.take(rows)?,
+            };
             if let Some(children) = &mut self.children {
                 children.land(&rows).await?;
             }
@@ -175,7 +178,7 @@ impl Merging<'_> {
     /// Reads the key columns of a file and finds the rows that the load is about.
     async fn find(&mut self, index: usize, bucket: &Bucket, load: &mut Load<'_>) -> Result<Vec<Match>> {
         let mut names = self.upsert.keys.roots(&self.upsert.schema);
-        names.extend([IS_CURRENT.to_owned(), DELETED_AT.to_owned()]);
+        names.extend([IS_CURRENT, DELETED_AT, VALID_FROM, VALID_TO].map(str::to_owned));
         let schema = keys::project(&self.upsert.schema, &names);
         let mut rows = scan::read(&self.upsert.table.store(), &self.files[index], &schema, None)
             .boxed()
@@ -211,12 +214,21 @@ impl Merging<'_> {
         };
         let current = flags(batch, IS_CURRENT);
         let deleted = batch.column_by_name(DELETED_AT);
+        let times = match self.upsert.rule {
+            Rule::History => Some((mark::times(batch, VALID_FROM)?, mark::times(batch, VALID_TO)?)),
+            Rule::Distinct | Rule::Merge | Rule::Late => None,
+        };
         for (index, row) in (position..).zip(0..batch.num_rows()) {
             let is_past = current.is_some_and(|flags| !(flags.is_valid(row) && flags.value(row)));
+            let place = load.find(keys.row(row).data());
+            if let (Some(place), Some((from, to))) = (place, &times) {
+                let held_until = if is_past { to } else { from };
+                load.begins_after(place, held_until.as_ref().map(|times| times.value(row)));
+            }
             if self.upsert.rule == Rule::History && is_past {
                 continue;
             }
-            if let Some(place) = load.find(keys.row(row).data()) {
+            if let Some(place) = place {
                 if !load.is_open(place) {
                     continue;
                 }
