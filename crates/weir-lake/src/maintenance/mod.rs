@@ -2,6 +2,7 @@
 
 mod archive;
 mod compact;
+mod guard;
 mod probe;
 mod rebuild;
 mod replay;

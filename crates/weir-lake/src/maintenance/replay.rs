@@ -6,15 +6,16 @@ use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
 use futures::stream::{BoxStream, TryStreamExt};
 use object_store::path::Path;
-use weir_protocol::{Batch, Error, ErrorKind, Result, WriteMode, WritePlan};
+use weir_protocol::{Batch, Error, Result, WriteMode, WritePlan};
 
+use super::guard::Guard;
 use super::rebuild::{RawBatch, Rebuilt};
 use super::scratch::{Scratch, Step};
 use crate::children::{self, Next};
 use crate::failpoint;
 use crate::lake::Lake;
 use crate::quarantine::{self, Digest, Ledger, Origin, QuarantineWriter};
-use crate::table::{Attempt, DataFile, Table};
+use crate::table::{Attempt, DataFile, Table, schema};
 use crate::typed::{Decoded, Typer};
 use crate::upsert::Outcome;
 use crate::writer::checkpoint;
@@ -33,15 +34,13 @@ pub(super) struct Replay<'a> {
     lake: &'a Lake,
     main: Table,
     record: StateRecord,
-    /// Mode or key are not those that the table was written by.
-    changed: bool,
-    /// Bronze lacks lines that the table was made of.
-    is_cut: bool,
+    guard: Guard,
+    /// Empty full refreshes up to this checkpoint were put in.
+    refreshed: u64,
     scratch: Scratch,
     typer: Typer,
     ledger: Ledger,
     held: QuarantineWriter,
-    newly_held: u64,
     rejected: u64,
 }
 
@@ -89,13 +88,8 @@ impl<'a> Replay<'a> {
         }
         // Rows keep their lists until the exchange.
         let shape = shape.with_lists();
-        let family = record.form.as_ref().map_or(record.mode, |form| form.mode);
-        let same_key = record
-            .form
-            .as_ref()
-            .is_none_or(|form| form.primary_key == shape.primary_key);
-        let same_family = family.write() == shape.mode.write();
-        if !same_family {
+        let changed = Reform::of(&record, &shape);
+        if changed == Reform::Anew {
             // As if the stream had always been read in the new mode.
             for past in &mut record.generations {
                 past.mode = shape.mode;
@@ -117,9 +111,8 @@ impl<'a> Replay<'a> {
             lake,
             main,
             record,
-            changed: !(same_family && same_key),
-            is_cut: false,
-            newly_held: 0,
+            guard: Guard::new(changed != Reform::Same),
+            refreshed: 0,
             rejected: 0,
         })
     }
@@ -127,7 +120,7 @@ impl<'a> Replay<'a> {
     /// The first object of Bronze that is there.
     pub(super) fn begins_with(&mut self, sequence: u64, part: u32) {
         let from = self.record.bronze_from;
-        self.is_cut = from.is_some_and(|from| sequence > from || (sequence == from && part > 0));
+        self.guard.is_cut = from.is_some_and(|from| sequence > from || (sequence == from && part > 0));
         self.record.bronze_from = Some(sequence);
     }
 
@@ -141,8 +134,12 @@ impl<'a> Replay<'a> {
             let Some(step) = self.scratch.step(&self.record, raw.sequence) else {
                 continue;
             };
+            self.guard.lines += raw.batch.records.len() as u64;
             if let Some(before) = open.take_if(|before| before.step != step) {
                 self.put(before).boxed().await?;
+            }
+            if open.is_none() {
+                self.put_empty(raw.sequence).boxed().await?;
             }
             let open = open.get_or_insert_with(|| Open {
                 step,
@@ -163,8 +160,10 @@ impl<'a> Replay<'a> {
         if let Some(open) = open.take() {
             self.put(open).boxed().await?;
         }
+        self.put_empty(u64::MAX).boxed().await?;
         self.held.flush(self.record.sequence + 1).await?;
-        self.check_rows(accepts_loss).boxed().await?;
+        self.check_loss(accepts_loss).boxed().await?;
+        self.record.lines = Some(self.guard.lines);
         Ok(Replayed {
             main: self.main,
             record: self.record,
@@ -172,6 +171,23 @@ impl<'a> Replay<'a> {
             ledger: Some(self.ledger),
             rejected: self.rejected,
         })
+    }
+
+    /// Full refreshes that were read before the checkpoint `until` and brought nothing: what they
+    /// lacked vanished, although no line of Bronze tells of them.
+    async fn put_empty(&mut self, until: u64) -> Result<()> {
+        let from = self.refreshed;
+        let mut empty = self.record.generations.clone();
+        empty.retain(|past| {
+            past.empty && past.to < until && past.to > from && !self.record.is_replaced(past.from)
+        });
+        self.refreshed = self.refreshed.max(until.saturating_sub(1));
+        for past in empty {
+            let step = Step::Refresh(past);
+            let rows = self.scratch.gather(step);
+            self.put(Open { step, rows, out: 0 }).boxed().await?;
+        }
+        Ok(())
     }
 
     async fn put(&mut self, open: Open) -> Result<()> {
@@ -211,7 +227,7 @@ impl<'a> Replay<'a> {
                     continue;
                 }
             }
-            self.newly_held += 1;
+            self.guard.note_unfit(&rejected.reason);
             self.held.push_from(raw.origin(), rejected).await?;
         }
         let landed = digests.iter().zip(out).filter(|(_, out)| !out);
@@ -219,30 +235,51 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Fewer rows than now mean that Bronze no longer holds all of them: `accepts_loss` must say
-    /// that it may be so. Another mode or key makes another number of rows of the same records.
-    async fn check_rows(&mut self, accepts_loss: bool) -> Result<()> {
-        let count = |files: &[DataFile]| files.iter().map(|file| file.rows).sum::<u64>();
-        let (now, rebuilt) = (count(&self.main.files()?), count(&self.scratch.files()?));
-        let is_whole = if self.changed {
-            !self.is_cut && (rebuilt + self.newly_held > 0 || now == 0)
-        } else {
-            rebuilt + self.newly_held >= now
-        };
-        if accepts_loss || is_whole {
+    /// Gives the rebuild up where it would lose something that nobody accepted.
+    async fn check_loss(&mut self, accepts_loss: bool) -> Result<()> {
+        if accepts_loss {
             return Ok(());
         }
+        let refusal = self.guard.refusal(&self.main, &self.record, &self.scratch);
+        let Some(refusal) = refusal.boxed().await? else {
+            return Ok(());
+        };
         let storage = &self.lake.storage;
         storage.delete_folder(&self.scratch.folder).await?;
         self.held.withdraw().await?;
-        let message = if self.changed {
-            format!("Bronze no longer holds all that the {now} rows of the table were made of")
-        } else {
-            format!("the table would have {rebuilt} rows instead of {now}")
-        };
-        Err(Error::new(ErrorKind::Gate, message)
-            .with("table", &self.scratch.shape.name)
-            .hint("nothing was changed. Put archived Bronze objects back, or say --accept-loss if fewer rows are right"))
+        Err(refusal)
+    }
+}
+
+/// How the stream of today stands to the one that wrote the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reform {
+    Same,
+    /// It goes on with what a full refresh put in the place of all before: that stays replaced.
+    GoesOn,
+    OtherKey,
+    /// Another way to write.
+    Anew,
+}
+
+impl Reform {
+    fn of(record: &StateRecord, shape: &Shape) -> Self {
+        let new = TableForm::of(shape);
+        let old = record.form.clone().unwrap_or(TableForm {
+            mode: record.mode,
+            ..new.clone()
+        });
+        if old.mode.write() == new.mode.write() {
+            return if old.primary_key == new.primary_key {
+                Self::Same
+            } else {
+                Self::OtherKey
+            };
+        }
+        if replaces(old.mode) && old.allows(&new) {
+            return Self::GoesOn;
+        }
+        Self::Anew
     }
 }
 
@@ -319,18 +356,22 @@ impl Replayed {
         Ok(files.collect())
     }
 
-    /// The columns of the exchanged table; where no row was rebuilt, those that it had.
+    /// The columns of the exchanged table. Those that the table had stay, without values where no
+    /// line of Bronze has any: what reads them must not break.
     fn columns(&self) -> SchemaRef {
         let shape = &self.scratch.shape;
-        match (self.scratch.schema(), &shape.family) {
-            (Some(schema), Some(family)) => family.exploder.parent_schema(&schema),
-            (Some(schema), None) => schema,
-            (None, _) => {
-                let data = columns::data_schema(self.main.schema());
+        let data = columns::data_schema(self.main.schema());
+        let columns = match self.scratch.schema() {
+            Some(schema) => schema::widened(&schema, &data),
+            None => {
                 let lineage = crate::typed::lineage_fields();
                 let lineage = lineage.iter().map(|field| field.as_ref().clone());
                 shape.table_schema(&columns::with(&data, lineage))
             }
+        };
+        match &shape.family {
+            Some(family) => family.exploder.parent_schema(&columns),
+            None => columns,
         }
     }
 }

@@ -58,6 +58,38 @@ fn merge_types(old: &DataType, new: &DataType) -> DataType {
     }
 }
 
+/// Columns of `new` with those that only `old` has, at every depth, nullable; types are those of `new`.
+pub(crate) fn widened(new: &Schema, old: &Schema) -> SchemaRef {
+    Arc::new(Schema::new(widen_fields(new.fields(), old.fields())))
+}
+
+fn widen_fields(new: &Fields, old: &Fields) -> Fields {
+    let mut fields: Vec<Arc<Field>> = new
+        .iter()
+        .map(|field| match find(old, field.name()) {
+            Some(other) => {
+                let kind = widen_type(field.data_type(), other.data_type());
+                Arc::new(field.as_ref().clone().with_data_type(kind))
+            }
+            None => field.clone(),
+        })
+        .collect();
+    let gone = old.iter().filter(|field| find(new, field.name()).is_none());
+    fields.extend(gone.map(|field| Arc::new(field.as_ref().clone().with_nullable(true))));
+    fields.into()
+}
+
+fn widen_type(new: &DataType, old: &DataType) -> DataType {
+    match (new, old) {
+        (DataType::Struct(new), DataType::Struct(old)) => DataType::Struct(widen_fields(new, old)),
+        (DataType::List(new), DataType::List(old)) => {
+            let kind = widen_type(new.data_type(), old.data_type());
+            DataType::List(Arc::new(new.as_ref().clone().with_data_type(kind)))
+        }
+        (new, _) => new.clone(),
+    }
+}
+
 fn find<'a>(fields: &'a Fields, name: &str) -> Option<&'a Arc<Field>> {
     fields.iter().find(|field| field.name() == name)
 }

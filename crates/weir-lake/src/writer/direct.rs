@@ -117,6 +117,7 @@ impl Direct<'_> {
             at: self.at,
             mode: record.mode,
             vanish: false,
+            empty: outcome.landed == 0 && self.record.held == 0,
         });
         let mut change = change("PUBLISH FULL REFRESH", &outcome, &record)?;
         let is_other = main.is_some_and(|main| !schema::equal(main.schema(), &self.schema));

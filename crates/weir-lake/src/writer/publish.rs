@@ -54,7 +54,7 @@ impl Publish<'_> {
             } else {
                 self.merge(&main, children.as_mut()).await?
             };
-            let mut record = self.record(&outcome);
+            let mut record = self.record(&outcome)?;
             let after = self.commit_children(&main, children, &mut record).boxed().await?;
             let mut change = change("PUBLISH FULL REFRESH", &outcome, &record)?;
             if adopts && !schema::equal(main.schema(), &columns) {
@@ -232,7 +232,7 @@ impl Publish<'_> {
     }
 
     /// The refresh's record, with rows that turned out to be no news counted as such.
-    fn record(&self, outcome: &Outcome) -> StateRecord {
+    fn record(&self, outcome: &Outcome) -> Result<StateRecord> {
         let mut record = self.staging.record.clone();
         let staged = outcome.landed + outcome.deduplicated;
         let known = outcome.deduplicated.min(record.books.landed).min(staged);
@@ -246,9 +246,10 @@ impl Publish<'_> {
             at: self.at,
             mode: record.mode,
             vanish: self.vanishes(),
+            empty: record.held == 0 && self.staging.table.files()?.iter().all(|file| file.rows == 0),
         });
         record.held = 0;
-        record
+        Ok(record)
     }
 
     /// Removes what the main table did not take.

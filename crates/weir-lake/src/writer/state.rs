@@ -37,6 +37,14 @@ pub(crate) struct StateRecord {
     /// The first checkpoint that Bronze has lines of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bronze_from: Option<u64>,
+    /// Lines of Bronze that the table was made of, those that are held among them; none in tables
+    /// written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lines: Option<u64>,
+    /// Checkpoints whose rows a restore took out of the table, oldest first. What they brought is read
+    /// again by later ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) undone: Vec<Span>,
     /// Records of this generation that went to quarantine.
     #[serde(default)]
     pub(crate) held: u64,
@@ -46,6 +54,13 @@ pub(crate) struct StateRecord {
     /// Child table to rows that this run wrote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) child_rows: BTreeMap<String, u64>,
+}
+
+/// Checkpoints from one to another, both among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Span {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
 }
 
 /// One published full refresh: the checkpoints it was read in, and when it was published.
@@ -59,6 +74,9 @@ pub(crate) struct Generation {
     /// Whether rows that it lacked were marked as vanished.
     #[serde(default)]
     pub(crate) vanish: bool,
+    /// Whether it brought no record at all, and so left nothing in Bronze.
+    #[serde(default)]
+    pub(crate) empty: bool,
 }
 
 impl StateRecord {
@@ -96,8 +114,13 @@ impl StateRecord {
             .map_err(|error| Error::internal("a state cannot be written as JSON").caused_by(error))
     }
 
-    /// Whether a later full refresh replaced what this checkpoint wrote.
+    /// Whether the table has nothing of this checkpoint any more: a later full refresh replaced it, or
+    /// a restore took it back.
     pub(crate) fn is_replaced(&self, sequence: u64) -> bool {
+        let undone = |span: &Span| (span.from..=span.to).contains(&sequence);
+        if self.undone.iter().any(undone) {
+            return true;
+        }
         let mut newest_first = self.generations.iter().rev();
         let replaced = newest_first.find(|past| past.mode.write() == WriteMode::Replace);
         replaced.is_some_and(|last| sequence < last.from)

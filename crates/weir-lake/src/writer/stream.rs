@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use weir_protocol::destination::Committed;
 use weir_protocol::{
-    Batch, Books, Error, Finished, Receipt, Result, SchemaChange, StreamState, StreamWriter, WritePlan,
+    Batch, Books, Error, Finished, Receipt, Result, SchemaChange, StreamState, StreamWriter, WriteMode,
+    WritePlan,
 };
 
 use super::checkpoint::{self, Checkpoint, Written};
@@ -168,10 +169,12 @@ impl LakeWriter {
             is_idle: is_same && self.accepted.quarantined == 0 && !publishes,
             record,
         };
-        let written = checkpoint.commit(flushed.rows, &mut table).boxed().await?;
+        let mut written = checkpoint.commit(flushed.rows, &mut table).boxed().await?;
         if written.record.sequence < sequence {
             // What was read again stands in Bronze already, under the checkpoint that landed it.
             bronze::remove_after(&self.lake.storage, &self.bronze_folder(), written.record.sequence).await?;
+            let before = self.last.as_ref().map(|last| last.lines);
+            written.record.lines = before.unwrap_or(Some(0));
         }
         self.accept(written);
         Ok(false)
@@ -250,6 +253,12 @@ impl LakeWriter {
             },
             form: Some(TableForm::of(&self.shape)),
             bronze_from: self.bronze_from(sequence),
+            lines: self.lines(),
+            undone: self
+                .last
+                .as_ref()
+                .map(|record| record.undone.clone())
+                .unwrap_or_default(),
             held: held + quarantined,
             children: self
                 .last
@@ -263,8 +272,26 @@ impl LakeWriter {
     /// The first checkpoint with records: a rebuild that finds no Bronze of it knows that some is gone.
     fn bronze_from(&self, sequence: u64) -> Option<u64> {
         let before = self.last.as_ref().and_then(|last| last.bronze_from);
-        let records = self.accepted.read - self.accepted.filtered - self.accepted.deduplicated;
-        before.or_else(|| (records > 0).then_some(sequence))
+        before.or_else(|| (self.accepted_lines() > 0).then_some(sequence))
+    }
+
+    /// Lines that Bronze gets of what was accepted since the last checkpoint.
+    fn accepted_lines(&self) -> u64 {
+        self.accepted.read - self.accepted.filtered - self.accepted.deduplicated
+    }
+
+    /// Lines that the table is made of after this checkpoint. A refresh that replaces it begins anew.
+    fn lines(&self) -> Option<u64> {
+        let before = match &self.last {
+            None => Some(0),
+            Some(last) if last.sequence < self.generation && self.replaces() => Some(0),
+            Some(last) => last.lines,
+        };
+        before.map(|before| before + self.accepted_lines())
+    }
+
+    fn replaces(&self) -> bool {
+        self.shape.is_staged() && self.shape.mode.write() == WriteMode::Replace
     }
 
     fn accept(&mut self, written: Written) {

@@ -14,6 +14,7 @@ mod maintenance;
 mod mend;
 mod model;
 mod modes;
+mod promises;
 mod rebuild;
 mod release;
 #[cfg(feature = "failpoints")]

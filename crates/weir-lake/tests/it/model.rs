@@ -220,4 +220,53 @@ proptest! {
             }
         });
     }
+
+    /// Full refreshes close what they lack; incremental reads between them bring it back, late or anew.
+    #[test]
+    fn history_has_disjoint_versions_whatever_vanishes_and_returns(
+        runs in prop::collection::vec((prop::bool::ANY, pages()), 1..5)
+    ) {
+        run(async {
+            let lake = TestLake::new();
+            for (number, (is_full, pages)) in runs.iter().enumerate() {
+                let mode = if *is_full { SyncMode::FullRefreshHistory } else { SyncMode::IncrementalHistory };
+                read(&lake, mode, &format!("r{number}"), pages).await;
+                disjoint(&versions(&lake).await);
+            }
+            let before = versions(&lake).await;
+            lake.lake.rebuild(&plan(SyncMode::IncrementalHistory, "x"), false).await.unwrap();
+            let after = versions(&lake).await;
+            assert_eq!(after, before);
+        });
+    }
+}
+
+const VERSION: &[&str] = &["id", "_valid_from", "_valid_to", "_is_current", "total"];
+
+async fn versions(lake: &TestLake) -> Vec<String> {
+    table(lake, VERSION).await
+}
+
+/// At most one version of a key is open, and no two hold at the same time.
+fn disjoint(rows: &[String]) {
+    let mut spans: BTreeMap<i64, Vec<(String, Option<String>)>> = BTreeMap::new();
+    for row in rows {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+        let to = text("_valid_to");
+        assert_eq!(to.is_none(), row["_is_current"] == true, "{row}");
+        let spans = spans.entry(row["id"].as_i64().unwrap()).or_default();
+        spans.push((text("_valid_from").unwrap(), to));
+    }
+    for (id, mut spans) in spans {
+        // Times of one form, but for the fraction of a second: "Z" would sort after ".".
+        let key = |at: &Option<String>| at.as_ref().map_or("9".to_owned(), |at| at.replace('Z', ""));
+        spans.sort_by_key(|(from, to)| (from.replace('Z', ""), key(to)));
+        for (from, to) in &spans {
+            assert!(from.replace('Z', "") <= key(to), "{id}: {spans:?}");
+        }
+        for pair in spans.windows(2) {
+            assert!(key(&pair[0].1) <= pair[1].0.replace('Z', ""), "{id}: {spans:?}");
+        }
+    }
 }

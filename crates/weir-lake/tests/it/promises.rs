@@ -1,0 +1,179 @@
+//! What a rebuild must not lose, and what it must not bring back.
+
+use serde_json::{Value, json};
+use weir_protocol::spec::Contract;
+use weir_protocol::{ErrorKind, SyncMode, WritePlan};
+
+use crate::harness::{TestLake, order, plan};
+use crate::release::{TABLE, fill, held, mended, table};
+
+/// The plan of `sync --full` and of the runs around it.
+fn keyed(mode: SyncMode, run: &str, keyed: bool) -> WritePlan {
+    let mut plan = plan(mode, run);
+    if !keyed {
+        plan.stream.primary_key.clear();
+    }
+    plan
+}
+
+#[tokio::test]
+async fn a_rebuild_right_after_a_replacement_keeps_it() {
+    for has_key in [true, false] {
+        let lake = TestLake::new();
+        let append = keyed(SyncMode::IncrementalAppend, "r1", has_key);
+        lake.sync(&append, &[&[order(1, "01-01", 1.0), order(2, "01-01", 2.0)]])
+            .await;
+        let full = keyed(SyncMode::FullRefreshReplace, "r2", has_key);
+        lake.sync(&full, &[&[order(2, "01-02", 2.5)], &[order(3, "01-02", 3.0)]])
+            .await;
+        let columns = ["id", "total", "_run"];
+        let wanted = lake.rows(TABLE, &columns).await;
+        assert_eq!(wanted.len(), 2, "{wanted:?}");
+        for _ in 0..2 {
+            lake.lake.rebuild(&append, false).await.unwrap();
+            assert_eq!(lake.rows(TABLE, &columns).await, wanted, "keyed {has_key}");
+        }
+        let next = keyed(SyncMode::IncrementalAppend, "r3", has_key);
+        lake.sync(&next, &[&[order(4, "01-03", 4.0)]]).await;
+        let wanted = lake.rows(TABLE, &columns).await;
+        lake.lake.rebuild(&append, false).await.unwrap();
+        assert_eq!(lake.rows(TABLE, &columns).await, wanted, "keyed {has_key}");
+        assert_eq!(wanted.len(), 3);
+    }
+}
+
+/// Deletes the Bronze objects of one checkpoint.
+fn lose_bronze(lake: &TestLake, sequence: u64) {
+    fn walk(dir: &std::path::Path, prefix: &str) -> usize {
+        let mut gone = 0;
+        for entry in dir.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                gone += walk(&path, prefix);
+            } else if path.file_name().unwrap().to_str().unwrap().starts_with(prefix) {
+                std::fs::remove_file(path).unwrap();
+                gone += 1;
+            }
+        }
+        gone
+    }
+    let prefix = format!("{sequence:010}");
+    assert!(
+        walk(&lake.dir.path().join("bronze"), &prefix) > 0,
+        "no object {prefix}"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_object_is_noticed_although_as_many_rows_would_be_left() {
+    use SyncMode as M;
+    // The lost checkpoint brought newer versions of keys that an older one brought too.
+    let pages: [&[Value]; 3] = [
+        &[order(1, "01-01", 1.0), order(2, "01-01", 2.0)],
+        &[order(1, "01-02", 1.5)],
+        &[order(2, "01-03", 2.5), order(3, "01-03", 3.0)],
+    ];
+    for mode in [M::IncrementalMerge, M::IncrementalHistory, M::IncrementalAppend] {
+        let lake = TestLake::new();
+        lake.sync(&plan(mode, "r1"), &pages).await;
+        let before = table(&lake, mode).await;
+        lose_bronze(&lake, 2);
+        let error = lake.lake.rebuild(&plan(mode, "x"), false).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Gate, "{mode}");
+        let said = format!("{error:?}");
+        assert!(said.contains("1 of the 5 records"), "{mode} {said}");
+        assert_eq!(table(&lake, mode).await, before, "{mode}");
+        lake.lake.rebuild(&plan(mode, "x"), true).await.unwrap();
+        // What was accepted as lost is not told again.
+        lake.lake.rebuild(&plan(mode, "x"), false).await.unwrap();
+    }
+    // Where newer versions took the place of all that the lost one brought, nothing is lost.
+    let lake = TestLake::new();
+    lake.sync(&plan(M::IncrementalMerge, "r1"), &pages).await;
+    lake.sync(&plan(M::IncrementalMerge, "r2"), &[&[order(1, "01-05", 9.0)]])
+        .await;
+    let before = table(&lake, M::IncrementalMerge).await;
+    lose_bronze(&lake, 2);
+    lake.lake
+        .rebuild(&plan(M::IncrementalMerge, "x"), false)
+        .await
+        .unwrap();
+    assert_eq!(table(&lake, M::IncrementalMerge).await, before);
+}
+
+#[tokio::test]
+async fn landed_records_go_to_quarantine_only_if_that_is_accepted() {
+    let lake = TestLake::new();
+    let mode = SyncMode::IncrementalMerge;
+    let wide = mended(mode, "r1", true);
+    let mut noted = order(2, "01-01", 2.0);
+    noted["note"] = json!("x");
+    let runs = [vec![vec![order(1, "01-01", 1.0), noted]]];
+    fill(&lake, [&wide, &wide], &runs).await;
+    let before = table(&lake, mode).await;
+    let mut narrow = mended(mode, "r2", true);
+    narrow.stream.schema.as_mut().unwrap()["properties"]["note"] = json!({ "type": "integer" });
+    for _ in 0..2 {
+        let error = lake.lake.rebuild(&narrow, false).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Gate);
+        let said = format!("{error:?}");
+        assert!(
+            said.contains("1 records that landed in table 'acme_orders'") && said.contains("note"),
+            "{said}"
+        );
+        assert!(error.next_step().unwrap().contains("--accept-loss"));
+        assert_eq!(held(&lake).await, 0);
+        assert_eq!(table(&lake, mode).await, before);
+    }
+    let done = lake.lake.rebuild(&narrow, true).await.unwrap();
+    assert_eq!((done.rows, done.rejected), (1, 1));
+    assert_eq!(held(&lake).await, 1);
+    // It is held now, so nothing more is lost.
+    let done = lake.lake.rebuild(&narrow, false).await.unwrap();
+    assert_eq!((done.rows, done.rejected), (1, 1));
+}
+
+#[tokio::test]
+async fn columns_that_no_line_has_any_more_stay() {
+    for (first, second) in [
+        (SyncMode::FullRefreshReplace, SyncMode::FullRefreshReplace),
+        (SyncMode::IncrementalAppend, SyncMode::FullRefreshReplace),
+    ] {
+        let lake = TestLake::new();
+        let open = |mode, run: &str| {
+            let mut plan = plan(mode, run);
+            plan.stream.policy.contract = Contract::Evolve;
+            plan
+        };
+        let mut old = order(1, "01-01", 1.0);
+        old["note"] = json!("x");
+        old["place"] = json!({ "city": "Amman", "zip": "1" });
+        lake.sync(&open(first, "r1"), &[&[old]]).await;
+        let mut new = order(2, "01-02", 2.0);
+        new["place"] = json!({ "city": "Irbid" });
+        new["late"] = json!(true);
+        lake.sync(&open(second, "r2"), &[&[new]]).await;
+        // The refresh itself must not have taken them from the table for this test to say anything.
+        let names = async || {
+            let schema = lake.lake.snapshot(TABLE, None).await.unwrap().schema;
+            let mut names: Vec<String> = schema
+                .fields()
+                .iter()
+                .map(|field| format!("{} {}", field.name(), field.data_type()))
+                .collect();
+            names.sort();
+            names
+        };
+        let before = names().await;
+        for _ in 0..2 {
+            lake.lake.rebuild(&open(first, "x"), false).await.unwrap();
+            assert_eq!(names().await, before, "{first} {second}");
+            let rows = lake.rows(TABLE, &["id", "note", "place", "late"]).await;
+            assert_eq!(
+                rows,
+                [r#"{"id":2,"place":{"city":"Irbid"},"late":true}"#],
+                "{first} {second}"
+            );
+        }
+    }
+}
