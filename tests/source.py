@@ -88,6 +88,8 @@ class Source:
         else:
             return handler.send(404, {"message": f"no such path {path}"})
         page, size = int(query.get("page", 1)), min(int(query.get("per_page", 30)), self.page_size_max)
+        if "after" in query:  # a mark of the source's own, good for reading on
+            page = int(query["after"].removeprefix("mark-"))
         if self.on_page:
             self.on_page(page)
         rows = found[(page - 1) * size : page * size]
@@ -95,10 +97,15 @@ class Source:
         if page * size < len(found):
             after = urllib.parse.urlencode({**query, "page": page + 1})
             headers["Link"] = f'<{self.url}{path}?{after}>; rel="next"'
+            headers["X-Next"] = f"mark-{page + 1}"
         handler.send(200, rows, headers)
 
 
-def connection(url, mode=None, extra="", order="ascending", key="[id]", cursor=True):
+BY_LINK = "{ by: link_header, size: { param: per_page, value: 100 } }"
+BY_MARK = "{ by: page_token, from_header: X-Next, request: { param: after }, size: { param: per_page, value: 100 } }"
+
+
+def connection(url, mode=None, extra="", order="ascending", key="[id]", cursor=True, paginate=BY_LINK):
     """A connection file that reads /records of a Source by configuration alone."""
     lines = [
         "connector: http_json",
@@ -111,7 +118,7 @@ def connection(url, mode=None, extra="", order="ascending", key="[id]", cursor=T
         "  streams:",
         "    - name: records",
         "      path: /records",
-        "      paginate: { by: link_header, size: { param: per_page, value: 100 } }",
+        f"      paginate: {paginate}",
         f"      primary_key: {key}",
     ]
     if cursor:

@@ -67,8 +67,9 @@ pub struct ReadRequest {
     pub mode: ReadMode,
     /// State to read on from: of the interrupted read for a full refresh, of the last one otherwise.
     pub state: Option<StreamState>,
-    /// Leave out records that the state's `edge` digests name. Asked for where rows are appended
-    /// without a key to tell them apart.
+    /// Keep digests of the records at the cursor in the state's `edge`, and leave out records that it
+    /// names. Asked for where no key tells a record apart from the same one read again; of a full
+    /// refresh too, because an incremental read goes on from its state.
     pub skip_edge: bool,
     /// Overrides the stream's start (a cursor value, inclusive).
     pub from: Option<String>,

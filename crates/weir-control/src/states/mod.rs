@@ -36,6 +36,9 @@ pub enum Wish {
     /// At the beginning.
     Reset,
     From(StreamState),
+    /// At the beginning, in full, whatever the stream's mode: `--full` was asked for, and no
+    /// checkpoint came of it yet.
+    Full,
 }
 
 pub async fn list(store: &Store, tenant: &str, connection: &str) -> Result<Vec<StoredState>> {
@@ -54,7 +57,8 @@ pub async fn get(store: &Store, tenant: &str, connection: &str, stream: &str) ->
 pub async fn set(store: &Store, connection: &Connection, stream: &str, wish: &Wish) -> Result<()> {
     let failed = |error| store.failed("set the state", error);
     let text = match wish {
-        Wish::Reset => "null".to_owned(),
+        Wish::Reset => sql::RESET.to_owned(),
+        Wish::Full => sql::FULL.to_owned(),
         Wish::From(state) => write(state)?,
     };
     let mut transaction = store.write().await?;
@@ -65,9 +69,28 @@ pub async fn set(store: &Store, connection: &Connection, stream: &str, wish: &Wi
     {
         return Err(held.refusal(&connection.name, stream));
     }
-    sql::set_wish(db, connection, stream, &text)
+    sql::set_wish(db, (&connection.tenant, &connection.name), stream, &text)
         .await
         .map_err(failed)?;
+    store.commit(transaction).await
+}
+
+/// Notes the wish for a full read that the lease's run begins to carry out.
+pub(crate) async fn ask_full(store: &Store, lease: &Lease) -> Result<()> {
+    let failed = |error| store.failed("note the full read", error);
+    let connection = (lease.tenant.as_str(), lease.connection.as_str());
+    let mut transaction = store.write().await?;
+    sql::set_wish(&mut transaction, connection, &lease.stream, sql::FULL)
+        .await
+        .map_err(failed)?;
+    store.commit(transaction).await
+}
+
+/// Ends the wish for a full read: one was read to its end.
+pub(crate) async fn full_is_done(store: &Store, lease: &Lease) -> Result<()> {
+    let failed = |error| store.failed("note the end of the full read", error);
+    let mut transaction = store.write().await?;
+    sql::end_full(&mut transaction, lease).await.map_err(failed)?;
     store.commit(transaction).await
 }
 

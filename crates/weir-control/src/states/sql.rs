@@ -2,9 +2,12 @@ use sqlx::{FromRow, SqliteConnection, SqlitePool};
 use weir_protocol::Result;
 
 use super::{StoredState, Wish, read};
-use crate::Connection;
 use crate::leases::Lease;
 use crate::store::{count, int};
+
+/// How wishes other than a state are stored.
+pub(super) const RESET: &str = "null";
+pub(super) const FULL: &str = "\"full\"";
 
 #[derive(FromRow)]
 pub(super) struct StateRow {
@@ -21,7 +24,8 @@ impl StateRow {
     pub(super) fn read(self) -> Result<StoredState> {
         let wish = match self.wish.as_deref() {
             None => None,
-            Some("null") => Some(Wish::Reset),
+            Some(RESET) => Some(Wish::Reset),
+            Some(FULL) => Some(Wish::Full),
             Some(text) => Some(Wish::From(read(text)?)),
         };
         Ok(StoredState {
@@ -49,7 +53,7 @@ pub(super) async fn list(db: &SqlitePool, tenant: &str, connection: &str) -> sql
 
 pub(super) async fn set_wish(
     db: &mut SqliteConnection,
-    connection: &Connection,
+    (tenant, connection): (&str, &str),
     stream: &str,
     wish: &str,
 ) -> sqlx::Result<()> {
@@ -59,10 +63,23 @@ pub(super) async fn set_wish(
          ON CONFLICT (tenant, connection, stream) DO UPDATE
          SET wish = excluded.wish, wish_after = states.sequence, updated_at_ms = excluded.updated_at_ms",
     )
-    .bind(&connection.tenant)
-    .bind(&connection.name)
+    .bind(tenant)
+    .bind(connection)
     .bind(stream)
     .bind(wish)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn end_full(db: &mut SqliteConnection, lease: &Lease) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE states SET wish = NULL WHERE tenant = $1 AND connection = $2 AND stream = $3 AND wish = $4",
+    )
+    .bind(&lease.tenant)
+    .bind(&lease.connection)
+    .bind(&lease.stream)
+    .bind(FULL)
     .execute(db)
     .await
     .map(drop)

@@ -24,7 +24,7 @@ use crate::runs::{self, RunStatus};
 
 pub use observer::{Observer, Silent};
 pub use plan::{Bounds, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
-pub use rules::wanted_mode;
+pub use rules::{doubles, wanted_mode, would_double};
 use stream::StreamJob;
 
 /// Syncs the plan's streams and says what came of each.

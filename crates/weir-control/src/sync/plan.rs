@@ -34,6 +34,8 @@ pub struct SyncOptions {
     pub restart: bool,
     /// Overrides where reading starts (a cursor value, inclusive).
     pub from: Option<String>,
+    /// Rows that `from` makes stand twice, in a table without a key, are meant.
+    pub accept_duplicates: bool,
     /// Budget of the whole run, divided among the streams that run at once.
     pub memory_bytes: u64,
     pub streams_at_once_max: usize,
@@ -48,6 +50,7 @@ impl Default for SyncOptions {
             full: false,
             restart: false,
             from: None,
+            accept_duplicates: false,
             memory_bytes: 256 << 20,
             streams_at_once_max: 4,
             bounds: Bounds::default(),

@@ -17,6 +17,7 @@ use super::heartbeat::{self, Heartbeat};
 use super::rules::{self, Decision, Pending};
 use super::stream::{Fault, StreamJob, Tally};
 use crate::runs::{self, Checkpoint};
+use crate::states;
 
 /// How long a cancelled read may go on to reach a state that covers what it gave.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
@@ -103,7 +104,7 @@ impl<'a> Pump<'a> {
             stream: self.job.stream().name.clone(),
             mode: self.decision.mode.read(),
             state: self.decision.state.take(),
-            skip_edge: rules::skip_edge(self.decision.mode),
+            skip_edge: rules::skip_edge(self.decision.mode, self.job.stream()),
             // What is read in full is read whole: a part of it must not replace the table.
             from: is_incremental.then(|| plan.options.from.clone()).flatten(),
             set_aside: self.decision.set_aside.take(),
@@ -220,12 +221,19 @@ impl<'a> Pump<'a> {
         failpoint::reach(failpoint::BEFORE_FINISH)?;
         let finished = self.writer.finish(&self.state).await;
         let Finished { receipt, refusal } = finished.map_err(Fault::of_destination)?;
+        let is_full = self.decision.mode.read() == ReadMode::FullRefresh;
         let Some(refusal) = refusal else {
             keep(self.job, self.tally, &self.state, self.given, receipt).await?;
+            if is_full {
+                states::full_is_done(&self.job.store, &self.job.lease).await?;
+            }
             return Ok(End::Complete);
         };
         // The lake forgets that read: its books are kept, its state is not.
         runs::store_refused(&self.job.store, &self.job.lease, &receipt, self.tally.progress).await?;
+        if is_full {
+            states::full_is_done(&self.job.store, &self.job.lease).await?;
+        }
         self.tally.books = receipt.books;
         self.tally.receipt = Some(receipt);
         Err(Fault::Final(refusal))

@@ -21,10 +21,15 @@ pub(super) fn shares(options: &SyncOptions, streams: usize) -> (usize, u64) {
 
 /// The mode of a stream's run, before anything is known of the last one.
 pub fn wanted_mode(stream: &StreamDescriptor, options: &SyncOptions) -> SyncMode {
-    let mode = stream.mode.unwrap_or_else(|| {
-        SyncMode::default_for(!stream.primary_key.is_empty(), stream.cursor_field.is_some())
-    });
+    let mode = usual_mode(stream);
     if options.full { as_full(mode) } else { mode }
+}
+
+/// The mode of a stream when nothing else is asked for.
+pub(super) fn usual_mode(stream: &StreamDescriptor) -> SyncMode {
+    stream.mode.unwrap_or_else(|| {
+        SyncMode::default_for(!stream.primary_key.is_empty(), stream.cursor_field.is_some())
+    })
 }
 
 /// The mode that reads everything and leaves each record once.
@@ -86,6 +91,11 @@ pub(super) fn decide(
     last: Option<&Last<'_>>,
     wish: Option<&Wish>,
 ) -> Decision {
+    // A full read that was asked for stays asked for, until somebody says to give it up.
+    let wanted = match wish {
+        Some(Wish::Full) if !options.restart => as_full(wanted),
+        _ => wanted,
+    };
     match wish {
         Some(Wish::Reset) => return anew(wanted, last),
         Some(Wish::From(state)) if wanted.read() == ReadMode::Incremental => {
@@ -97,7 +107,7 @@ pub(super) fn decide(
                 restart: false,
             };
         }
-        Some(Wish::From(_)) | None => {}
+        Some(Wish::From(_) | Wish::Full) | None => {}
     }
     let Some(last) = last else {
         return anew(wanted, None);
@@ -149,9 +159,29 @@ fn anew(mode: SyncMode, last: Option<&Last<'_>>) -> Decision {
     }
 }
 
-/// Whether records at the cursor's edge are to be left out: appended rows have no key to tell them apart.
-pub(super) fn skip_edge(mode: SyncMode) -> bool {
-    mode.write() == WriteMode::Append
+/// Whether the state must tell records at the cursor apart: appended rows, and rows without a key,
+/// which a later run of another mode may be appended to.
+pub(super) fn skip_edge(mode: SyncMode, stream: &StreamDescriptor) -> bool {
+    mode.write() == WriteMode::Append || stream.primary_key.is_empty()
+}
+
+/// Whether a record that is read again stands in the table twice.
+pub fn doubles(stream: &StreamDescriptor) -> bool {
+    usual_mode(stream) == SyncMode::IncrementalAppend && stream.primary_key.is_empty()
+}
+
+/// Says that what is read again would stand twice in the table of a stream, and what to do instead.
+pub fn would_double(connection: &str, stream: &StreamDescriptor) -> Error {
+    Error::usage(format!(
+        "stream '{}' appends and has no primary key: what is read again would stand in its table twice",
+        stream.name
+    ))
+    .with("connection", connection)
+    .hint(format!(
+        "`weir sync {connection} --stream {} --full` makes a clean table of all that the source has; \
+         or say --accept-duplicates if the second rows are meant",
+        stream.name
+    ))
 }
 
 /// What was accepted since the last checkpoint.
@@ -326,6 +356,41 @@ mod tests {
         });
         let decision = decide(IncrementalMerge, &options, Some(&last), Some(&wish));
         assert_eq!(decision.state.unwrap().floor, Some(1.into()));
+    }
+
+    #[test]
+    fn a_full_read_that_was_asked_for_stays_asked_for_until_it_is_given_up() {
+        let committed = committed(true);
+        let last = Last {
+            committed: &committed,
+            mode: Some(IncrementalAppend),
+            is_ours: false,
+        };
+        let mut options = SyncOptions::default();
+        let wished =
+            |options: &SyncOptions| decide(IncrementalAppend, options, Some(&last), Some(&Wish::Full));
+        let decision = wished(&options);
+        assert_eq!((decision.mode, decision.state), (FullRefreshReplace, None));
+        options.restart = true;
+        let decision = wished(&options);
+        assert_eq!(decision.mode, IncrementalAppend);
+        assert_eq!(decision.state.unwrap().floor, Some(7.into()));
+    }
+
+    #[test]
+    fn a_stream_without_a_key_remembers_its_edge_in_every_mode() {
+        let keyed = StreamDescriptor {
+            primary_key: vec!["id".to_owned()],
+            cursor_field: Some("at".to_owned()),
+            ..StreamDescriptor::default()
+        };
+        let keyless = StreamDescriptor {
+            primary_key: Vec::new(),
+            ..keyed.clone()
+        };
+        assert!(skip_edge(FullRefreshReplace, &keyless) && skip_edge(IncrementalAppend, &keyed));
+        assert!(!skip_edge(FullRefreshReplace, &keyed));
+        assert!(doubles(&keyless) && !doubles(&keyed));
     }
 
     #[test]

@@ -162,14 +162,7 @@ impl StreamJob {
         let (writer, decision) = self.open().await?;
         if decision.mode != tally.mode {
             tally.mode = decision.mode;
-            let notice = Notice {
-                message: format!(
-                    "this run ends the {} that an earlier run left unfinished",
-                    decision.mode
-                ),
-                hint: Some("run again afterwards to fetch what changed since".to_owned()),
-            };
-            self.note(&notice).await;
+            self.note(&unfinished(&decision)).await;
             self.step(RunStatus::Running, decision.mode, None).await?;
         }
         Pump::new(self, heartbeat, tally, writer, decision).run().await
@@ -200,6 +193,10 @@ impl StreamJob {
             },
             None => Known::default(),
         };
+        let is_begun = known_run == Some(self.lease.run.as_str());
+        if !is_begun {
+            self.ask_full().await?;
+        }
         let first = rules::opening_mode(self.mode, options, known.mode, known.is_complete);
         let mut writer = self.open_as(first, restart).await?;
         let committed = writer.committed().cloned();
@@ -207,7 +204,11 @@ impl StreamJob {
         let wish = stored
             .as_ref()
             .and_then(|stored| stored.open_wish(sequence).cloned());
-        self.repair(&known, committed.as_ref()).await?;
+        if self.repair(&known, committed.as_ref()).await? && !is_begun {
+            // The lake's checkpoint is older than the wish, though the store heard of it later.
+            self.ask_full().await?;
+        }
+        self.refuse_doubles(committed.as_ref())?;
         let last = match &committed {
             Some(committed) => Some(Last {
                 committed,
@@ -245,11 +246,31 @@ impl StreamJob {
             .map_err(Fault::of_destination)
     }
 
-    /// Where the lake stands elsewhere than the store knew, the lake counts.
-    async fn repair(&self, known: &Known, committed: Option<&Committed>) -> Result<()> {
+    /// Remembers that a full read is asked for, so that a run which dies before its first checkpoint
+    /// does not drop it.
+    async fn ask_full(&self) -> Result<()> {
+        let is_usual = rules::usual_mode(self.stream()).read() == ReadMode::FullRefresh;
+        if !self.plan.options.full || is_usual {
+            return Ok(());
+        }
+        states::ask_full(&self.store, &self.lease).await
+    }
+
+    fn refuse_doubles(&self, committed: Option<&Committed>) -> Result<()> {
+        let options = &self.plan.options;
+        let is_earlier = committed.is_some_and(|committed| committed.run != self.lease.run);
+        if options.from.is_some() && !options.accept_duplicates && is_earlier && rules::doubles(self.stream())
+        {
+            return Err(rules::would_double(&self.lease.connection, self.stream()));
+        }
+        Ok(())
+    }
+
+    /// Where the lake stands elsewhere than the store knew, the lake counts. Answers whether it did.
+    async fn repair(&self, known: &Known, committed: Option<&Committed>) -> Result<bool> {
         let lake = committed.map_or(0, |committed| committed.sequence);
         if lake == known.sequence {
-            return Ok(());
+            return Ok(false);
         }
         if lake < known.sequence {
             self.note(&known.gone(lake)).await;
@@ -262,7 +283,8 @@ impl StreamJob {
                 "state repaired from the lake"
             );
         }
-        runs::store_recovered(&self.store, &self.lease, committed).await
+        runs::store_recovered(&self.store, &self.lease, committed).await?;
+        Ok(true)
     }
 
     /// Ends the stream in the store and gives the lease back. What made it fail is never hidden by
@@ -323,6 +345,28 @@ impl StreamJob {
             return Err(heartbeat::lost(&self.lease));
         }
         leases::renew(&self.store, &self.lease).await
+    }
+}
+
+/// What a person is told whose run reads in full though it was not asked to.
+fn unfinished(decision: &Decision) -> Notice {
+    let mode = decision.mode;
+    let (message, hint) = if decision.state.is_some() {
+        (
+            format!("this run ends the {mode} that an earlier run left unfinished"),
+            "run again afterwards to fetch what changed since",
+        )
+    } else {
+        (
+            format!(
+                "this run makes the {mode} that an earlier run was asked for and left unfinished before its first checkpoint"
+            ),
+            "to give a full read up instead of making it, run with --restart and without --full",
+        )
+    };
+    Notice {
+        message,
+        hint: Some(hint.to_owned()),
     }
 }
 

@@ -15,6 +15,7 @@ use super::elsewhere;
 use super::fold::{Ends, is_reserved, rested};
 use super::plan::StreamPlan;
 use super::tracker::Tracking;
+use super::turn::Turn;
 use crate::cursor::{Bounds, Point};
 use crate::interpolate::Scope;
 
@@ -47,6 +48,8 @@ pub(super) struct ReadContext {
     pub(super) ends: Ends,
     pub(super) counts: Counts,
     pub(super) notices: Notices,
+    /// Whoever has it may give records away; see [`super::turn`].
+    pub(super) turn: Arc<Turn>,
     out: mpsc::Sender<Result<Events>>,
 }
 
@@ -87,6 +90,7 @@ impl ReadContext {
             end: end.transpose()?.flatten(),
             counts: Counts::default(),
             notices: Notices::default(),
+            turn: Arc::default(),
             source,
             plan,
             request,
@@ -108,6 +112,13 @@ impl ReadContext {
             from_cursor: self.is_incremental(),
             keeps_edge: self.request.skip_edge,
         }
+    }
+
+    /// Whether a slice that leads from page to page by position is given as a whole, or not at all:
+    /// where reading its beginning again is not harmless. A preview is never read on.
+    pub(super) fn gives_whole_slices(&self) -> bool {
+        let repeats_harm = !self.is_incremental() || self.request.skip_edge;
+        repeats_harm && self.request.records_max.is_none()
     }
 
     /// The stored state of a slice, as far as this read may use it.

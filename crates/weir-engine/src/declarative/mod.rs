@@ -13,6 +13,7 @@ mod slice_reader;
 #[cfg(test)]
 mod tests;
 mod tracker;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

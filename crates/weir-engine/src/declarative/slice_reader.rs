@@ -15,6 +15,7 @@ use weir_protocol::{Error, ErrorKind, ReadEvent, Result, SliceState, StateChange
 use super::context::{Events, Oddity, ReadContext};
 use super::page::{PageOut, PageReader};
 use super::tracker::Tracker;
+use super::turn::Outlet;
 use crate::cursor::Bounds;
 use crate::http::{Answer, HeaderMap, Outgoing, Sent, show_url};
 use crate::interpolate::{Scope, hex};
@@ -33,6 +34,7 @@ pub(super) struct SliceReader {
     pages: u64,
     seen: HashSet<u64>,
     last_records: Option<u64>,
+    outlet: Outlet,
 }
 
 enum Next {
@@ -66,6 +68,7 @@ impl SliceReader {
             pages: 0,
             seen: HashSet::new(),
             last_records: None,
+            outlet: Outlet::default(),
         })
     }
 
@@ -100,12 +103,14 @@ impl SliceReader {
         let Some(stored) = self.context.stored(&self.slice.key).page else {
             return Ok(None);
         };
-        serde_json::from_value(stored.clone()).map(Some).map_err(|error| {
+        let page: PageState = serde_json::from_value(stored.clone()).map_err(|error| {
             Error::state(format!("the stored page {stored} cannot be read"))
                 .with("slice", &self.slice.key)
                 .caused_by(error)
                 .hint("reset the stream's state with `weir state reset`")
-        })
+        })?;
+        // Other records may stand there by now: the slice is read from its beginning again.
+        Ok((!page.is_position()).then_some(page))
     }
 
     async fn page(&mut self, page: &PageState, is_first: bool) -> Result<Next> {
@@ -196,16 +201,27 @@ impl SliceReader {
         let Some(next) = next else {
             return self.end(events).await;
         };
-        let stored = serde_json::to_value(&next).map_err(|error| {
+        let tracking = context.tracking(self.slice.window.is_some());
+        if next.is_position() && context.gives_whole_slices() && !tracking.per_page {
+            self.outlet.keep_whole();
+        }
+        if !self.outlet.is_whole() {
+            events.push(self.advance_after(&next)?);
+        }
+        events.push(ReadEvent::Progress(context.progress()));
+        self.outlet.page(&context, events).await?;
+        Ok(Next::Page(next))
+    }
+
+    /// The state after a page that leads to another one.
+    fn advance_after(&mut self, next: &PageState) -> Result<ReadEvent> {
+        let stored = serde_json::to_value(next).map_err(|error| {
             Error::internal("a page's state cannot be written")
                 .caused_by(error)
                 .hint("report this as a bug of weir")
         })?;
         let state = self.tracker.after_page(stored);
-        events.push(self.advance_event(state));
-        events.push(ReadEvent::Progress(context.progress()));
-        context.emit(events).await?;
-        Ok(Next::Page(next))
+        Ok(self.advance_event(state))
     }
 
     /// A vendor may echo the credential in the next page's URL; it is signed anew, and must not get
@@ -253,7 +269,7 @@ impl SliceReader {
         context.counts.slices_done.fetch_add(1, Ordering::Relaxed);
         events.push(self.advance_event(state));
         events.push(ReadEvent::Progress(context.progress()));
-        context.emit(events).await?;
+        self.outlet.end(&context, events).await?;
         Ok(Next::End)
     }
 

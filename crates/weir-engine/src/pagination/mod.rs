@@ -36,6 +36,20 @@ pub enum PageState {
     Url(String),
 }
 
+impl PageState {
+    /// Whether it leads to a place in a list, at which other records stand once the list changes. Only
+    /// a token that is no count can be the source's own mark; a URL may carry either.
+    pub fn is_position(&self) -> bool {
+        let is_count = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match self {
+            Self::First => false,
+            Self::Number(_) | Self::Offset(_) | Self::Url(_) | Self::Token(Value::Number(_)) => true,
+            Self::Token(Value::String(text)) => is_count(text),
+            Self::Token(_) => false,
+        }
+    }
+}
+
 /// What is known of the page just read.
 #[derive(Debug, Clone, Copy)]
 pub struct PageFacts<'a> {

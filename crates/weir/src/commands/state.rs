@@ -5,7 +5,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use weir_control::DEFAULT_TENANT;
 use weir_control::states::{self, Wish};
-use weir_protocol::{Error, Result, Source, StreamState};
+use weir_control::sync::doubles;
+use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::{Error, Result, Source, StreamDescriptor, StreamState, name};
 
 use super::Context;
 use crate::errors;
@@ -43,10 +45,19 @@ enum StateCommand {
         /// Or a whole state, as `state show --format json` prints it
         #[arg(long, value_name = "FILE", conflicts_with = "cursor")]
         file: Option<PathBuf>,
+        /// In a table without a key, what is read again may stand twice
+        #[arg(long)]
+        accept_duplicates: bool,
     },
     /// Make the next run begin at the beginning
     #[command(after_help = "Example:\n  weir state reset github issues")]
-    Reset { connection: String, stream: String },
+    Reset {
+        connection: String,
+        stream: String,
+        /// In a table without a key, what is read again may stand twice
+        #[arg(long)]
+        accept_duplicates: bool,
+    },
 }
 
 pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
@@ -73,9 +84,13 @@ pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
             stream,
             cursor,
             file,
+            accept_duplicates,
         } => {
             let spec = wiring.connection(connection)?;
-            let source = known_stream(&wiring, &spec, stream).await?;
+            let (source, found) = known_stream(&wiring, &spec, stream).await?;
+            if !accept_duplicates {
+                refuse_doubles(&wiring, &spec, &found).await?;
+            }
             let state = match (cursor, file) {
                 (Some(cursor), _) => at(source.cursor_value(stream, cursor)?),
                 (None, Some(file)) => read(file)?,
@@ -87,9 +102,16 @@ pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
             ));
             Ok(())
         }
-        StateCommand::Reset { connection, stream } => {
+        StateCommand::Reset {
+            connection,
+            stream,
+            accept_duplicates,
+        } => {
             let spec = wiring.connection(connection)?;
-            known_stream(&wiring, &spec, stream).await?;
+            let (_, found) = known_stream(&wiring, &spec, stream).await?;
+            if !accept_duplicates {
+                refuse_doubles(&wiring, &spec, &found).await?;
+            }
             states::set(&store, &registered(&spec), stream, &Wish::Reset).await?;
             line(format!(
                 "the next run of {connection}.{stream} begins at the beginning"
@@ -99,15 +121,36 @@ pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
     }
 }
 
-/// The connection's source; refuses a stream that it does not have.
+/// The connection's source, and the stream; refuses one that it does not have.
 async fn known_stream(
     wiring: &Wiring,
-    connection: &weir_protocol::connection::ConnectionSpec,
+    connection: &ConnectionSpec,
     stream: &str,
-) -> Result<Arc<dyn Source>> {
+) -> Result<(Arc<dyn Source>, StreamDescriptor)> {
     let source = wiring.source(connection)?;
-    crate::wiring::chosen_streams(source.as_ref(), connection, &[stream.to_owned()]).await?;
-    Ok(source)
+    let found = crate::wiring::chosen_streams(source.as_ref(), connection, &[stream.to_owned()]).await?;
+    let found = found.into_iter().next();
+    let found = found.ok_or_else(|| {
+        Error::not_found(format!("there is no stream '{stream}'")).hint("`weir discover` lists the streams")
+    })?;
+    Ok((source, found))
+}
+
+/// Refuses to have records read again that the lake holds, where no key tells them apart.
+async fn refuse_doubles(
+    wiring: &Wiring,
+    connection: &ConnectionSpec,
+    stream: &StreamDescriptor,
+) -> Result<()> {
+    if !doubles(stream) {
+        return Ok(());
+    }
+    let table = name::silver(connection.source(), &stream.entity);
+    let lake = wiring.lake()?;
+    match lake.state(&table, &connection.connection, &stream.name).await? {
+        Some(_) => Err(weir_control::sync::would_double(&connection.connection, stream)),
+        None => Ok(()),
+    }
 }
 
 /// A state in which every slice stands at this cursor.
@@ -152,6 +195,7 @@ fn show(found: &[states::StoredState], format: Format) -> Result<()> {
             None => "reads on",
             Some(Wish::Reset) => "begins at the beginning",
             Some(Wish::From(_)) => "begins where it was set",
+            Some(Wish::Full) => "reads everything (--full)",
         };
         sheet.push([
             state.stream.as_str().into(),

@@ -39,6 +39,9 @@ pub(crate) struct SyncArgs {
     /// it lies after the stored cursor, because the records between would never be read
     #[arg(long, value_name = "CURSOR", conflicts_with = "full")]
     from: Option<String>,
+    /// With --from: in a table without a key, what is read again may stand twice
+    #[arg(long, requires = "from")]
+    accept_duplicates: bool,
     /// Memory that the run may hold, 16MiB at least
     #[arg(long, default_value = "256MiB", value_name = "SIZE", value_parser = memory)]
     memory: ByteSize,
@@ -132,6 +135,7 @@ impl SyncArgs {
             full: self.full,
             restart: self.restart,
             from: self.from.clone(),
+            accept_duplicates: self.accept_duplicates,
             memory_bytes: self.memory.bytes(),
             streams_at_once_max: usize::from(self.streams_at_once),
             bounds: Bounds {

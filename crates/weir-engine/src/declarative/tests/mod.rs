@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::source::Notice;
 use weir_protocol::spec::ConnectorSpec;
-use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, Source, StreamState};
+use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, Source, StreamState};
 
 use crate::catalog::Connector;
 use crate::clock::Clock;
