@@ -27,7 +27,8 @@ mod writer;
 pub use gold::{GoldBuild, GoldMode};
 pub use lake::{Lake, LakeConfig, Layer, TableInfo, TableSnapshot};
 pub use maintenance::{
-    Archived, BronzeRetention, Compacted, RawBatch, Rebuilt, SilverRetention, Usage, Vacuumed,
+    Archived, BronzeRetention, Compacted, NextRead, RawBatch, Rebuilt, Restored, SilverRetention, Usage,
+    Vacuumed,
 };
 pub use storage::Storage;
 pub use table::{AsOf, DataFile};

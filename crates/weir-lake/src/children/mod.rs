@@ -33,6 +33,7 @@ use crate::storage::Storage;
 use crate::table::{Table, columns};
 use crate::typed::Exploder;
 use crate::upsert::SPILL_FOLDER;
+use crate::writer::state::StateRecord;
 
 /// The child tables of one stream's table.
 #[derive(Debug, Clone)]
@@ -129,6 +130,27 @@ impl Family {
             schemas.push((field.to_owned(), columns::data_schema(table.schema())));
         }
         Ok(schemas)
+    }
+
+    /// As [`Family::recover`], where a child that the parent's state names must be there: what was in
+    /// it could not be told from what never was.
+    pub(crate) async fn open(
+        &self,
+        storage: &Storage,
+        last: Option<&StateRecord>,
+    ) -> Result<Vec<(String, SchemaRef)>> {
+        if let Some(last) = last {
+            // One that is exploded no more may have been removed.
+            let ours = |name: &&String| self.names.values().any(|other| other == *name);
+            let names = last.children.keys().filter(ours);
+            together::check_whole(storage, &self.parent, last, names).await?;
+        }
+        self.recover(storage, last.map(|record| record.sequence)).await
+    }
+
+    /// Whether the next full refresh fills the children wholly.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.write == WriteMode::Replace
     }
 
     /// As [`Family::recover`], for a commit that is tried again.

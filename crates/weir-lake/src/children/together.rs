@@ -44,6 +44,37 @@ fn children_of<'a>(
     })
 }
 
+/// Refuses to go on where a child that a stream's state names is gone, or another one is in its place.
+pub(crate) async fn check_whole<'a>(
+    storage: &Storage,
+    parent: &'a str,
+    record: &'a StateRecord,
+    names: impl Iterator<Item = &'a String> + 'a,
+) -> Result<()> {
+    for child in children_of(parent, record, names) {
+        let version = record.children.get(&child.name).copied().unwrap_or_default();
+        let found = child.find(storage).await?.map(|table| table.version());
+        if found.is_some_and(|found| found >= version) {
+            continue;
+        }
+        let message = match found {
+            None => format!("child table '{}' of '{parent}' is gone", child.name),
+            Some(found) => format!(
+                "child table '{}' of '{parent}' stands at version {found}, its parent knows version {version}",
+                child.name
+            ),
+        };
+        return Err(Error::destination(message)
+            .with("connection", &record.connection)
+            .with("stream", &record.stream)
+            .hint(format!(
+                "put its folder back, or fill it anew from Bronze: `weir lake rebuild {} {}`",
+                record.connection, record.stream
+            )));
+    }
+    Ok(())
+}
+
 /// Makes the children what they were at `then`, ahead of the parent's next checkpoint. Gives their
 /// versions. Children that did not exist at that time are emptied.
 pub(crate) async fn restore(
@@ -52,6 +83,9 @@ pub(crate) async fn restore(
     now: &StateRecord,
     then: &BTreeMap<String, i64>,
 ) -> Result<BTreeMap<String, i64>> {
+    check_whole(storage, parent, now, now.children.keys())
+        .boxed()
+        .await?;
     let mut versions = BTreeMap::new();
     for child in children_of(parent, now, now.children.keys()) {
         let Some(mut table) = child.find(storage).await? else {
@@ -98,6 +132,9 @@ pub(crate) async fn forget(
     memory_bytes: u64,
 ) -> Result<BTreeMap<String, i64>> {
     let storage = parent.storage();
+    check_whole(storage, parent.name(), record, record.children.keys())
+        .boxed()
+        .await?;
     let primary_key = shape::primary_key(&parent.properties()?);
     let mut versions = record.children.clone();
     for child in children_of(parent.name(), record, record.children.keys()) {

@@ -150,7 +150,7 @@ impl<'a> Release<'a> {
             quarantine::finish(storage, source, stream, decision).await?;
         }
         let children = match &self.shape.family {
-            Some(family) => family.recover(storage, Some(self.record.sequence)).await?,
+            Some(family) => family.open(storage, Some(&self.record)).await?,
             None => Vec::new(),
         };
         let registered = (columns::data_schema(self.table.schema()), children);

@@ -16,6 +16,7 @@ pub use archive::Archived;
 pub use compact::Compacted;
 pub(crate) use rebuild::{Admission, decision};
 pub use rebuild::{RawBatch, Rebuilt};
+pub use restore::{NextRead, Restored};
 pub(crate) use restore::{check_files, difference};
 pub use retention::{BronzeRetention, SilverRetention};
 pub use usage::Usage;

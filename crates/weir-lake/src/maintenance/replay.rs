@@ -335,6 +335,7 @@ impl Replayed {
     /// The files that become the main table's. Child tables are committed ahead of it.
     async fn adds(&self, record: &mut StateRecord) -> Result<Vec<DataFile>> {
         let shape = &self.scratch.shape;
+        record.children.clear();
         if let (Some(family), Some(scratch)) = (&shape.family, self.scratch.table()) {
             let next = Next {
                 sequence: record.sequence,
@@ -345,7 +346,7 @@ impl Replayed {
                 .boxed()
                 .await?;
             let done = split.children.commit(scratch.schema(), next).boxed().await?;
-            record.children.extend(done.versions);
+            record.children = done.versions;
             return Ok(split.parents);
         }
         let folder = self.scratch.name();

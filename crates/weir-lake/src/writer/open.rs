@@ -158,11 +158,12 @@ impl Lake {
     /// The columns of the child tables that there are, after those that are ahead were taken back.
     async fn children(&self, shape: &Shape, last: Option<&StateRecord>) -> Result<Vec<(String, SchemaRef)>> {
         match shape.children() {
-            Some(family) => {
-                family
-                    .recover(&self.storage, last.map(|record| record.sequence))
-                    .await
+            // A refresh that replaces all fills them wholly.
+            Some(family) if family.is_replaced() => {
+                let sequence = last.map(|record| record.sequence);
+                family.recover(&self.storage, sequence).await
             }
+            Some(family) => family.open(&self.storage, last).await,
             None => Ok(Vec::new()),
         }
     }

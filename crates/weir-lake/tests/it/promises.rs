@@ -1,10 +1,12 @@
 //! What a rebuild must not lose, and what it must not bring back.
 
 use serde_json::{Value, json};
+use weir_lake::{AsOf, NextRead};
 use weir_protocol::spec::Contract;
 use weir_protocol::{ErrorKind, SyncMode, WritePlan};
 
-use crate::harness::{TestLake, order, plan};
+use crate::children::{CHILD, exploding, order as lined};
+use crate::harness::{TestLake, batch, complete, order, partly, plan};
 use crate::release::{TABLE, fill, held, mended, table};
 
 /// The plan of `sync --full` and of the runs around it.
@@ -175,5 +177,178 @@ async fn columns_that_no_line_has_any_more_stay() {
                 "{first} {second}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn a_restore_into_the_middle_of_a_run_reads_that_run_again() {
+    let lake = TestLake::new();
+    let mode = SyncMode::IncrementalMerge;
+    let pages: [&[Value]; 2] = [&[order(1, "01-01", 1.0)], &[order(2, "01-02", 2.0)]];
+    lake.sync(&plan(mode, "r1"), &pages).await;
+    let end = lake.lake.snapshot(TABLE, None).await.unwrap().version;
+    let before = lake.lake.state(TABLE, "shop", "orders").await.unwrap().unwrap();
+    // One page of a run that knows up to where its slice is whole, and what leads to the next page.
+    let mut writer = lake.open(&plan(mode, "r2")).await;
+    writer.write(batch(&[order(3, "01-03", 3.0)])).await.unwrap();
+    let mut middle = partly(0);
+    let slice = middle.slices.values_mut().next().unwrap();
+    slice.cursor = Some(json!("2026-01-02T00:00:00Z"));
+    slice.pending = Some(json!("2026-01-03T00:00:00Z"));
+    slice.etag = Some("x".to_owned());
+    slice.done = true;
+    writer.checkpoint(&middle).await.unwrap();
+    writer.write(batch(&[order(4, "01-04", 4.0)])).await.unwrap();
+    writer.finish(&complete(9)).await.unwrap().published().unwrap();
+
+    let restored = lake
+        .lake
+        .restore(TABLE, AsOf::Version(end + 1), "back")
+        .await
+        .unwrap();
+    assert_eq!(restored.next, NextRead::Again);
+    assert_eq!(lake.rows(TABLE, &["id"]).await.len(), 3);
+    let state = lake
+        .lake
+        .state(TABLE, "shop", "orders")
+        .await
+        .unwrap()
+        .unwrap()
+        .state;
+    insta::assert_snapshot!(serde_json::to_string(&state).unwrap(), @r#"{"slices":{"":{"cursor":"2026-01-02T00:00:00Z"}},"complete":true}"#);
+
+    let restored = lake
+        .lake
+        .restore(TABLE, AsOf::Version(end), "back")
+        .await
+        .unwrap();
+    assert_eq!(restored.next, NextRead::Since);
+    let state = lake
+        .lake
+        .state(TABLE, "shop", "orders")
+        .await
+        .unwrap()
+        .unwrap()
+        .state;
+    assert_eq!(state, before.state);
+    let restored = lake.lake.restore(TABLE, AsOf::Version(0), "back").await.unwrap();
+    assert_eq!(restored.next, NextRead::Everything);
+    assert!(lake.rows(TABLE, &["id"]).await.is_empty());
+}
+
+#[tokio::test]
+async fn rows_without_a_key_are_not_restored_into_the_middle_of_a_run() {
+    let lake = TestLake::new();
+    let append = |run: &str| keyed(SyncMode::IncrementalAppend, run, false);
+    lake.sync(&append("r1"), &[&[order(1, "01-01", 1.0)]]).await;
+    let end = lake.lake.snapshot(TABLE, None).await.unwrap().version;
+    lake.sync(
+        &append("r2"),
+        &[&[order(2, "01-02", 2.0)], &[order(3, "01-03", 3.0)]],
+    )
+    .await;
+    let before = lake.rows(TABLE, &["id"]).await;
+    let error = lake
+        .lake
+        .restore(TABLE, AsOf::Version(end + 1), "back")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    let next = error.next_step().unwrap();
+    assert!(next.contains(&format!("restore version {end},")), "{next}");
+    assert_eq!(lake.rows(TABLE, &["id"]).await, before);
+    lake.lake
+        .restore(TABLE, AsOf::Version(end), "back")
+        .await
+        .unwrap();
+    assert_eq!(lake.rows(TABLE, &["id"]).await, [r#"{"id":1}"#]);
+}
+
+#[tokio::test]
+async fn a_rebuild_does_not_bring_back_what_a_restore_took_away() {
+    for mode in SyncMode::ALL {
+        for has_key in [true, false] {
+            if !has_key && mode.needs_primary_key() {
+                continue;
+            }
+            let lake = TestLake::new();
+            lake.sync(&keyed(mode, "r1", has_key), &[&[order(1, "01-01", 1.0)]])
+                .await;
+            let end = lake.lake.snapshot(TABLE, None).await.unwrap().version;
+            let second = [order(1, "01-02", 1.5), order(2, "01-02", 2.0)];
+            lake.sync(&keyed(mode, "r2", has_key), &[&second]).await;
+            lake.lake
+                .restore(TABLE, AsOf::Version(end), "back")
+                .await
+                .unwrap();
+            let restored = lake.rows(TABLE, &["id", "total", "_run"]).await;
+            assert_eq!(restored.len(), 1, "{mode}");
+            lake.lake
+                .rebuild(&keyed(mode, "x", has_key), false)
+                .await
+                .unwrap();
+            assert_eq!(
+                lake.rows(TABLE, &["id", "total", "_run"]).await,
+                restored,
+                "{mode} {has_key}"
+            );
+            lake.sync(&keyed(mode, "r3", has_key), &[&second]).await;
+            let wanted = lake.rows(TABLE, &["id", "total", "_run"]).await;
+            lake.lake
+                .rebuild(&keyed(mode, "x", has_key), false)
+                .await
+                .unwrap();
+            assert_eq!(
+                lake.rows(TABLE, &["id", "total", "_run"]).await,
+                wanted,
+                "{mode} {has_key}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_child_table_that_is_gone_is_noticed_and_filled_anew_by_a_rebuild() {
+    for mode in SyncMode::ALL {
+        let lake = TestLake::new();
+        let orders = [lined(1, "01-01", &["a", "b"]), lined(2, "01-01", &["c"])];
+        lake.sync(&exploding(mode, "r1"), &[&orders]).await;
+        let columns = ["_parent_id", "_index", "sku"];
+        let before = lake.rows(CHILD, &columns).await;
+        assert_eq!(before.len(), 3);
+        let version = lake.lake.snapshot(TABLE, None).await.unwrap().version;
+        std::fs::remove_dir_all(lake.dir.path().join("silver").join(CHILD)).unwrap();
+        let next = exploding(mode, "r2");
+        if mode == SyncMode::FullRefreshReplace {
+            // It is filled wholly anyway.
+            lake.sync(&next, &[&orders]).await;
+            assert_eq!(lake.rows(CHILD, &columns).await, before, "{mode}");
+            continue;
+        }
+        let error = lake.lake_open_error(&next).await;
+        assert!(format!("{error:?}").contains(CHILD), "{error:?}");
+        assert!(
+            error
+                .next_step()
+                .unwrap()
+                .contains("weir lake rebuild shop orders"),
+            "{mode}"
+        );
+        let restore = lake.lake.restore(TABLE, AsOf::Version(version), "back").await;
+        assert!(
+            restore
+                .unwrap_err()
+                .next_step()
+                .unwrap()
+                .contains("weir lake rebuild shop orders")
+        );
+        lake.lake.rebuild(&next, false).await.unwrap();
+        assert_eq!(lake.rows(CHILD, &columns).await, before, "{mode}");
+        lake.sync(
+            &next,
+            &[&[lined(2, "01-02", &["d"]), lined(1, "01-01", &["a", "b"])]],
+        )
+        .await;
+        assert!(lake.rows(CHILD, &columns).await.len() >= 3, "{mode}");
     }
 }

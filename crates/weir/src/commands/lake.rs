@@ -1,7 +1,7 @@
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use weir_lake::{AsOf, Lake, LakeConfig, Layer, Storage};
+use weir_lake::{AsOf, Lake, LakeConfig, Layer, NextRead, Storage};
 use weir_protocol::units::{ByteSize, Span};
 use weir_protocol::{Error, Result, Secret};
 
@@ -135,11 +135,27 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
         LakeCommand::Restore { table, to } => {
             let as_of: AsOf = to.parse()?;
             let run = uuid::Uuid::now_v7().to_string();
-            let version = lake.restore(table, as_of, &run).await?;
+            let restored = lake.restore(table, as_of, &run).await?;
             line(format!(
-                "{table} is as it was at {to}; this is its version {version}"
+                "{table} is as it was at {to}; this is its version {}{}",
+                restored.version,
+                next_read(restored.next)
             ));
             Ok(())
+        }
+    }
+}
+
+/// What the next sync of a restored table does.
+fn next_read(next: NextRead) -> &'static str {
+    match next {
+        NextRead::None => "",
+        NextRead::Everything => {
+            ". The next sync reads everything: that version is older than the stream's first checkpoint"
+        }
+        NextRead::Since => ". The next sync reads what came after that version",
+        NextRead::Again => {
+            ". A run was under way at that version: the next sync reads what came after it, and again what that run had begun"
         }
     }
 }
