@@ -15,16 +15,15 @@ pub(crate) struct Split {
     pub(crate) children: ChildRows,
 }
 
-/// Splits all rows of `rows`, a table whose rows keep their lists, into files of `parent`.
+/// Splits all rows of `rows`, a table whose rows keep their lists, into files of their parent.
 pub(crate) async fn split(
     family: &Arc<Family>,
     rows: &Table,
-    parent: &Table,
+    parent: Layout,
     memory_bytes: u64,
 ) -> Result<Split> {
-    let schema = family.exploder.parent_schema(rows.schema());
-    let mut writer = FileWriter::new(Layout::of(parent, schema)?, memory_bytes / 2);
-    let mut children = ChildRows::new(family, parent.storage(), memory_bytes / 2, ChildRule::Whole);
+    let mut writer = FileWriter::new(parent, memory_bytes / 2);
+    let mut children = ChildRows::new(family, rows.storage(), memory_bytes / 2, ChildRule::Whole);
     let mut batches = scan::read_all(rows.store(), rows.files()?, rows.schema().clone());
     while let Some(batch) = batches.try_next().await? {
         children.land(&batch).await?;

@@ -48,7 +48,7 @@ impl Guard {
     /// Why the rebuild must not go on unless the loss is accepted; none where nothing is lost.
     pub(super) async fn refusal(
         &self,
-        main: &Table,
+        main: Option<&Table>,
         record: &StateRecord,
         scratch: &Scratch,
     ) -> Result<Option<Error>> {
@@ -56,6 +56,10 @@ impl Guard {
         if !self.unfit.is_empty() {
             return Ok(Some(self.unfit(shape)));
         }
+        let Some(main) = main else {
+            // Nothing is there that could be lost.
+            return Ok(None);
+        };
         let rows = |files: &[DataFile]| files.iter().map(|file| file.rows).sum::<u64>();
         let (now, rebuilt) = (rows(&main.files()?), rows(&scratch.files()?));
         let Some(expected) = record.lines else {

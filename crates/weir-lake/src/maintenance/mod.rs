@@ -2,7 +2,9 @@
 
 mod archive;
 mod compact;
+mod exchange;
 mod guard;
+mod orphan;
 mod probe;
 mod rebuild;
 mod replay;

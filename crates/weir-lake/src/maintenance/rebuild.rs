@@ -40,6 +40,8 @@ pub struct Rebuilt {
     pub version: i64,
     /// The first checkpoint that was read.
     pub oldest_sequence: u64,
+    /// There was no table: it was made from Bronze alone, and the stream has no state.
+    pub is_new: bool,
 }
 
 /// Which held records a replay may land, who says so and why.
@@ -55,6 +57,9 @@ impl Lake {
     /// Rebuilds a stream's Silver table from its Bronze objects. `plan` tells the stream's schema,
     /// mode and key as they are today. Where retention took Bronze away, rows that came from it would
     /// be lost: that is refused unless `accepts_loss`. An unfinished full refresh starts over.
+    ///
+    /// A table that is gone is made anew from all of Bronze. Its stream then has no state, because
+    /// Bronze does not tell it: the next sync reads everything.
     pub async fn rebuild(&self, plan: &WritePlan, accepts_loss: bool) -> Result<Rebuilt> {
         let all = Admission {
             only: None,

@@ -1,23 +1,22 @@
-//! The records of Bronze on their way into a scratch table, and its exchange with the main one.
+//! The records of Bronze on their way into a scratch table.
 
 use std::collections::BTreeSet;
 
-use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
 use futures::stream::{BoxStream, TryStreamExt};
 use object_store::path::Path;
 use weir_protocol::{Batch, Error, Result, WriteMode, WritePlan};
 
+use super::exchange::Replayed;
 use super::guard::Guard;
-use super::rebuild::{RawBatch, Rebuilt};
+use super::orphan;
+use super::rebuild::RawBatch;
 use super::scratch::{Scratch, Step};
-use crate::children::{self, Next};
-use crate::failpoint;
+use crate::bronze;
 use crate::lake::Lake;
 use crate::quarantine::{self, Digest, Ledger, Origin, QuarantineWriter};
-use crate::table::{Attempt, DataFile, Table, schema};
+use crate::table::Table;
 use crate::typed::{Decoded, Typer};
-use crate::upsert::Outcome;
 use crate::writer::checkpoint;
 use crate::writer::form::TableForm;
 use crate::writer::gathered::Gathered;
@@ -25,14 +24,14 @@ use crate::writer::lineage::with_run;
 use crate::writer::shape::Shape;
 use crate::writer::staging;
 use crate::writer::state::StateRecord;
-use crate::{bronze, table::columns};
 
 /// Runs under which rebuilds hold records begin so.
 const RUN: &str = "rebuild";
 
 pub(super) struct Replay<'a> {
     lake: &'a Lake,
-    main: Table,
+    /// None where it is gone.
+    main: Option<Table>,
     record: StateRecord,
     guard: Guard,
     /// Empty full refreshes up to this checkpoint were put in.
@@ -52,15 +51,6 @@ struct Open {
     out: u64,
 }
 
-/// A scratch table that is whole.
-pub(super) struct Replayed {
-    main: Table,
-    record: StateRecord,
-    scratch: Scratch,
-    ledger: Option<Ledger>,
-    rejected: u64,
-}
-
 impl<'a> Replay<'a> {
     /// Finds the table, finishes what was decided before, and drops what a writer that died left.
     pub(super) async fn open(
@@ -70,21 +60,24 @@ impl<'a> Replay<'a> {
     ) -> Result<Self> {
         let shape = Shape::new(plan)?;
         let (source, stream) = (&plan.source, &plan.stream.name);
-        let main = Table::open(&lake.storage, &shape.folder).await?;
-        let found = StateRecord::read(&main, &plan.connection, stream).await?;
-        let mut record = found.ok_or_else(|| {
-            Error::not_found(format!("table '{}' holds no state of this stream", shape.name))
-                .hint("sync the stream once before rebuilding it")
-        })?;
-        checkpoint::check_partitions(&main, &shape)?;
-        quarantine::settle(&lake.storage, source, stream, &main).await?;
+        let main = Table::find(&lake.storage, &shape.folder).await?;
+        let mut record = match &main {
+            Some(main) => {
+                let found = StateRecord::read(main, &plan.connection, stream).await?;
+                checkpoint::check_partitions(main, &shape)?;
+                quarantine::settle(&lake.storage, source, stream, main).await?;
+                found.ok_or_else(|| {
+                    Error::not_found(format!("table '{}' holds no state of this stream", shape.name))
+                        .hint("sync the stream once before rebuilding it")
+                })?
+            }
+            None => orphan::record(lake, plan, &shape).boxed().await?,
+        };
         staging::drop_all(&lake.storage, &shape, plan, &record).await?;
         remove_leftovers(lake, plan, record.sequence).await?;
         if let Some(family) = &shape.family {
-            family
-                .recover(&lake.storage, Some(record.sequence))
-                .boxed()
-                .await?;
+            let sequence = main.is_some().then_some(record.sequence);
+            family.recover(&lake.storage, sequence).boxed().await?;
         }
         // Rows keep their lists until the exchange.
         let shape = shape.with_lists();
@@ -170,6 +163,7 @@ impl<'a> Replay<'a> {
             scratch: self.scratch,
             ledger: Some(self.ledger),
             rejected: self.rejected,
+            storage: self.lake.storage.clone(),
         })
     }
 
@@ -240,7 +234,9 @@ impl<'a> Replay<'a> {
         if accepts_loss {
             return Ok(());
         }
-        let refusal = self.guard.refusal(&self.main, &self.record, &self.scratch);
+        let refusal = self
+            .guard
+            .refusal(self.main.as_ref(), &self.record, &self.scratch);
         let Some(refusal) = refusal.boxed().await? else {
             return Ok(());
         };
@@ -280,100 +276,6 @@ impl Reform {
             return Self::GoesOn;
         }
         Self::Anew
-    }
-}
-
-impl Replayed {
-    /// Ids of the held records that land with the exchange.
-    pub(super) fn released(&mut self) -> BTreeSet<String> {
-        self.ledger.take().map(Ledger::released).unwrap_or_default()
-    }
-
-    /// Puts the scratch table's rows in the place of the main table's.
-    pub(super) async fn exchange(mut self, application: Option<String>) -> Result<Rebuilt> {
-        let storage = self.main.storage().clone();
-        let mut record = self.record.clone();
-        record.sequence += 1;
-        record.books = weir_protocol::Books::default();
-        let before = self.record.sequence;
-        let adds = self.adds(&mut record).boxed().await?;
-        let outcome = Outcome {
-            adds,
-            removes: self.main.files()?,
-            ..Outcome::default()
-        };
-        // The numbers go on; the Bronze of the checkpoints before stays what the rows come from.
-        let mut change = checkpoint::change("REBUILD", &outcome, &record)?;
-        change.schema = Some(self.columns().as_ref().clone());
-        let shape = &self.scratch.shape;
-        change.properties = shape.properties();
-        change.transactions.extend(application.map(|id| (id, 1)));
-        failpoint::reach("lake.in_rebuild")?;
-        let version = match self.main.try_commit(&change).await? {
-            Attempt::Committed(version) => version,
-            Attempt::Lost => {
-                if let Some(family) = &shape.family {
-                    family.roll_back(&storage, Some(before)).boxed().await?;
-                }
-                return Err(super::scratch::outrun(&shape.name));
-            }
-        };
-        match &shape.family {
-            // Its rows were written again without their lists.
-            Some(_) => storage.delete_folder(&self.scratch.folder).await?,
-            None => staging::drop_log(&storage, &self.scratch.folder).await?,
-        }
-        Ok(Rebuilt {
-            rows: outcome.adds.iter().map(|file| file.rows).sum(),
-            released: 0,
-            rejected: self.rejected,
-            version,
-            oldest_sequence: 0,
-        })
-    }
-
-    /// The files that become the main table's. Child tables are committed ahead of it.
-    async fn adds(&self, record: &mut StateRecord) -> Result<Vec<DataFile>> {
-        let shape = &self.scratch.shape;
-        record.children.clear();
-        if let (Some(family), Some(scratch)) = (&shape.family, self.scratch.table()) {
-            let next = Next {
-                sequence: record.sequence,
-                after: Some(self.record.sequence),
-            };
-            let memory_bytes = self.scratch.memory_bytes();
-            let split = children::split(family, scratch, &self.main, memory_bytes)
-                .boxed()
-                .await?;
-            let done = split.children.commit(scratch.schema(), next).boxed().await?;
-            record.children = done.versions;
-            return Ok(split.parents);
-        }
-        let folder = self.scratch.name();
-        let files = self.scratch.files()?.into_iter().map(|file| DataFile {
-            path: format!("{folder}/{}", file.path),
-            ..file
-        });
-        Ok(files.collect())
-    }
-
-    /// The columns of the exchanged table. Those that the table had stay, without values where no
-    /// line of Bronze has any: what reads them must not break.
-    fn columns(&self) -> SchemaRef {
-        let shape = &self.scratch.shape;
-        let data = columns::data_schema(self.main.schema());
-        let columns = match self.scratch.schema() {
-            Some(schema) => schema::widened(&schema, &data),
-            None => {
-                let lineage = crate::typed::lineage_fields();
-                let lineage = lineage.iter().map(|field| field.as_ref().clone());
-                shape.table_schema(&columns::with(&data, lineage))
-            }
-        };
-        match &shape.family {
-            Some(family) => family.exploder.parent_schema(&columns),
-            None => columns,
-        }
     }
 }
 

@@ -57,6 +57,7 @@ impl Lake {
         }
         failpoint::reach("lake.after_archive")?;
         for object in &old {
+            failpoint::reach("lake.in_retention")?;
             self.storage.delete(&object.location).await?;
         }
         Ok(BronzeRetention {

@@ -11,6 +11,8 @@ mod faults;
 mod gold;
 mod harness;
 mod maintenance;
+#[cfg(feature = "failpoints")]
+mod maintenance_faults;
 mod mend;
 mod model;
 mod modes;

@@ -352,3 +352,73 @@ async fn a_child_table_that_is_gone_is_noticed_and_filled_anew_by_a_rebuild() {
         assert!(lake.rows(CHILD, &columns).await.len() >= 3, "{mode}");
     }
 }
+
+#[tokio::test]
+async fn a_table_that_is_gone_is_made_anew_from_bronze_alone() {
+    for mode in SyncMode::ALL {
+        for has_key in [true, false] {
+            if !has_key && mode.needs_primary_key() {
+                continue;
+            }
+            let lake = TestLake::new();
+            let of = |run: &str| {
+                let mut plan = exploding(mode, run);
+                if !has_key {
+                    plan.stream.primary_key.clear();
+                    plan.stream.policy.explode.clear();
+                }
+                plan
+            };
+            let first = [lined(1, "01-01", &["a", "b"]), lined(2, "01-01", &["c"])];
+            let second = [lined(1, "01-02", &["d"]), lined(2, "01-01", &["c"])];
+            lake.sync(&of("r1"), &[&first]).await;
+            lake.sync(&of("r2"), &[&second[..1], &second[1..]]).await;
+            let columns = if mode == SyncMode::FullRefreshReplace && has_key {
+                // A row that the newest refresh did not change has its first run.
+                vec!["id", "_cursor"]
+            } else {
+                vec!["id", "_cursor", "_run", "_emitted_at"]
+            };
+            let before = lake.rows(TABLE, &columns).await;
+            let children = if has_key {
+                lake.rows(CHILD, &["_parent_id", "sku"]).await
+            } else {
+                Vec::new()
+            };
+            for name in [TABLE, CHILD] {
+                let folder = lake.dir.path().join("silver").join(name);
+                if name == TABLE || mode == SyncMode::IncrementalMerge {
+                    std::fs::remove_dir_all(folder).unwrap_or_default();
+                }
+            }
+            let done = lake.lake.rebuild(&of("x"), false).await.unwrap();
+            assert!(done.is_new, "{mode}");
+            assert_eq!(lake.rows(TABLE, &columns).await, before, "{mode} {has_key}");
+            if has_key {
+                assert_eq!(lake.rows(CHILD, &["_parent_id", "sku"]).await, children, "{mode}");
+            }
+            let found = lake.lake.state(TABLE, "shop", "orders").await.unwrap().unwrap();
+            assert_eq!(found.state, weir_protocol::StreamState::default(), "{mode}");
+            assert!(found.sequence > 3, "{mode}");
+            // Another rebuild finds the table, and a sync goes on with numbers of its own.
+            assert!(!lake.lake.rebuild(&of("x"), false).await.unwrap().is_new);
+            assert_eq!(lake.rows(TABLE, &columns).await, before, "{mode} {has_key}");
+            lake.sync(&of("r3"), &[&[lined(3, "01-03", &["e"])]]).await;
+            let ids = lake.rows(TABLE, &["id"]).await;
+            assert!(ids.contains(&r#"{"id":3}"#.to_owned()), "{mode} {ids:?}");
+        }
+    }
+    let lake = TestLake::new();
+    let error = lake
+        .lake
+        .rebuild(&plan(SyncMode::IncrementalMerge, "x"), false)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(
+        error
+            .next_step()
+            .unwrap()
+            .contains("weir sync shop --stream orders")
+    );
+}

@@ -3,7 +3,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use weir_lake::{AsOf, Lake, LakeConfig, Layer, NextRead, Storage};
 use weir_protocol::units::{ByteSize, Span};
-use weir_protocol::{Error, Result, Secret};
+use weir_protocol::{Error, ReadMode, Result, Secret, SyncMode, WritePlan};
 
 use super::Context;
 use crate::output::{Format, Sheet, bytes, line};
@@ -130,6 +130,9 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
                 "{} rows from Bronze, {} held records released, {} records wait in quarantine; version {}",
                 done.rows, done.released, done.rejected, done.version
             ));
+            if done.is_new {
+                line(made_anew(&plan));
+            }
             Ok(())
         }
         LakeCommand::Restore { table, to } => {
@@ -144,6 +147,24 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// What is to be known of a table that was made from Bronze alone.
+fn made_anew(plan: &WritePlan) -> String {
+    let doubles = plan.mode == SyncMode::IncrementalAppend && plan.stream.primary_key.is_empty();
+    let next = if doubles {
+        format!(
+            "its rows have no key and would stand there twice: let that be `weir sync {} --stream {} --full`",
+            plan.connection, plan.stream.name
+        )
+    } else {
+        "what the table has already is told by its key".to_owned()
+    };
+    let next = match plan.mode.read() {
+        ReadMode::FullRefresh => "as every sync of this stream does".to_owned(),
+        ReadMode::Incremental => next,
+    };
+    format!("The table was gone and is made from Bronze alone: the next sync reads everything; {next}")
 }
 
 /// What the next sync of a restored table does.
