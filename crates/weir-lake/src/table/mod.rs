@@ -3,6 +3,7 @@
 pub(crate) mod adapt;
 pub(crate) mod columns;
 mod commit;
+mod damage;
 pub(crate) mod file_writer;
 mod object;
 pub(crate) mod partition;
@@ -107,11 +108,9 @@ impl Table {
             return Ok(None);
         }
         let mut delta = DeltaTable::new(log.clone());
-        delta
-            .load()
-            .boxed()
-            .await
-            .map_err(|error| failed("open", folder, error))?;
+        if let Err(error) = delta.load().boxed().await {
+            return Err(unreadable(storage, folder, error).boxed().await);
+        }
         let schema = state(&delta, folder)?.arrow_schema();
         Ok(Some(Self {
             storage: storage.clone(),
@@ -137,11 +136,15 @@ impl Table {
         };
         let wanted = u64::try_from(version).map_err(|_| self.no_version(version))?;
         let mut delta = DeltaTable::new(self.log.clone());
-        delta
-            .load_version(wanted)
-            .boxed()
-            .await
-            .map_err(|error| self.no_version(version).caused_by(error))?;
+        if version > self.version() {
+            return Err(self.no_version(version));
+        }
+        if let Err(error) = delta.load_version(wanted).boxed().await {
+            let found = damage::find(&self.storage, &self.folder, Some(version))
+                .boxed()
+                .await?;
+            return Err(found.unwrap_or_else(|| self.no_version(version).caused_by(error)));
+        }
         let schema = state(&delta, &self.folder)?.arrow_schema();
         Ok(Self {
             delta,
@@ -179,11 +182,9 @@ impl Table {
     }
 
     pub(crate) async fn refresh(&mut self) -> Result<()> {
-        self.delta
-            .update_state()
-            .boxed()
-            .await
-            .map_err(|error| failed("read", &self.folder, error))?;
+        if let Err(error) = self.delta.update_state().boxed().await {
+            return Err(unreadable(&self.storage, &self.folder, error).boxed().await);
+        }
         self.schema = state(&self.delta, &self.folder)?.arrow_schema();
         Ok(())
     }
@@ -279,6 +280,18 @@ impl Table {
 fn state<'a>(delta: &'a DeltaTable, folder: &Path) -> Result<&'a EagerSnapshot> {
     let state = delta.snapshot().map_err(|error| failed("read", folder, error))?;
     Ok(state.snapshot())
+}
+
+/// Why a log cannot be read: what is damaged, if that can be told.
+async fn unreadable(storage: &Storage, folder: &Path, error: deltalake::DeltaTableError) -> Error {
+    match damage::find(storage, folder, None).await {
+        Ok(Some(found)) => {
+            tracing::debug!(%folder, %error, "the log cannot be read");
+            found
+        }
+        Ok(None) => failed("open", folder, error),
+        Err(other) => other,
+    }
 }
 
 pub(crate) fn failed(verb: &'static str, folder: &Path, error: deltalake::DeltaTableError) -> Error {

@@ -6,6 +6,7 @@
 mod child_faults;
 mod children;
 mod conformance;
+mod damage;
 #[cfg(feature = "failpoints")]
 mod faults;
 mod gold;

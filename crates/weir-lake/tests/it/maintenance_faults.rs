@@ -96,7 +96,7 @@ async fn what_was_stopped_is_finished_by_doing_it_again() {
             fail::cfg(*point, "1*return->off").unwrap();
             act(&lake, deed).await.unwrap_err();
             fail::cfg(*point, "off").unwrap();
-            stopped.insert(format!("{case}"));
+            stopped.insert(case.clone());
             let seen = both(&lake).await;
             assert!(seen.0 == before.0 || seen.0 == after.0, "{case}: {seen:?}");
             assert!(seen.1 == before.1 || seen.1 == after.1, "{case}: {seen:?}");
