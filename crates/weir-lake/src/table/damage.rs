@@ -101,7 +101,8 @@ fn bad_line(bytes: &[u8]) -> Option<usize> {
     let mut lines = bytes.split(|byte| *byte == b'\n').enumerate();
     let bad = lines.find(|(_, line)| {
         let is_object = line.trim_ascii_start().starts_with(b"{");
-        !is_blank(line) && !(is_object && serde_json::from_slice::<IgnoredAny>(line).is_ok())
+        let is_action = is_object && serde_json::from_slice::<IgnoredAny>(line).is_ok();
+        !is_action && !is_blank(line)
     });
     bad.map(|(index, _)| index + 1)
 }
