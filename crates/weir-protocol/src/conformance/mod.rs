@@ -3,9 +3,11 @@
 //! `conformance`, for tests alone.
 
 mod destination;
+mod query;
 mod source;
 
 pub use destination::{Place, destination};
+pub use query::{Asked, query};
 pub use source::source;
 
 use std::fmt::Debug;

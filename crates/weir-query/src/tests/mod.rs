@@ -1,5 +1,6 @@
 //! The engine over an in-memory lake.
 
+mod conformance;
 mod lake;
 mod memory;
 mod models;

@@ -25,7 +25,7 @@ fn schema() -> SchemaRef {
 }
 
 /// Version 0: one old file, of a narrower schema. Version 1: another, and one with null as its partition.
-async fn lake() -> Arc<MemoryLake> {
+pub(super) async fn lake() -> Arc<MemoryLake> {
     let lake = Arc::new(MemoryLake::default());
     let old = NewFile {
         rows: batch(vec![("id", Arc::new(Int32Array::from(vec![1, 2])))]),
