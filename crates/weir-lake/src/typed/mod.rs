@@ -36,12 +36,14 @@ mod any_json;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
 use weir_protocol::spec::Contract;
 use weir_protocol::{Batch, Error, Result, WritePlan};
@@ -84,6 +86,12 @@ pub struct Typer {
     lineage: Lineage,
     /// Changes found before the first batch: the declaration against the table.
     pending: Vec<SchemaChange>,
+    /// Columns of the table as it was opened.
+    before: BTreeSet<String>,
+    /// Some record became a row.
+    has_rows: bool,
+    /// Fields of records that did not.
+    refused: BTreeSet<String>,
 }
 
 /// One batch, typed.
@@ -143,6 +151,8 @@ impl Typer {
             Some(schema) => registered::governed(json_schema::members(schema)?, &pii),
             None => Vec::new(),
         };
+        let before = registered.iter().flat_map(|schema| schema.fields());
+        let before = before.map(|field| field.name().clone()).collect();
         let members = match registered {
             Some(schema) => {
                 let mut members = registered::members(&schema, children)?;
@@ -178,6 +188,9 @@ impl Typer {
             primary_key,
             members,
             pending,
+            before,
+            has_rows: false,
+            refused: BTreeSet::new(),
         };
         typer.relayout()?;
         Ok(typer)
@@ -202,12 +215,18 @@ impl Typer {
         self.pending.iter().filter(of).cloned().collect()
     }
 
-    /// Columns that no record since the start had a field for: what vanished, after a whole read.
+    /// Columns that the table had before, and that no record since the start had a field for: what
+    /// vanished, after a whole read. A field of a record that went to quarantine did not; and a read
+    /// without a row says nothing.
     pub fn vanished(&self) -> Vec<SchemaChange> {
+        if !self.has_rows {
+            return Vec::new();
+        }
         let member = |index: usize| self.members.get(index);
         self.root
             .unseen()
             .filter_map(member)
+            .filter(|member| self.before.contains(&member.column) && !self.refused.contains(&member.key))
             .map(|member| SchemaChange {
                 column: member.column.clone(),
                 kind: SchemaChangeKind::Vanished,
@@ -234,12 +253,25 @@ impl Typer {
             }
         };
         let rows = self.finish(batch)?;
+        self.has_rows |= rows.num_rows() > 0;
+        self.note_refused(&refused.quarantined);
         Ok(Decoded {
             rows,
             quarantined: refused.quarantined,
             unreadable: refused.unreadable,
             changes,
         })
+    }
+
+    /// Notes which columns live on in records that are held, as far as the table has them.
+    fn note_refused(&mut self, rejected: &[Rejected]) {
+        for record in rejected {
+            let fields = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&record.record);
+            let known = |key: &String| self.members.iter().any(|member| member.key == *key);
+            // What is no object has no fields.
+            let fields = fields.unwrap_or_default().into_keys().filter(known);
+            self.refused.extend(fields.collect::<Vec<_>>());
+        }
     }
 
     /// Writes the batch's records into the columns; none where the schema must evolve first.

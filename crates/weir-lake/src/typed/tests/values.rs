@@ -293,13 +293,35 @@ fn a_declaration_meets_the_table() {
         ]
     );
     let vanished: Vec<String> = typer.vanished().into_iter().map(|change| change.column).collect();
-    assert_eq!(vanished, ["t", "new"]);
+    // `new` is declared, and was never there.
+    assert_eq!(vanished, ["t"]);
     // Rows of before take the new shape.
     let mut old = old;
     let before = old.decode(&of(&[json!({"id": 1, "n": 3})])).unwrap().rows;
     let after = conform(&before, &typer.row_schema()).unwrap();
     assert_eq!(after.schema(), typer.row_schema());
     assert_eq!(after.column_by_name("new").unwrap().null_count(), 1);
+}
+
+#[test]
+fn only_a_read_that_shows_it_says_that_a_column_vanished() {
+    let schema = json!({ "properties": { "id": { "type": "integer" }, "n": { "type": "integer" } } });
+    let columns =
+        |typer: &Typer| -> Vec<String> { typer.vanished().into_iter().map(|change| change.column).collect() };
+    let wish = plan(Some(schema.clone()), Contract::Quarantine);
+    // Empty on its first run: declared columns were never there.
+    let first = Typer::new(&wish, None, b"key").unwrap();
+    assert_eq!(columns(&first), [""; 0]);
+    let table = Arc::clone(first.schema());
+    let open = || Typer::new(&wish, Some(Arc::clone(&table)), b"key").unwrap();
+    assert_eq!(columns(&open()), [""; 0], "nothing was read");
+    let mut typer = open();
+    typer.decode(&of(&[json!({ "id": 1 })])).unwrap();
+    assert_eq!(columns(&typer), ["n"]);
+    // The column lives on in a record that waits in quarantine.
+    let decoded = typer.decode(&of(&[json!({ "id": 2, "n": "word" })])).unwrap();
+    assert_eq!(decoded.quarantined.len(), 1);
+    assert_eq!(columns(&typer), [""; 0]);
 }
 
 #[test]
