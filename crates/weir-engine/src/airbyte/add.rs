@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use weir_protocol::{Error, Result, name};
 
+use super::known;
 use super::manifest::Manifest;
 use super::node::Node;
 
@@ -34,7 +34,7 @@ pub fn add(folder: &Path, path: &Path, key: Option<&str>) -> Result<Vec<PathBuf>
             .hint("give a manifest, or the folder that holds manifest.yaml")
     })?;
     let manifest = Manifest::parse(&file.display().to_string(), &text)?;
-    refuse_custom(&Node::root(&manifest))?;
+    known::check(&Node::root(&manifest))?;
     let key = key.map_or_else(|| key_of(&file), str::to_owned);
     name::check("connector", &key)?;
     let root = folder.join(&key);
@@ -102,22 +102,6 @@ governance:
     )
 }
 
-/// The first component that is Python code, as an error.
-fn refuse_custom(node: &Node<'_>) -> Result<()> {
-    if node.kind().starts_with("Custom") && node.value.get("class_name").is_some() {
-        return Err(node.unknown("a component"));
-    }
-    match node.value {
-        Value::Object(_) => {
-            let below = node.members().into_iter();
-            let used = below.filter(|(name, _)| !matches!(*name, "definitions" | "$parameters" | "schema"));
-            used.into_iter().try_for_each(|(_, node)| refuse_custom(&node))
-        }
-        Value::Array(_) => node.items().iter().try_for_each(refuse_custom),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +134,25 @@ mod tests {
         std::fs::write(given.join(COMPONENTS_FILE), "class Odd: pass").unwrap();
         let error = add(&project, &given, Some("other")).unwrap_err();
         assert!(error.message().contains("Python"), "{error}");
+    }
+
+    #[test]
+    fn a_component_that_does_not_exist_is_refused_where_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = include_str!("../../tests/manifests/shop.yaml");
+        let line = text
+            .lines()
+            .position(|line| line.contains("SimpleRetriever"))
+            .unwrap();
+        let file = folder.path().join("manifest.yaml");
+        std::fs::write(&file, text.replacen("SimpleRetriever", "SimpelRetriever", 1)).unwrap();
+        let error = add(&folder.path().join("connectors"), &file, Some("shop")).unwrap_err();
+        assert!(error.message().contains("'SimpelRetriever'"), "{error}");
+        assert!(
+            error.to_string().contains(&format!("manifest.yaml:{line}")),
+            "{error}"
+        );
+        assert_eq!(error.next_step(), Some("did you mean 'SimpleRetriever'?"));
+        assert!(!folder.path().join("connectors").exists());
     }
 }

@@ -11,6 +11,7 @@ mod config;
 mod dynamic;
 mod env;
 mod jobs;
+mod known;
 mod manifest;
 mod node;
 mod records;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use weir_protocol::{Error, Result};
 
+use super::known;
 use super::manifest::Manifest;
 use super::template::{Condition, Otherwise, Text};
 
@@ -237,6 +238,11 @@ impl<'m> Node<'m> {
                 "a component without type stands where {wanted} is expected"
             ));
         }
-        self.error(format!("'{kind}' is not known as {wanted}"))
+        let error = Error::spec(format!("'{kind}' is not known as {wanted}"));
+        let error = match known::nearest(kind).filter(|_| !known::is_known(kind)) {
+            Some(near) => error.hint(format!("did you mean '{near}'?")),
+            None => error,
+        };
+        self.manifest.locate(&self.path, error)
     }
 }

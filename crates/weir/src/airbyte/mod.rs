@@ -26,6 +26,12 @@ use crate::errors;
 /// The connector of a `connector.yaml`, with its schemas where it lies in a connector's folder.
 pub(crate) fn connector_at(manifest: &Path) -> Result<Connector> {
     let text = std::fs::read_to_string(manifest).map_err(|error| errors::file("read", manifest, error))?;
+    if is_empty(&text) {
+        return Err(Error::spec(format!("{} holds nothing", manifest.display())).hint(
+            "give an Airbyte low-code manifest (version, type: DeclarativeSource, streams), or a connector.yaml \
+             as `weir connector new` makes it",
+        ));
+    }
     let spec = ConnectorSpec::parse(manifest, &text)?;
     let absolute = std::path::absolute(manifest).map_err(|error| errors::file("find", manifest, error))?;
     let folder = absolute.parent();
@@ -40,6 +46,13 @@ pub(crate) fn connector_at(manifest: &Path) -> Result<Connector> {
         }
         _ => Ok(Connector::new(spec)),
     }
+}
+
+/// Whether a YAML text has no content: comments and document marks are none.
+fn is_empty(text: &str) -> bool {
+    text.lines().map(str::trim).all(|line| {
+        line.is_empty() || line.starts_with('#') || matches!(line, "---" | "..." | "{}" | "null" | "~")
+    })
 }
 
 /// What the reader of the messages is told when the source cannot go on; the exit code says only

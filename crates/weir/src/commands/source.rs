@@ -85,11 +85,7 @@ async fn of_manifest(args: &SourceArgs, manifest: &Manifest, out: &mut airbyte::
                 catalog,
                 state: state.as_deref(),
             };
-            let done = airbyte::manifest::read(manifest, files, out).await;
-            if let Err(error) = &done {
-                out.failed(error, None)?;
-            }
-            done
+            airbyte::manifest::read(manifest, files, out).await
         }
     }
 }

@@ -1,0 +1,197 @@
+//! Every component type that manifests may name, so that a misspelt one is told before anything is
+//! built. Which of them fit where is for the builder of each place to say.
+
+use serde_json::Value;
+use weir_protocol::yaml::closest;
+use weir_protocol::{Error, Result};
+
+use super::node::Node;
+
+/// Sorted, for people.
+const KNOWN: &[&str] = &[
+    "AddFields",
+    "AddedFieldDefinition",
+    "ApiKeyAuthenticator",
+    "AsyncJobStatusMap",
+    "AsyncRetriever",
+    "AuthFlow",
+    "BasicHttpAuthenticator",
+    "BearerAuthenticator",
+    "BlockSimultaneousSyncsAction",
+    "CartesianProductStreamSlicer",
+    "CheckDynamicStream",
+    "CheckStream",
+    "ComplexFieldType",
+    "ComponentMappingDefinition",
+    "CompositeErrorHandler",
+    "CompositeRawDecoder",
+    "ConcurrencyLevel",
+    "ConditionalStreams",
+    "ConfigAddFields",
+    "ConfigComponentsResolver",
+    "ConfigMigration",
+    "ConfigNormalizationRules",
+    "ConfigRemapField",
+    "ConfigRemoveFields",
+    "ConstantBackoffStrategy",
+    "CsvDecoder",
+    "CsvParser",
+    "CursorPagination",
+    "DatetimeBasedCursor",
+    "DeclarativeSource",
+    "DeclarativeStream",
+    "DefaultErrorHandler",
+    "DefaultPaginator",
+    "DpathExtractor",
+    "DpathFlattenFields",
+    "DpathValidator",
+    "DynamicDeclarativeStream",
+    "DynamicSchemaLoader",
+    "DynamicStreamCheckConfig",
+    "EmitPartialRecordMergeStrategy",
+    "ExponentialBackoffStrategy",
+    "FileUploader",
+    "FixedWindowCallRatePolicy",
+    "FlattenFields",
+    "GroupByKeyMergeStrategy",
+    "GroupingPartitionRouter",
+    "GzipDecoder",
+    "GzipParser",
+    "HTTPAPIBudget",
+    "HttpComponentsResolver",
+    "HttpRequestRegexMatcher",
+    "HttpRequester",
+    "HttpResponseFilter",
+    "IncrementingCountCursor",
+    "InlineSchemaLoader",
+    "IterableDecoder",
+    "JsonDecoder",
+    "JsonFileSchemaLoader",
+    "JsonItemsDecoder",
+    "JsonLineParser",
+    "JsonParser",
+    "JsonlDecoder",
+    "JwtAuthenticator",
+    "KeyTransformation",
+    "KeysReplace",
+    "KeysToLower",
+    "KeysToSnakeCase",
+    "LegacySessionTokenAuthenticator",
+    "LegacyToPerPartitionStateMigration",
+    "ListPartitionRouter",
+    "MinMaxDatetime",
+    "MovingWindowCallRatePolicy",
+    "NoAuth",
+    "NoPagination",
+    "OAuthAuthenticator",
+    "OAuthConfigSpecification",
+    "OffsetIncrement",
+    "PageIncrement",
+    "PaginationReset",
+    "PaginationResetLimits",
+    "ParametrizedComponentsResolver",
+    "ParentStreamConfig",
+    "PredicateValidator",
+    "PropertiesFromEndpoint",
+    "PropertyChunking",
+    "PropertyLimit",
+    "QueryProperties",
+    "Rate",
+    "RecordExpander",
+    "RecordFilter",
+    "RecordSelector",
+    "RemoveFields",
+    "RequestBodyGraphQL",
+    "RequestBodyJsonObject",
+    "RequestBodyPlainText",
+    "RequestBodyUrlEncodedForm",
+    "RequestOption",
+    "RequestPath",
+    "ResponseToFileExtractor",
+    "SchemaTypeIdentifier",
+    "SelectiveAuthenticator",
+    "SessionTokenAuthenticator",
+    "SessionTokenRequestApiKeyAuthenticator",
+    "SessionTokenRequestBearerAuthenticator",
+    "SimpleRetriever",
+    "Spec",
+    "StateDelegatingStream",
+    "StreamConfig",
+    "StreamGroup",
+    "StreamParametersDefinition",
+    "SubstreamPartitionRouter",
+    "TypesMap",
+    "UnionPartitionRouter",
+    "UnlimitedCallRatePolicy",
+    "ValidateAdheresToSchema",
+    "WaitTimeFromHeader",
+    "WaitTimeFromResponse",
+    "WaitUntilTimeFromHeader",
+    "XmlDecoder",
+    "ZipfileDecoder",
+    "ApiKey",
+    "Bearer",
+    "OAuth",
+];
+
+/// Members in which a `type` names no component: data, schemas, and what is not used as it stands.
+const DATA: &[&str] = &[
+    "$parameters",
+    "definitions",
+    "schema",
+    "schemas",
+    "metadata",
+    "connection_specification",
+    "request_parameters",
+    "request_headers",
+    "request_body",
+    "request_body_json",
+    "request_body_data",
+    "advanced_auth",
+    "value",
+    "values",
+    "parameters",
+    "base_schema",
+    "input_schema",
+];
+
+/// The nearest type that there is.
+pub(super) fn nearest(kind: &str) -> Option<&'static str> {
+    closest(kind, KNOWN)
+}
+
+pub(super) fn is_known(kind: &str) -> bool {
+    KNOWN.contains(&kind) || kind.starts_with("Custom")
+}
+
+/// Refuses the first component whose type does not exist, or that is Python code.
+pub(super) fn check(node: &Node<'_>) -> Result<()> {
+    let kind = node.kind();
+    let is_code = kind.starts_with("Custom") && node.value.get("class_name").is_some();
+    if is_code || (names_component(kind) && !is_known(kind)) {
+        return Err(refusal(node, is_code));
+    }
+    match node.value {
+        Value::Object(_) => {
+            let below = node.members().into_iter();
+            let mut used = below.filter(|(name, _)| !DATA.contains(name));
+            used.try_for_each(|(_, node)| check(&node))
+        }
+        Value::Array(_) => node.items().iter().try_for_each(check),
+        _ => Ok(()),
+    }
+}
+
+fn refusal(node: &Node<'_>, is_code: bool) -> Error {
+    if is_code {
+        return node.unknown("a component");
+    }
+    node.unknown("any component")
+}
+
+/// Components are called in camel case; other values under `type` are somebody's data.
+fn names_component(kind: &str) -> bool {
+    kind.starts_with(|c: char| c.is_ascii_uppercase())
+        && kind.chars().any(|c| c.is_ascii_lowercase())
+        && kind.chars().all(|c| c.is_ascii_alphanumeric())
+}
