@@ -18,7 +18,7 @@ pub(super) const ONE_STREAM: &str = "records";
 /// Settings besides those of streams.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+pub(super) struct Settings {
     base_url: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,

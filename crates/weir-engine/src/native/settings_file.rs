@@ -210,3 +210,80 @@ impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for LookVisitor<'de, K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::native::http_json::{Settings, spec_of};
+
+    /// The fields that serde expects of a type, by its own words.
+    fn fields(error: &str) -> BTreeSet<&str> {
+        let (_, expected) = error.split_once("expected").unwrap();
+        expected.split('`').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn the_settings_are_the_same_in_every_form() {
+        let listed: BTreeSet<&str> = SETTINGS.into_iter().collect();
+        let unknown = json!({ "?": 1 });
+        let error = serde_json::from_value::<Settings>(unknown.clone())
+            .err()
+            .unwrap()
+            .to_string();
+        assert_eq!(fields(&error), listed);
+        let error = serde_json::from_value::<Several>(unknown)
+            .err()
+            .unwrap()
+            .to_string();
+        let mut several = fields(&error);
+        assert!(several.remove("streams"));
+        assert_eq!(several, listed);
+    }
+
+    #[test]
+    fn both_readings_of_a_file_take_and_refuse_the_same_values() {
+        let right = [
+            ("headers", json!({ "a": "b" })),
+            ("params", json!({ "a": 1 })),
+            ("auth", json!({ "method": "none" })),
+            ("auth", json!([{ "method": "none" }])),
+            ("hosts", json!(["a.example"])),
+            ("check", json!({ "path": "/me" })),
+        ];
+        let tried: BTreeSet<&str> = right.iter().map(|(name, _)| *name).chain(["base_url"]).collect();
+        assert_eq!(tried, SETTINGS.into_iter().collect());
+        let catalog = Catalog::embedded();
+        let connector = &catalog.get("http_json").unwrap().spec;
+        let verdicts = |name: &str, value: &Value, streams: bool| {
+            let mut config = json!({ "base_url": "https://a.example" });
+            if streams {
+                config["streams"] = json!([{ "name": "items", "path": "/items" }]);
+            } else {
+                config["path"] = json!("/items");
+            }
+            config[name] = value.clone();
+            let text = json!({ "connection": "x", "connector": "http_json", "config": config }).to_string();
+            let file = Path::new("x.yaml");
+            let connection = ConnectionSpec::parse(file, &text).unwrap();
+            (
+                check(&connection, file, &text).is_ok(),
+                spec_of(connector, &connection).is_ok(),
+            )
+        };
+        for streams in [true, false] {
+            for (name, value) in &right {
+                assert_eq!(verdicts(name, value, streams), (true, true), "{name}: {value}");
+                for wrong in [json!(5), json!([[5]]), json!({ "?": [5] })] {
+                    let (file, spec) = verdicts(name, &wrong, streams);
+                    assert_eq!(file, spec, "{name}: {wrong}");
+                }
+            }
+            assert_eq!(verdicts("base_url", &json!(5), streams), (false, false));
+        }
+    }
+}
