@@ -257,3 +257,39 @@ def test_bronze_deleted_for_good_needs_consent_for_a_rebuild(project, source, du
     project.run("lake", "rebuild", "demo", "records", "--accept-loss")
     left = duck.execute(f"SELECT count(*), max(id) FROM {table}").fetchone()
     assert left[0] < 151 and left[1] == 1000
+
+
+def exploded(number, second, lines):
+    made = [{"sku": f"s{number}-{i}", "count": number + i} for i in range(lines)]
+    return {**record(number, second), "lines": made}
+
+
+@pytest.mark.parametrize("mode", ["incremental_merge", "full_refresh_replace", "incremental_history"])
+def test_child_tables_join_their_parents_for_other_engines(project, source, duck, mode):
+    source.records = [exploded(i, i, i % 4) for i in range(200)]
+    text = connection(source.url, mode=mode) + "      explode: [lines, tags]\n"
+    project.connection("demo", text)
+    project.run("sync", "demo")
+    # One record loses lines, one gets some, one comes.
+    source.records[7] = exploded(7, 300, 1)
+    source.records[8] = exploded(8, 301, 5)
+    source.records.append(exploded(200, 302, 2))
+    source.records.sort(key=lambda r: r["updated_at"])
+    project.run("sync", "demo")
+    wanted = sorted((r["id"], i, line["sku"], line["count"]) for r in source.records for i, line in enumerate(r["lines"]))
+    current = "WHERE p._is_current AND c._is_current" if mode.endswith("history") else ""
+    parent, child = project.silver("demo_records"), project.silver("demo_records_lines")
+    assert duck.execute(
+        f"""SELECT p.id, c._index, c.sku, c.count FROM delta_scan('{parent}') p
+            JOIN delta_scan('{child}') c ON c._parent_id = p.id {current} ORDER BY ALL"""
+    ).fetchall() == wanted
+    orphans = f"SELECT count(*) FROM delta_scan('{child}') WHERE _parent_id NOT IN (SELECT id FROM delta_scan('{parent}'))"
+    assert duck.execute(orphans).fetchone() == (0,)
+    parents, children = polars.read_delta(str(parent)), polars.read_delta(str(child))
+    assert "lines" not in parents.columns and "tags" not in parents.columns
+    if current:
+        parents, children = (frame.filter(polars.col("_is_current")) for frame in (parents, children))
+    joined = parents.join(children, left_on="id", right_on="_parent_id")
+    assert sorted(joined.select("id", "_index", "sku", "count").rows()) == wanted
+    tags = deltalake.DeltaTable(str(project.silver("demo_records_tags"))).to_pyarrow_table(columns=["_parent_id", "value"])
+    assert set(tags["value"].to_pylist()) == {t for r in source.records for t in r["tags"]}
