@@ -136,7 +136,7 @@ impl<'a> Pump<'a> {
             }
         }
         drop(events);
-        if self.pending.can_commit() {
+        if self.is_worth_keeping() {
             self.checkpoint().await?;
         }
         Ok(End::Cancelled)
@@ -195,9 +195,15 @@ impl<'a> Pump<'a> {
             .on_progress(stream, &self.tally.progress, &books);
     }
 
+    /// Whether a read that is cut off came to anything: a full refresh that never saw a page would only
+    /// be told as given up later.
+    fn is_worth_keeping(&self) -> bool {
+        self.pending.can_commit() && (self.given > 0 || self.tally.progress.pages > 0)
+    }
+
     /// Saves what is covered by state before a source's error ends the stream.
     async fn broke_off(&mut self, error: Error) -> Fault {
-        if self.pending.can_commit()
+        if self.is_worth_keeping()
             && let Err(Fault::Conflict(trouble) | Fault::Final(trouble)) = self.checkpoint().await
         {
             tracing::error!(run = self.job.lease.run, %trouble, "the last checkpoint before the error failed");

@@ -358,3 +358,50 @@ async fn a_wish_is_fulfilled_once_though_the_lake_went_back() {
     assert_eq!(world.sync(&api, "orders", IncrementalMerge).await.books().read, 6);
     assert_eq!(world.sync(&api, "orders", IncrementalMerge).await.books().read, 0);
 }
+
+#[tokio::test]
+async fn a_full_read_that_came_to_nothing_is_made_later_and_given_up_once() {
+    let world = World::new().await;
+    let mut api = items(6);
+    world.sync(&api, "orders", IncrementalMerge).await;
+    api.items.lock().unwrap().remove(0);
+    let run = async |api: &Api, full: bool, restart: bool| {
+        let mut plan = world.plan(api, &[("orders", IncrementalMerge)]);
+        (plan.options.full, plan.options.restart) = (full, restart);
+        sync(&world.store, plan).await.unwrap()
+    };
+    let told = async |outcome: &SyncOutcome| {
+        let notices = runs::notices(&world.store, &outcome.run).await.unwrap();
+        notices
+            .into_iter()
+            .map(|notice| notice.message)
+            .collect::<Vec<_>>()
+    };
+    api.fails_at_page = Some(0);
+    for _ in 0..2 {
+        let failed = run(&api, true, true).await;
+        assert_eq!(failed.status, RunStatus::Failed);
+        assert_eq!(
+            told(&failed).await,
+            [""; 0],
+            "nothing was begun that could be given up"
+        );
+    }
+    // Given up on purpose: the next runs read on.
+    api.fails_at_page = None;
+    for restart in [true, false] {
+        let outcome = run(&api, false, restart).await;
+        assert_eq!(outcome.streams[0].mode, IncrementalMerge, "{restart}");
+        assert_eq!(outcome.books().read, 0);
+    }
+    api.fails_at_page = Some(0);
+    run(&api, true, false).await;
+    api.fails_at_page = None;
+    let outcome = run(&api, false, false).await;
+    assert_eq!(outcome.streams[0].mode, FullRefreshMerge);
+    let told = told(&outcome).await;
+    assert!(told[0].contains("before its first checkpoint"), "{told:?}");
+    assert_eq!(world.ids("orders"), (2..=6).collect::<Vec<_>>());
+    let outcome = run(&api, false, false).await;
+    assert_eq!(outcome.streams[0].mode, IncrementalMerge);
+}
