@@ -1,5 +1,7 @@
 """A stream keeps who it is between runs: no row doubled, none missed, none lost with its table."""
 
+import re
+import shutil
 import threading
 
 import pytest
@@ -111,3 +113,92 @@ def test_a_full_refresh_whose_pages_moved_between_death_and_resume(project, sour
         "full_refresh_history": "WHERE _is_current AND _deleted_at IS NULL",
     }[mode]
     assert ids(project, duck, where=living) == list(range(250, 1000)) + [5000]
+
+
+def synced(project, source, count=50):
+    source.records = [record(i, i) for i in range(count)]
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    source.records.append(record(count, count))
+    project.run("sync", "demo")
+
+
+def held_back(project):
+    return sorted(path.name for path in (project.lake / "bronze").rglob("*.zst"))
+
+
+def test_a_renamed_connection_is_told_and_not_begun_anew(project, source, duck):
+    synced(project, source)
+    before = held_back(project)
+    (project.folder / "connections/demo.yaml").rename(project.folder / "connections/other.yaml")
+    done = project.run("sync", "other", ok=False)
+    assert done.returncode != 0 and "'demo'" in done.stderr and "connections/demo.yaml" in done.stderr, done.stderr
+    assert held_back(project) == before
+    (project.folder / "connections/other.yaml").rename(project.folder / "connections/demo.yaml")
+    project.run("sync", "demo")
+    assert ids(project, duck) == list(range(51))
+
+
+@pytest.mark.parametrize("way", ["rebuild", "set-aside"])
+def test_a_removed_silver_table_is_told_and_made_again(project, source, duck, way):
+    synced(project, source)
+    before = held_back(project)
+    shutil.rmtree(project.silver("demo_records"))
+    # What the source no longer has is in Bronze alone.
+    del source.records[:10]
+    done = project.run("sync", "demo", ok=False)
+    assert done.returncode != 0 and "Bronze" in done.stderr, done.stderr
+    assert "weir lake rebuild demo records" in done.stderr and "weir lake set-aside demo records" in done.stderr
+    assert held_back(project) == before
+    project.run("lake", way, "demo", "records")
+    project.run("sync", "demo")
+    assert ids(project, duck) == (list(range(51)) if way == "rebuild" else list(range(10, 51)))
+
+
+def test_a_changed_entity_is_told(project, source, duck):
+    synced(project, source)
+    text = (project.folder / "connections/demo.yaml").read_text()
+    project.connection("demo", text.replace("      path: /records", "      entity: renamed\n      path: /records"))
+    done = project.run("sync", "demo", ok=False)
+    assert done.returncode != 0 and "entity" in done.stderr, done.stderr
+    project.connection("demo", text)
+    project.run("sync", "demo")
+    assert ids(project, duck) == list(range(51))
+
+
+def test_an_older_copy_of_the_table_is_told(project, source, tmp_path):
+    source.records = [record(i, i) for i in range(50)]
+    project.connection("demo", connection(source.url))
+    project.run("sync", "demo")
+    shutil.copytree(project.silver("demo_records"), tmp_path / "copy")
+    source.records.append(record(50, 50))
+    project.run("sync", "demo")
+    before = held_back(project)
+    shutil.rmtree(project.silver("demo_records"))
+    shutil.copytree(tmp_path / "copy", project.silver("demo_records"))
+    done = project.run("sync", "demo", ok=False)
+    assert done.returncode != 0 and "set-aside" in done.stderr, done.stderr
+    assert held_back(project) == before
+    project.run("lake", "set-aside", "demo", "records")
+    project.run("sync", "demo")
+    assert len(list((project.lake / "set_aside").rglob("*.zst"))) == 1
+
+
+def test_two_writers_of_one_table_are_refused(project, source):
+    source.records = [record(i, i) for i in range(5)]
+    project.connection("one", connection(source.url))
+    project.connection("two", connection(source.url))
+    for command in (["validate"], ["sync", "one"], ["sync", "two"]):
+        done = project.run(*command, ok=False)
+        text = done.stdout + done.stderr
+        assert done.returncode == 3, (command, text)
+        assert "one.records" in text and "two.records" in text, text
+    # Names that differ, and tables that do not.
+    text = connection(source.url)
+    twice = text + text[text.index("    - name:"):].replace("name: records", "name: others\n      entity: records")
+    (project.folder / "connections/two.yaml").unlink()
+    project.connection("one", twice)
+    for command in (["validate"], ["sync", "one"]):
+        done = project.run(*command, ok=False)
+        text = done.stdout + done.stderr
+        assert done.returncode == 3 and re.search(r"one\.(records|others).*one\.(records|others)", text), text

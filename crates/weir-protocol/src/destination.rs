@@ -56,6 +56,9 @@ pub struct WritePlan {
     pub mode: SyncMode,
     /// Start over: forget what an interrupted full refresh left.
     pub restart: bool,
+    /// The newest checkpoint that is known to have happened, 0 for none: what lies beyond the table's
+    /// own, but not beyond this, is no leftover.
+    pub known_sequence: u64,
     /// Bytes this writer may hold in memory.
     pub memory_bytes: u64,
     pub started_at: Timestamp,

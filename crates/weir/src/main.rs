@@ -15,6 +15,7 @@ mod output;
 mod progress;
 mod project;
 mod wiring;
+mod writers;
 
 use std::process::ExitCode;
 

@@ -41,15 +41,18 @@ impl Writer {
         if let Some(streams) = declared {
             writer.knows(streams.iter().filter(|stream| chosen(stream)));
         } else if !connection.streams.is_empty() {
-            let named = connection.streams.iter().map(|(stream, choice)| StreamDescriptor {
-                name: stream.clone(),
-                entity: stream.clone(),
-                policy: weir_protocol::spec::StreamPolicy {
-                    explode: choice.explode.clone().unwrap_or_default(),
-                    ..Default::default()
-                },
-                ..StreamDescriptor::default()
-            });
+            let named = connection
+                .streams
+                .iter()
+                .map(|(stream, choice)| StreamDescriptor {
+                    name: stream.clone(),
+                    entity: stream.clone(),
+                    policy: weir_protocol::spec::StreamPolicy {
+                        explode: choice.explode.clone().unwrap_or_default(),
+                        ..Default::default()
+                    },
+                    ..StreamDescriptor::default()
+                });
             writer.knows(named.collect::<Vec<_>>().iter());
         }
         Some(writer)
@@ -77,7 +80,7 @@ fn target(source: &str, stream: &StreamDescriptor) -> Target {
 
 /// Every place that two streams would write.
 pub(crate) fn clashes(writers: &[Writer]) -> Vec<Error> {
-    let mut found = Vec::new();
+    let mut found: Vec<Clash<'_>> = Vec::new();
     let mut by_place: BTreeMap<&str, (&Writer, &Target)> = BTreeMap::new();
     for writer in writers {
         for target in writer.streams.iter().flatten() {
@@ -88,13 +91,18 @@ pub(crate) fn clashes(writers: &[Writer]) -> Vec<Error> {
                     .map(|(other, theirs)| (place, *other, *theirs))
             });
             if let Some((place, other, theirs)) = shared.next() {
-                found.push(clash(place, (other, theirs), (writer, target)));
+                found.push(Clash {
+                    place,
+                    one: (other, theirs),
+                    two: (writer, target),
+                });
             }
             for place in &target.places {
                 by_place.entry(place).or_insert((writer, target));
             }
         }
     }
+    let mut found = told(&found);
     for (index, writer) in writers.iter().enumerate() {
         let unknown = |other: &&Writer| writer.streams.is_none() || other.streams.is_none();
         let same = writers.iter().skip(index + 1).filter(unknown);
@@ -112,17 +120,48 @@ pub(crate) fn clashes(writers: &[Writer]) -> Vec<Error> {
     found
 }
 
-fn clash(place: &str, (one, first): (&Writer, &Target), (other, second): (&Writer, &Target)) -> Error {
-    let hint = if one.connection == other.connection {
-        "give one of the streams another 'name' or 'entity'"
-    } else {
-        "give one of the connections another 'source:', or choose other streams in it"
-    };
-    Error::spec(format!(
-        "streams '{}.{}' and '{}.{}' would both write '{place}' in the lake",
-        one.connection, first.stream, other.connection, second.stream
-    ))
-    .hint(hint)
+struct Clash<'a> {
+    place: &'a str,
+    one: (&'a Writer, &'a Target),
+    two: (&'a Writer, &'a Target),
+}
+
+/// One error for each pair of connections: if one of their streams clashes, most do.
+fn told(clashes: &[Clash<'_>]) -> Vec<Error> {
+    let mut pairs: BTreeMap<(&str, &str), Vec<&Clash<'_>>> = BTreeMap::new();
+    for clash in clashes {
+        let pair = (clash.one.0.connection.as_str(), clash.two.0.connection.as_str());
+        pairs.entry(pair).or_default().push(clash);
+    }
+    pairs
+        .into_values()
+        .filter_map(|all| {
+            let (first, rest) = all.split_first()?;
+            let rest: Vec<&str> = rest.iter().map(|clash| clash.two.1.stream.as_str()).collect();
+            let error = first.error();
+            Some(if rest.is_empty() {
+                error
+            } else {
+                error.with("also", rest.join(", "))
+            })
+        })
+        .collect()
+}
+
+impl Clash<'_> {
+    fn error(&self) -> Error {
+        let ((one, first), (other, second)) = (self.one, self.two);
+        let hint = if one.connection == other.connection {
+            "give one of the streams another 'name' or 'entity'"
+        } else {
+            "give one of the connections another 'source:', or choose other streams in it"
+        };
+        Error::spec(format!(
+            "streams '{}.{}' and '{}.{}' would both write '{}' in the lake",
+            one.connection, first.stream, other.connection, second.stream, self.place
+        ))
+        .hint(hint)
+    }
 }
 
 /// Refuses to sync a connection that writes what another stream of the project writes. `streams` are
@@ -198,7 +237,7 @@ mod tests {
         writer
     }
 
-    fn told(writers: &[Writer]) -> Vec<String> {
+    fn messages(writers: &[Writer]) -> Vec<String> {
         clashes(writers)
             .iter()
             .map(|error| error.message().to_owned())
@@ -209,15 +248,27 @@ mod tests {
     fn what_two_streams_would_write_is_told_with_both_names() {
         let one = || writer("one", "shop", Some(&[("orders", "orders", &["lines"])]));
         let two = writer("two", "shop", Some(&[("orders", "orders", &[])]));
-        insta::assert_debug_snapshot!(told(&[one(), two]), @"");
+        assert_eq!(
+            messages(&[one(), two]),
+            ["streams 'one.orders' and 'two.orders' would both write 'shop_orders' in the lake"]
+        );
         // Underscores make one name of two.
         let split = writer("two", "shop_orders", Some(&[("lines", "lines", &[])]));
-        insta::assert_debug_snapshot!(told(&[one(), split]), @"");
+        assert_eq!(
+            messages(&[one(), split]),
+            ["streams 'one.orders' and 'two.lines' would both write 'shop_orders_lines' in the lake"]
+        );
         let twice = writer("one", "shop", Some(&[("a", "x", &[]), ("b", "x", &[])]));
-        insta::assert_debug_snapshot!(told(&[twice]), @"");
+        assert_eq!(
+            messages(&[twice]),
+            ["streams 'one.a' and 'one.b' would both write 'shop_x' in the lake"]
+        );
         let other = writer("two", "store", Some(&[("orders", "orders", &[])]));
-        assert!(told(&[one(), other]).is_empty());
+        assert!(messages(&[one(), other]).is_empty());
         let unknown = writer("two", "shop", None);
-        insta::assert_debug_snapshot!(told(&[one(), unknown]), @"");
+        assert_eq!(
+            messages(&[one(), unknown]),
+            ["connections 'one' and 'two' would write the same tables"]
+        );
     }
 }

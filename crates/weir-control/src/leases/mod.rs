@@ -77,6 +77,18 @@ pub(crate) async fn held(
     sql::held(db, connection, stream).await
 }
 
+/// Refuses while a run that lives holds the stream.
+pub async fn refuse_held(store: &Store, connection: &Connection, stream: &str) -> Result<()> {
+    let mut transaction = store.write().await?;
+    let found = held(&mut transaction, connection, stream)
+        .await
+        .map_err(|error| store.failed("look for a lease", error))?;
+    match found.filter(|held| !held.is_stale()) {
+        Some(held) => Err(held.refusal(&connection.name, stream)),
+        None => Ok(()),
+    }
+}
+
 /// Takes the lease, whoever has it. The caller decides, in the same transaction, that it may.
 pub(crate) async fn take(
     db: &mut SqliteConnection,

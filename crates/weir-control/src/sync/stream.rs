@@ -15,9 +15,10 @@ use super::heartbeat::{self, Heartbeat};
 use super::pump::{End, Pump};
 use super::rules::{self, Decision, Last};
 use super::{StreamOutcome, SyncPlan};
+use crate::Store;
 use crate::leases::{self, Lease};
 use crate::runs::{self, RunStatus};
-use crate::{Store, states};
+use crate::states::{self, Wish};
 
 /// Wait before the first new try after a conflict; doubled each time.
 const CONFLICT_WAIT: Duration = Duration::from_millis(200);
@@ -198,7 +199,7 @@ impl StreamJob {
             self.ask_full().await?;
         }
         let first = rules::opening_mode(self.mode, options, known.mode, known.is_complete);
-        let mut writer = self.open_as(first, restart).await?;
+        let mut writer = self.open_as(first, restart, known.sequence).await?;
         let committed = writer.committed().cloned();
         let sequence = committed.as_ref().map_or(0, |committed| committed.sequence);
         let wish = stored
@@ -218,16 +219,27 @@ impl StreamJob {
             None => None,
         };
         let decision = rules::decide(self.mode, options, last.as_ref(), wish.as_ref());
+        if wish == Some(Wish::Full) && decision.mode.read() == ReadMode::Incremental {
+            // It is given up, even if this run commits nothing that would end it.
+            states::full_is_done(&self.store, &self.lease).await?;
+        }
         if decision.mode != first || (decision.restart && !restart) {
             drop(writer);
-            writer = self.open_as(decision.mode, decision.restart).await?;
+            writer = self
+                .open_as(decision.mode, decision.restart, known.sequence)
+                .await?;
             let known = last.map_or_else(Known::default, Known::from);
             self.repair(&known, writer.committed()).await?;
         }
         Ok((writer, decision))
     }
 
-    async fn open_as(&self, mode: SyncMode, restart: bool) -> Result<Box<dyn StreamWriter>, Fault> {
+    async fn open_as(
+        &self,
+        mode: SyncMode,
+        restart: bool,
+        known_sequence: u64,
+    ) -> Result<Box<dyn StreamWriter>, Fault> {
         let started_at = jiff::Timestamp::from_millisecond(self.store.now_ms().await?).unwrap_or_default();
         let plan = WritePlan {
             run: self.lease.run.clone(),
@@ -236,6 +248,7 @@ impl StreamJob {
             stream: self.stream().clone(),
             mode,
             restart,
+            known_sequence,
             memory_bytes: self.memory_bytes,
             started_at,
         };

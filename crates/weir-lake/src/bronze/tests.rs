@@ -17,6 +17,7 @@ fn plan() -> weir_protocol::WritePlan {
         },
         mode: SyncMode::IncrementalMerge,
         restart: false,
+        known_sequence: 0,
         memory_bytes: 1 << 20,
         started_at: "2026-11-21T00:00:00Z".parse().unwrap(),
     }
@@ -98,28 +99,4 @@ async fn orphans_are_removed_and_a_repeated_write_overwrites_itself() {
     assert_eq!(objects(&storage, &folder).await.unwrap().len(), 2);
     assert_eq!(remove_after(&storage, &folder, 1).await.unwrap(), 1);
     assert_eq!(read_all(&storage, &folder).await.len(), 1);
-}
-
-#[tokio::test]
-async fn what_was_committed_to_another_table_is_set_aside() {
-    let folder_on_disk = tempfile::tempdir().unwrap();
-    let storage = Storage::open(folder_on_disk.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
-    let folder = folder("demo", "things");
-    for sequence in [1, 2, 4] {
-        let mut writer = BronzeWriter::new(storage.clone(), &plan(), sequence).unwrap();
-        writer.write(&batch(&[b"{}"]), &[]).await.unwrap();
-        writer.flush(sequence + 1).await.unwrap();
-    }
-    clear_after(&storage, &folder, 1).await.unwrap();
-    let kept = storage.list(&Path::from("set_aside")).await.unwrap();
-    assert_eq!(
-        (objects(&storage, &folder).await.unwrap().len(), kept.len()),
-        (1, 1)
-    );
-    clear_after(&storage, &folder, 0).await.unwrap();
-    let kept = storage.list(&Path::from("set_aside")).await.unwrap();
-    assert_eq!(
-        (objects(&storage, &folder).await.unwrap().len(), kept.len()),
-        (0, 2)
-    );
 }

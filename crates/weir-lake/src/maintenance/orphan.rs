@@ -69,6 +69,7 @@ pub(super) async fn record(lake: &Lake, plan: &WritePlan, shape: &Shape) -> Resu
         lines: None,
         undone: Vec::new(),
         held: 0,
+        refused: false,
         children: std::collections::BTreeMap::new(),
         child_rows: std::collections::BTreeMap::new(),
     })

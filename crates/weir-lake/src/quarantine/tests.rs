@@ -19,6 +19,7 @@ fn plan() -> WritePlan {
         },
         mode: SyncMode::IncrementalMerge,
         restart: false,
+        known_sequence: 0,
         memory_bytes: 1 << 20,
         started_at: "2026-11-21T00:00:00Z".parse().unwrap(),
     }

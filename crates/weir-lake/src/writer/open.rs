@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use weir_protocol::{Books, Destination, Error, Result, StreamWriter, WritePlan};
 
+use super::identity;
 use super::pipeline::Pipeline;
 use super::publish::Publish;
 use super::raw;
@@ -43,8 +44,9 @@ impl Lake {
         let memory_bytes = (plan.memory_bytes / MEMORY_PARTS).max(1 << 20);
         let found = self.recover(&plan, &shape, memory_bytes).boxed().await?;
         let sequence = found.last.as_ref().map_or(0, |record| record.sequence);
-        let raw = raw::Raw::open(self, &plan, sequence).boxed().await?;
-        let held = raw::Held::open(self, &plan, sequence).boxed().await?;
+        self.clear_folders(&plan, sequence).boxed().await?;
+        let raw = raw::Raw::new(self, &plan, sequence)?;
+        let held = raw::Held::new(self, &plan, sequence);
         let registered = found
             .table
             .as_ref()
@@ -93,16 +95,9 @@ impl Lake {
             .await?;
         let mut main = Table::find(&self.storage, &shape.folder).await?;
         let mut last = match &main {
-            Some(table) => {
-                StateRecord::read(table, &plan.connection, &plan.stream.name)
-                    .boxed()
-                    .await?
-            }
+            Some(table) => own_state(table, plan, shape).boxed().await?,
             None => None,
         };
-        if let Some(form) = last.as_ref().and_then(|record| record.form.as_ref()) {
-            form.check(shape)?;
-        }
         let published = last.as_ref().map_or(0, |record| record.sequence);
         let children = self.children(shape, last.as_ref()).boxed().await?;
         let mut found = Found {
@@ -129,7 +124,7 @@ impl Lake {
             table = shape.name,
             "publishing the full refresh that an earlier run completed"
         );
-        let publish = Publish {
+        let mut publish = Publish {
             storage: &self.storage,
             shape,
             staging: staged,
@@ -140,6 +135,10 @@ impl Lake {
         };
         if let Some(refusal) = publish.refusal().boxed().await? {
             tracing::warn!(table = shape.name, %refusal, "the full refresh that an earlier run completed is given up");
+            // It is marked as refused by now, and dropped with its records.
+            staging::find(&self.storage, shape, plan, last.as_ref())
+                .boxed()
+                .await?;
             return Ok(found);
         }
         let written = publish.run().boxed().await?;
@@ -167,6 +166,17 @@ impl Lake {
             None => Ok(Vec::new()),
         }
     }
+}
+
+/// What the table says of this stream. Refused where it says that its rows are not this stream's, or
+/// that it was written in another form.
+async fn own_state(table: &Table, plan: &WritePlan, shape: &Shape) -> Result<Option<StateRecord>> {
+    let last = StateRecord::read(table, &plan.connection, &plan.stream.name).await?;
+    match &last {
+        None => identity::check_owner(table, plan)?,
+        Some(record) => record.form.iter().try_for_each(|form| form.check(shape))?,
+    }
+    Ok(last)
 }
 
 fn generations(last: Option<&StateRecord>) -> Vec<Generation> {

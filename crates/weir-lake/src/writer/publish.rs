@@ -85,13 +85,21 @@ impl Publish<'_> {
 
     /// Why this full refresh must not be published, if so; it is given up then. One of which no record
     /// fits would leave an empty table where a full one was.
-    pub(crate) async fn refusal(&self) -> Result<Option<Error>> {
-        let (staged, record) = (&self.staging.table, &self.staging.record);
+    pub(crate) async fn refusal(&mut self) -> Result<Option<Error>> {
+        let Staging {
+            table: staged,
+            record,
+        } = &mut self.staging;
         if record.held == 0 || staged.files()?.iter().any(|file| file.rows > 0) {
             return Ok(None);
         }
-        // The next run reads anew; going on would publish this one after all.
-        staging::drop_log(self.storage, staged.folder()).await?;
+        // The next run reads anew; going on would publish this one after all. Until then the records
+        // that are held can be looked at.
+        record.refused = true;
+        let mark = change("REFUSE FULL REFRESH", &Outcome::default(), record)?;
+        if let Attempt::Lost = staged.try_commit(&mark).await? {
+            return Err(staged.contended());
+        }
         let refusal = Error::new(
             ErrorKind::Gate,
             format!(

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use weir_protocol::{Batch, Error, Record, Result, WritePlan};
 
-use crate::bronze::{self, BronzeWriter};
+use crate::bronze::BronzeWriter;
 use crate::failpoint;
 use crate::lake::Lake;
-use crate::quarantine::{self, QuarantineWriter};
+use crate::quarantine::QuarantineWriter;
 use crate::typed::{Redactor, Rejected};
 
 /// Keeps records as received, without the fields that must not be stored at all.
@@ -27,10 +27,7 @@ pub(super) struct Held {
 }
 
 impl Raw {
-    /// Removes what a checkpoint after `committed` left behind.
-    pub(super) async fn open(lake: &Lake, plan: &WritePlan, committed: u64) -> Result<Self> {
-        let folder = bronze::folder(&plan.source, &plan.stream.name);
-        bronze::clear_after(&lake.storage, &folder, committed).await?;
+    pub(super) fn new(lake: &Lake, plan: &WritePlan, committed: u64) -> Result<Self> {
         let redactor = Redactor::new(&plan.stream.policy.pii)?;
         let cursor = plan.stream.cursor_field.as_deref();
         Ok(Self {
@@ -71,14 +68,11 @@ impl Raw {
 }
 
 impl Held {
-    /// Removes what a checkpoint after `committed` left behind.
-    pub(super) async fn open(lake: &Lake, plan: &WritePlan, committed: u64) -> Result<Self> {
-        let folder = quarantine::folder(&plan.source, &plan.stream.name);
-        bronze::clear_after(&lake.storage, &folder, committed).await?;
-        Ok(Self {
+    pub(super) fn new(lake: &Lake, plan: &WritePlan, committed: u64) -> Self {
+        Self {
             writer: QuarantineWriter::new(lake.storage.clone(), plan, plan.run.clone(), committed + 1),
             dirty: false,
-        })
+        }
     }
 
     pub(super) async fn push(&mut self, rejected: &[Rejected]) -> Result<()> {

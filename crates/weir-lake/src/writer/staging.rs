@@ -39,7 +39,9 @@ pub(crate) async fn find(
         let record = StateRecord::read(&table, &plan.connection, &plan.stream.name).await?;
         let resumes = shape.is_staged() && !plan.restart && found.is_none();
         match record {
-            Some(record) if resumes && record.mode == plan.mode && record.sequence > last => {
+            Some(record)
+                if resumes && record.mode == plan.mode && record.sequence > last && !record.refused =>
+            {
                 found = Some(Staging { table, record });
             }
             _ => abandon(storage, plan, &table, published).await?,

@@ -48,6 +48,9 @@ pub(crate) struct StateRecord {
     /// Records of this generation that went to quarantine.
     #[serde(default)]
     pub(crate) held: u64,
+    /// A full refresh that must not be published; the next writer drops it with its records.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) refused: bool,
     /// Child table to the version that this checkpoint stands for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) children: BTreeMap<String, i64>,

@@ -260,6 +260,7 @@ impl LakeWriter {
                 .map(|record| record.undone.clone())
                 .unwrap_or_default(),
             held: held + quarantined,
+            refused: false,
             children: self
                 .last
                 .as_ref()
@@ -308,7 +309,7 @@ impl LakeWriter {
         let Some(record) = self.last.clone() else {
             return Ok(None);
         };
-        let publish = Publish {
+        let mut publish = Publish {
             storage: &self.lake.storage,
             shape: &self.shape,
             staging: Staging { table, record },

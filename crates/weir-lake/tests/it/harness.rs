@@ -98,6 +98,7 @@ pub(crate) fn plan(mode: SyncMode, run: &str) -> WritePlan {
         },
         mode,
         restart: false,
+        known_sequence: 0,
         memory_bytes: 64 << 20,
         started_at: "2026-11-21T00:00:00Z".parse().unwrap(),
     }

@@ -11,6 +11,7 @@ mod damage;
 mod faults;
 mod gold;
 mod harness;
+mod identity;
 mod maintenance;
 #[cfg(feature = "failpoints")]
 mod maintenance_faults;

@@ -1,6 +1,6 @@
 //! Writers that stop anywhere, and those that come after.
 
-use weir_protocol::{Destination, ErrorKind, SyncMode};
+use weir_protocol::{ErrorKind, SyncMode};
 
 use crate::harness::{TestLake, batch, complete, order, partly, plan};
 
@@ -113,17 +113,4 @@ async fn of_two_writers_of_a_stream_the_later_is_refused() {
         two.write(batch(&[])).await.unwrap_err().kind(),
         ErrorKind::Internal
     );
-}
-
-#[tokio::test]
-async fn the_state_is_kept_by_connection_and_stream() {
-    let lake = TestLake::new();
-    lake.sync(
-        &plan(SyncMode::IncrementalMerge, "r1"),
-        &[&[order(1, "01-01", 1.0)]],
-    )
-    .await;
-    let mut other = plan(SyncMode::IncrementalMerge, "r2");
-    other.connection = "second".to_owned();
-    assert!(lake.lake.open(other).await.unwrap().committed().is_none());
 }

@@ -264,6 +264,7 @@ async fn open(place: &dyn Place, mode: SyncMode, run: &str) -> Result<Box<dyn St
         },
         mode,
         restart: false,
+        known_sequence: 0,
         memory_bytes: 64 << 20,
         started_at: Timestamp::UNIX_EPOCH,
     };

@@ -1,13 +1,14 @@
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use weir_control::{DEFAULT_TENANT, leases, states};
 use weir_lake::{AsOf, Lake, LakeConfig, Layer, NextRead, Storage};
 use weir_protocol::units::{ByteSize, Span};
 use weir_protocol::{Error, ReadMode, Result, Secret, SyncMode, WritePlan};
 
 use super::Context;
 use crate::output::{Format, Sheet, bytes, line};
-use crate::wiring::Wiring;
+use crate::wiring::{Wiring, registered};
 
 /// Look after the lake: tables, compact, vacuum, retention, rebuild, restore, usage
 #[derive(Debug, Args)]
@@ -77,6 +78,16 @@ enum LakeCommand {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// Move records away that a stream's table does not know, so that the stream can begin anew
+    #[command(
+        name = "set-aside",
+        after_help = "Example:\n  weir lake set-aside github issues"
+    )]
+    SetAside {
+        /// Name of the connection
+        connection: String,
+        stream: String,
+    },
     /// Bring a table back to an earlier version, as a new version
     #[command(after_help = "Example:\n  weir lake restore github_issues --to 12")]
     Restore {
@@ -135,6 +146,7 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
             }
             Ok(())
         }
+        LakeCommand::SetAside { connection, stream } => set_aside(&wiring, &lake, connection, stream).await,
         LakeCommand::Restore { table, to } => {
             let as_of: AsOf = to.parse()?;
             let run = uuid::Uuid::now_v7().to_string();
@@ -179,6 +191,23 @@ fn next_read(next: NextRead) -> &'static str {
             ". A run was under way at that version: the next sync reads what came after it, and again what that run had begun"
         }
     }
+}
+
+async fn set_aside(wiring: &Wiring, lake: &Lake, connection: &str, stream: &str) -> Result<()> {
+    let connection = wiring.connection(connection)?;
+    let mut plan = super::quarantine::plan(wiring, &connection, stream).await?;
+    let store = wiring.store().await?;
+    leases::refuse_held(&store, &registered(&connection), stream).await?;
+    let known = states::get(&store, DEFAULT_TENANT, &connection.connection, stream).await?;
+    plan.known_sequence = known.map_or(0, |known| known.sequence);
+    let moved = lake.set_aside(&plan).await?;
+    line(match moved {
+        0 => format!("the table of {stream} knows all of its records: nothing was moved"),
+        _ => format!(
+            "{moved} objects of {stream} were moved to set_aside/ in the lake; nothing in weir reads them there"
+        ),
+    });
+    Ok(())
 }
 
 async fn tables(lake: &Lake, format: Format) -> Result<()> {

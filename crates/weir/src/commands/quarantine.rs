@@ -138,6 +138,7 @@ pub(crate) async fn plan(wiring: &Wiring, connection: &ConnectionSpec, stream: &
         mode: mode(&stream),
         stream,
         restart: false,
+        known_sequence: 0,
         memory_bytes: MEMORY_BYTES,
         started_at: Timestamp::now(),
     })

@@ -13,6 +13,7 @@ use super::Context;
 use crate::output::{Format, Sheet, line};
 use crate::progress::Watcher;
 use crate::wiring::{Wiring, chosen_streams, registered};
+use crate::writers::refuse_shared;
 use crate::{errors, interrupt};
 
 /// Read a connection into the lake, and print the books
@@ -106,6 +107,7 @@ pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
     let source = wiring.source(&connection)?;
     let cancel = interrupt::token();
     let streams = chosen_streams(source.as_ref(), &connection, &args.streams).await?;
+    refuse_shared(&wiring.project, &wiring.catalog, &connection, &streams)?;
     let options = args.options();
     if options.full {
         say_full(&streams, &options, context.format());

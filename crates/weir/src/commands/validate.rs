@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -15,6 +15,7 @@ use crate::config::variable;
 use crate::output::{line, raw};
 use crate::project::Project;
 use crate::wiring::check_file;
+use crate::writers::{Writer, clashes};
 use crate::{engine, errors};
 
 /// Check everything in the project, and say all that is wrong at once
@@ -32,7 +33,11 @@ pub(crate) fn run(_args: &ValidateArgs, context: &Context) -> Result<()> {
         problems.push(Error::spec(text).hint(hint));
     }
     let connections = connections(&project, &catalog, &mut problems)?;
-    problems.extend(shared_tables(&connections));
+    let writers: Vec<Writer> = connections
+        .iter()
+        .filter_map(|connection| Writer::new(&catalog, connection))
+        .collect();
+    problems.extend(clashes(&writers));
     let models = project.models()?;
     problems.extend(broken_models(&models));
     if problems.is_empty() {
@@ -145,6 +150,7 @@ fn unusable(connector: &Connector, connection: &ConnectionSpec) -> Vec<Error> {
                 stream,
                 mode,
                 restart: false,
+                known_sequence: 0,
                 memory_bytes: 0,
                 started_at: jiff::Timestamp::UNIX_EPOCH,
             };
@@ -183,34 +189,4 @@ fn unknown_method(connection: &ConnectionSpec, connector: &Connector) -> Option<
         Some(near) => error.hint(format!("did you mean '{near}'?")),
         None => error.hint(format!("its methods are {}", known.join(", "))),
     })
-}
-
-/// Two connections that would write the same tables.
-fn shared_tables(connections: &[ConnectionSpec]) -> Vec<Error> {
-    let mut by_source: BTreeMap<&str, Vec<&ConnectionSpec>> = BTreeMap::new();
-    let mut problems = Vec::new();
-    for connection in connections {
-        let others = by_source.entry(connection.source()).or_default();
-        for other in others.iter().filter(|other| overlap(connection, other)) {
-            problems.push(
-                Error::spec(format!(
-                    "connections '{}' and '{}' would write the same tables",
-                    other.connection, connection.connection
-                ))
-                .with("source", connection.source())
-                .hint("give one of them another 'source:'"),
-            );
-        }
-        others.push(connection);
-    }
-    problems
-}
-
-fn overlap(one: &ConnectionSpec, other: &ConnectionSpec) -> bool {
-    one.streams.is_empty()
-        || other.streams.is_empty()
-        || one
-            .streams
-            .keys()
-            .any(|stream| other.streams.contains_key(stream))
 }

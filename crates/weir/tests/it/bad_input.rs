@@ -90,7 +90,13 @@ fn validate_tells_connections_that_would_write_the_same_tables() {
     project.write("connections/one.yaml", text);
     project.write("connections/two.yaml", text);
     let ran = project.run(&["validate"]).refused(3, &[]);
-    assert!(ran.stdout.contains("same tables"), "{}", ran.stdout);
+    let both = "would both write 'github_";
+    assert_eq!(ran.stdout.matches(both).count(), 1, "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("'one.") && ran.stdout.contains("'two."),
+        "{}",
+        ran.stdout
+    );
     project.write("connections/two.yaml", &format!("{text}source: other\n"));
     project.run(&["validate"]).ok();
 }
