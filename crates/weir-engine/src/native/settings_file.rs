@@ -283,7 +283,7 @@ mod tests {
                     assert_eq!(file, spec, "{name}: {wrong}");
                 }
             }
-            assert_eq!(verdicts("base_url", &json!(5), streams), (false, false));
+            assert_eq!(verdicts("base_url", &json!([5]), streams), (false, false));
         }
     }
 }
