@@ -3,12 +3,18 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 tools="${WEIR_TOOLS:-$PWD/../.tools}"
-want="$(cat requirements.txt package.json | sha256sum)"
+want="$(cat requirements.txt programs.txt package.json | sha256sum)"
 [ "$(cat "$tools/stamp" 2>/dev/null)" = "$want" ] && exit 0
 mkdir -p "$tools"
-echo "== installing the judges (DuckDB, polars, deltalake, moto, emulate, octokit fixtures)"
+echo "== installing the judges (DuckDB, polars, deltalake, moto, emulate, octokit fixtures, source-faker, two taps)"
 python3 -m venv "$tools/py"
 "$tools/py/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
 cp package.json "$tools/package.json"
+# Programs that are sources, each in an environment of its own: their dependencies do not agree.
+grep -v '^#' programs.txt | while read -r name packages; do
+  python3 -m venv "$tools/$name"
+  # shellcheck disable=SC2086
+  "$tools/$name/bin/pip" install --quiet --disable-pip-version-check $packages
+done
 npm install --prefix "$tools" --ignore-scripts --no-audit --no-fund --silent
 echo "$want" > "$tools/stamp"

@@ -6,19 +6,28 @@ use weir_protocol::{Error, Result};
 
 /// The settings with the schema's defaults filled in; an error names the field and what is allowed.
 pub(crate) fn validate(schema: Option<&Value>, config: &Map<String, Value>) -> Result<Map<String, Value>> {
+    validate_at("config", schema, config)
+}
+
+/// The same for settings that stand elsewhere in a connection.
+pub(crate) fn validate_at(
+    place: &str,
+    schema: Option<&Value>,
+    config: &Map<String, Value>,
+) -> Result<Map<String, Value>> {
     let Some(schema) = schema else {
         return Ok(config.clone());
     };
     let mut filled = Value::Object(config.clone());
     fill_defaults(schema, &mut filled);
-    check_names(schema, &filled, "config")?;
+    check_names(schema, &filled, place)?;
     let validator = jsonschema::validator_for(schema).map_err(|error| {
         Error::spec("the connector's config schema is invalid")
             .with("problem", error.to_string())
             .hint("mend 'config' in the connector's connector.yaml")
     })?;
     if let Some(error) = validator.iter_errors(&filled).next() {
-        let path = dotted(error.instance_path().as_str());
+        let path = format!("{place}{}", error.instance_path().as_str().replace('/', "."));
         let part = subschema(schema, error.instance_path().as_str());
         // The value itself may be sensitive; the schema's words are not.
         let problem = error.masked_with("the value").to_string();
@@ -71,8 +80,8 @@ fn check_names(schema: &Value, value: &Value, path: &str) -> Result<()> {
     }
     if let Some(missing) = missing {
         let hint = match properties.get(missing) {
-            Some(property) => format!("add {missing} under config; {}", allowed(property)),
-            None => format!("add {missing} under config"),
+            Some(property) => format!("add {missing} under {path}; {}", allowed(property)),
+            None => format!("add {missing} under {path}"),
         };
         return Err(Error::spec(format!("{path}.{missing} is missing")).hint(hint));
     }
@@ -89,10 +98,6 @@ fn subschema<'a>(schema: &'a Value, pointer: &str) -> Option<&'a Value> {
     pointer.split('/').skip(1).try_fold(schema, |schema, step| {
         schema["properties"].get(step).or_else(|| schema.get("items"))
     })
-}
-
-fn dotted(pointer: &str) -> String {
-    format!("config{}", pointer.replace('/', "."))
 }
 
 /// What a schema allows, in a few words.

@@ -31,6 +31,8 @@ pub struct EngineSettings {
     pub http_clock: Option<Arc<dyn http::Clock>>,
     /// Told when a vendor replaces a refresh token.
     pub on_rotated: Option<OnRotated>,
+    /// Variables of the environment that programs get besides those that a connection names.
+    pub process_env: BTreeMap<String, String>,
 }
 
 /// Validates the connection's settings and makes its source. Sends nothing yet.
@@ -51,7 +53,7 @@ fn make(
     connection.config = config::validate(connector.spec.config.as_ref(), &connection.config)?;
     match &connector.spec.native {
         None => declared(connector, &connection, settings),
-        Some(name) => match native::resolve(name, connector, &connection, &settings.clock)? {
+        Some(name) => match native::resolve(name, connector, &connection, settings)? {
             Native::Source(_) if !connection.tls.is_empty() => Err(Error::spec(
                 "tls is for connectors that speak HTTP by their spec; this one does not use it",
             )
@@ -94,7 +96,7 @@ pub fn declared_streams(
     let Some(name) = &connector.spec.native else {
         return describe(connector, connection).map(Some);
     };
-    match native::resolve(name, connector, connection, &settings.clock)? {
+    match native::resolve(name, connector, connection, settings)? {
         Native::Source(_) => Ok(None),
         Native::Declared(connector) => describe(&connector, connection).map(Some),
     }

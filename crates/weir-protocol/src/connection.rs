@@ -47,6 +47,9 @@ pub struct ConnectionSpec {
     /// Overrides of the connector's reliability, whole parts at a time.
     #[serde(default)]
     pub reliability: Reliability,
+    /// Values of the environment that the file names: what is shown of the connection leaves them out.
+    #[serde(skip)]
+    pub variables: Vec<crate::Secret>,
 }
 
 /// How the other side of an encrypted connection is known.
@@ -123,9 +126,27 @@ pub struct StreamChoice {
     pub explode: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary_key: Option<Vec<String>>,
+    /// Path of the field by which the stream is read on, where the source leaves the choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// JSON Schema of a record that replaces the connector's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<Value>,
+}
+
+impl StreamChoice {
+    /// Refuses another cursor where the source's own is the only one.
+    pub fn keeps_cursor(&self, own: Option<&str>) -> Result<()> {
+        match &self.cursor {
+            Some(cursor) if Some(cursor.as_str()) != own => Err(Error::spec(match own {
+                Some(own) => format!("the cursor of this stream is '{own}', which the connector decides"),
+                None => "this stream has no cursor that could be chosen".to_owned(),
+            })
+            .with("cursor", cursor)
+            .hint("remove cursor: from the stream")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl ConnectionSpec {

@@ -26,6 +26,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use query::Query;
 pub use record::{Batch, Record};
 pub use secret::Secret;
-pub use source::{ReadEvent, ReadRequest, Source, StreamDescriptor};
+pub use source::{ForeignState, ReadEvent, ReadRequest, Source, StreamDescriptor};
 pub use state::{SliceState, StateChange, StreamState};
 pub use sync_mode::{ReadMode, SyncMode, WriteMode};

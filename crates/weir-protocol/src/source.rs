@@ -31,6 +31,14 @@ pub trait Source: Send + Sync {
 
     fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>>;
 
+    /// A state of elsewhere as this source's own. Refused where the source keeps states of another kind.
+    fn foreign_state(&self, stream: &str, _state: &ForeignState) -> Result<StreamState> {
+        Err(
+            Error::usage(format!("stream '{stream}' keeps its state in another form"))
+                .hint("begin anew with `weir sync --full`, or set a cursor with `weir state set`"),
+        )
+    }
+
     /// A cursor that a person wrote, as the stream's state keeps it. Refused where the stream is not
     /// read by a cursor that people can write, or where this is no value of it.
     fn cursor_value(&self, stream: &str, written: &str) -> Result<Value> {
@@ -40,6 +48,17 @@ pub trait Source: Send + Sync {
         .with("cursor", written)
         .hint("set a whole state with `weir state set … --file`, or begin anew with `weir state reset`"))
     }
+}
+
+/// A stream's state as another program kept it that ran the same kind of source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForeignState {
+    /// The stream's own name, without its namespace.
+    pub name: String,
+    pub namespace: Option<String>,
+    pub state: Value,
+    /// What all streams of the source share.
+    pub shared: Option<Value>,
 }
 
 /// What is known of a stream before it is read.

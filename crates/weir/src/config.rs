@@ -1,5 +1,6 @@
 //! Settings from the environment. Nothing else in weir reads it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -84,6 +85,20 @@ pub(crate) fn oracle_now() -> Result<Option<Timestamp>> {
             })
         })
         .transpose()
+}
+
+/// What every program needs that a connection runs: where programs and files are, and how text is
+/// written. Nothing that could hold a secret.
+const FOR_PROGRAMS: [&str; 8] = [
+    "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER",
+];
+
+/// The variables that programs get besides those that their connection names.
+pub(crate) fn for_programs() -> BTreeMap<String, String> {
+    let found = FOR_PROGRAMS
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), variable(name)?)));
+    found.collect()
 }
 
 /// A variable that is set to something.

@@ -78,6 +78,7 @@ fn settings() -> Result<EngineSettings> {
             timeout: given.timeout_ms.map_or(own.timeout, Duration::from_millis),
             breaker_threshold: given.breaker_failures.unwrap_or(own.breaker_threshold),
         },
+        process_env: crate::config::for_programs(),
         ..EngineSettings::default()
     })
 }

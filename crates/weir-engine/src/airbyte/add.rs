@@ -26,7 +26,7 @@ pub fn add(folder: &Path, path: &Path, key: Option<&str>) -> Result<Vec<PathBuf>
             "{} is Python code, which weir does not run",
             components.display()
         ))
-        .hint("remove it if the manifest does without, or write what it does with declarative components"));
+        .hint("run the connector as a program (connector: airbyte with command: or image:, docs/guides/airbyte-process.md), or write what it does with declarative components"));
     }
     let text = std::fs::read_to_string(&file).map_err(|error| {
         Error::usage(format!("cannot read {}", file.display()))

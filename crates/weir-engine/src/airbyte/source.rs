@@ -16,7 +16,8 @@ use weir_protocol::source::Progress;
 use weir_protocol::spec::{Reliability, StreamPolicy};
 use weir_protocol::state::{StateChange, WHOLE};
 use weir_protocol::{
-    Batch, Error, ReadEvent, ReadRequest, Result, SliceState, Source, StreamDescriptor, SyncMode,
+    Batch, Error, ForeignState, ReadEvent, ReadRequest, Result, SliceState, Source, StreamDescriptor,
+    StreamState, SyncMode,
 };
 
 use super::check;
@@ -329,6 +330,9 @@ impl Source for AirbyteSource {
             let stream = Stream::new(&self.env, &declared.node(&root), &Value::Null, false)?;
             let choice = self.choices.get(&name).cloned().unwrap_or_default();
             let schema = Box::pin(stream.schema()).await?.as_ref().clone();
+            choice
+                .keeps_cursor(stream.cursor_field())
+                .map_err(|error| error.with("stream", &name))?;
             found.push(descriptor(&stream, choice, schema));
         }
         Ok(found)
@@ -342,6 +346,19 @@ impl Source for AirbyteSource {
             Some((event, (waiting, task)))
         })
         .boxed()
+    }
+
+    fn foreign_state(&self, stream: &str, state: &ForeignState) -> Result<StreamState> {
+        if state.shared.is_some() {
+            return Err(Error::state("a manifest's streams share no state")
+                .with("stream", stream)
+                .hint("the file is of another connector"));
+        }
+        Ok(StreamState {
+            floor: Some(state.state.clone()),
+            complete: true,
+            ..StreamState::default()
+        })
     }
 }
 

@@ -45,6 +45,11 @@ fn merged(
         mode = choice.mode.or(mode);
     }
     let cursor_field = stream.cursor.as_ref().map(|cursor| cursor.field.clone());
+    if let Some(choice) = choice {
+        choice
+            .keeps_cursor(cursor_field.as_deref())
+            .map_err(|error| error.with("stream", &stream.name))?;
+    }
     let default = weir_protocol::SyncMode::default_for(!primary_key.is_empty(), cursor_field.is_some());
     Ok(StreamDescriptor {
         name: stream.name.clone(),

@@ -3,7 +3,10 @@
 mod airbyte;
 pub mod files;
 pub mod http_json;
+mod manifest;
+mod process;
 mod settings_file;
+mod singer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +15,8 @@ use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result, Source};
 
+use crate::EngineSettings;
 use crate::catalog::Connector;
-use crate::clock::Clock;
 
 /// What a native connector turns a connection into.
 pub enum Native {
@@ -23,14 +26,18 @@ pub enum Native {
     Declared(Box<Connector>),
 }
 
-type Constructor = fn(&Connector, &ConnectionSpec, &Clock) -> Result<Native>;
+type Constructor = fn(&Connector, &ConnectionSpec, &EngineSettings) -> Result<Native>;
 
 const NATIVE: &[(&str, Constructor)] = &[
-    ("airbyte", |connector, connection, clock| {
-        airbyte::open(connector, connection, clock).map(Native::Source)
+    ("airbyte", |connector, connection, engine| {
+        manifest::open(connector, connection, &engine.clock).map(Native::Source)
     }),
-    ("files", |_, connection, clock| {
-        let source = files::FilesSource::new(connection, clock.clone())?;
+    ("airbyte_process", |_, connection, engine| {
+        let source = airbyte::AirbyteProcess::new(connection, engine)?;
+        Ok(Native::Source(Arc::new(source)))
+    }),
+    ("files", |_, connection, engine| {
+        let source = files::FilesSource::new(connection, engine.clock.clone())?;
         Ok(Native::Source(Arc::new(source)))
     }),
     ("http_json", |connector, connection, _| {
@@ -40,6 +47,10 @@ const NATIVE: &[(&str, Constructor)] = &[
             ..connector.clone()
         })))
     }),
+    ("singer", |_, connection, engine| {
+        let source = singer::Tap::new(connection, engine)?;
+        Ok(Native::Source(Arc::new(source)))
+    }),
 ];
 
 /// Resolves the name in a connector's `native:` for a connection.
@@ -47,10 +58,10 @@ pub fn resolve(
     name: &str,
     connector: &Connector,
     connection: &ConnectionSpec,
-    clock: &Clock,
+    engine: &EngineSettings,
 ) -> Result<Native> {
     if let Some((_, constructor)) = NATIVE.iter().find(|(known, _)| *known == name) {
-        return constructor(connector, connection, clock);
+        return constructor(connector, connection, engine);
     }
     let names: Vec<&str> = NATIVE.iter().map(|(name, _)| *name).collect();
     let error =
@@ -93,7 +104,7 @@ mod tests {
             "file",
             catalog.get("files").unwrap(),
             &connection,
-            &Clock::system(),
+            &EngineSettings::default(),
         ) else {
             panic!("resolved");
         };

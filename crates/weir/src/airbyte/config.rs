@@ -73,5 +73,6 @@ pub(super) fn connection(connector: &Connector, mut config: Map<String, Value>) 
         allow_private_hosts: private,
         tls: Default::default(),
         reliability: Default::default(),
+        variables: Vec::new(),
     })
 }

@@ -9,7 +9,16 @@ use clap::{Command, CommandFactory as _};
 use super::Cli;
 
 /// Flags of other programs that texts name.
-const FOREIGN: &[&str] = &["--features", "--release", "--ignored"];
+const FOREIGN: &[&str] = &[
+    "--features",
+    "--release",
+    "--ignored",
+    // Taps and container runtimes.
+    "--discover",
+    "--properties",
+    "--rm",
+    "--name",
+];
 
 #[test]
 fn every_command_and_flag_that_a_text_names_exists() {

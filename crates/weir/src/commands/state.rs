@@ -1,3 +1,5 @@
+mod import;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use crate::errors;
 use crate::output::{Format, Sheet, line, raw, time};
 use crate::wiring::{Wiring, registered};
 
-/// Where each stream is read on: show, set, reset
+/// Where each stream is read on: show, set, reset, import
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  weir state show github\n  weir state set github issues --cursor 2026-01-01T00:00:00Z\n  weir state reset github issues"
@@ -58,12 +60,20 @@ enum StateCommand {
         #[arg(long)]
         accept_duplicates: bool,
     },
+    /// Take over the states of another platform
+    #[command(after_help = "Example:\n  weir state import --airbyte state.json github --dry-run")]
+    Import(import::ImportArgs),
 }
 
 pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
+    if let StateCommand::Import(args) = &args.command {
+        return import::run(args, context).await;
+    }
     let wiring = Wiring::open(context)?;
     let store = wiring.store().await?;
     match &args.command {
+        // Taken above: it opens no store before it knows what to do.
+        StateCommand::Import(_) => Ok(()),
         StateCommand::Show { connection, stream } => {
             let mut found = states::list(&store, DEFAULT_TENANT, connection).await?;
             if let Some(stream) = stream {

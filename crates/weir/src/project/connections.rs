@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::yaml::closest;
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, Result, Secret};
 
 use super::{Environment, Project, read, substitute, walk};
 
@@ -56,11 +56,13 @@ impl Project {
     ) -> Result<ConnectionSpec> {
         let shown = self.shown(path);
         let text = read(path)?;
-        let mut spec = substitute(&shown, &text, environment)?.parse(|file, text| {
+        let substituted = substitute(&shown, &text, environment)?;
+        let mut spec = substituted.parse(|file, text| {
             let spec = ConnectionSpec::parse(file, text)?;
             check(&spec, file, text)?;
             Ok(spec)
         })?;
+        spec.variables = substituted.values().map(Secret::new).collect();
         spec.tls.ca_file = spec.tls.ca_file.map(|file| self.path(&file));
         let stem = path
             .file_stem()

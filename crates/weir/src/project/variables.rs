@@ -148,6 +148,11 @@ fn malformed(file: &Path, line: usize) -> Error {
 }
 
 impl Substituted<'_> {
+    /// The values that took the variables' places. They may be secrets.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// Parses the text. An error names variables instead of their values.
     pub(crate) fn parse<T>(&self, parse: impl FnOnce(&Path, &str) -> Result<T>) -> Result<T> {
         parse(self.file, &self.text).map_err(|error| self.redact(&error))

@@ -75,6 +75,9 @@ impl Source for FilesSource {
                 continue;
             }
             let choice = self.choices.get(&stream.name).cloned().unwrap_or_default();
+            choice
+                .keeps_cursor(stream.cursor.as_deref())
+                .map_err(|error| error.with("stream", &stream.name))?;
             let schema = match choice.schema.clone() {
                 Some(schema) => Some(schema),
                 None => schema::infer(&self.place, &stream).await?,
