@@ -1,20 +1,21 @@
 //! Writes the records of one stream into objects, one zstd frame each.
 
-use std::io::Write;
+use std::cell::RefCell;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use object_store::path::Path;
 use weir_protocol::{Batch, Error, Result, WritePlan};
-use zstd::stream::write::Encoder;
+use zstd::bulk::Compressor;
 
 use super::line::{Held, append_json};
 use super::{ObjectName, folder};
 use crate::storage::Storage;
 
-/// Bytes of lines in one object, before compression.
-const OBJECT_BYTES_MAX: usize = 32 << 20;
+/// Bytes of lines in one object, before compression. They stand in memory until they are compressed
+/// at once, which costs less than bit by bit.
+const OBJECT_BYTES_MAX: usize = 16 << 20;
 /// Fast: storage is cheaper than the time of a sync, and Silver compresses again.
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -26,15 +27,15 @@ pub(crate) struct BronzeWriter {
     middle: Vec<u8>,
     sequence: u64,
     part: u32,
-    open: Option<OpenObject>,
-    line: Vec<u8>,
+    /// The day of the lines that wait.
+    day: String,
+    lines: Vec<u8>,
     bytes_written: u64,
 }
 
-struct OpenObject {
-    day: String,
-    encoder: Encoder<'static, Vec<u8>>,
-    raw_bytes: usize,
+thread_local! {
+    /// Making a context costs more than a small object.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
 }
 
 impl BronzeWriter {
@@ -52,8 +53,8 @@ impl BronzeWriter {
             middle,
             sequence,
             part: 0,
-            open: None,
-            line: Vec::new(),
+            day: String::new(),
+            lines: Vec::new(),
             bytes_written: 0,
         })
     }
@@ -62,26 +63,26 @@ impl BronzeWriter {
     /// of records that a parser refused.
     pub(crate) async fn write(&mut self, batch: &Batch, unreadable: &[usize]) -> Result<()> {
         let day = day_of(batch.emitted_at);
-        if self.open.as_ref().is_some_and(|object| object.day != day) {
+        if self.day != day {
             self.put().await?;
+            self.day = day;
         }
         let mut start = format!("{{\"emitted_at\":\"{}", batch.emitted_at).into_bytes();
         start.extend_from_slice(&self.middle);
         let mut unreadable = unreadable.iter().peekable();
         for (place, record) in batch.records.iter().enumerate() {
-            self.line.clear();
-            self.line.extend_from_slice(&start);
-            self.line
-                .extend_from_slice(batch.cursor(record).unwrap_or(b"null"));
-            self.line.push(b',');
+            self.lines.extend_from_slice(&start);
+            let cursor = batch.cursor(record).unwrap_or(b"null");
+            self.lines.extend_from_slice(cursor);
+            self.lines.push(b',');
             let json = batch.json(record);
             let held = match unreadable.next_if(|refused| **refused == place) {
                 None => Held::of_json(json),
                 Some(_) => Held::of(json),
             };
-            held.append(&mut self.line)?;
-            self.line.extend_from_slice(b"}\n");
-            if self.append_line(&day)? >= OBJECT_BYTES_MAX {
+            held.append(&mut self.lines)?;
+            self.lines.extend_from_slice(b"}\n");
+            if self.lines.len() >= OBJECT_BYTES_MAX {
                 self.put().await?;
             }
         }
@@ -99,25 +100,12 @@ impl BronzeWriter {
         Ok(self.bytes_written)
     }
 
-    fn append_line(&mut self, day: &str) -> Result<usize> {
-        let object = match &mut self.open {
-            Some(object) => object,
-            none => none.insert(OpenObject {
-                day: day.to_owned(),
-                encoder: Encoder::new(Vec::new(), COMPRESSION_LEVEL).map_err(compression)?,
-                raw_bytes: 0,
-            }),
-        };
-        object.encoder.write_all(&self.line).map_err(compression)?;
-        object.raw_bytes += self.line.len();
-        Ok(object.raw_bytes)
-    }
-
     async fn put(&mut self) -> Result<()> {
-        let Some(object) = self.open.take() else {
+        if self.lines.is_empty() {
             return Ok(());
-        };
-        let body = object.encoder.finish().map_err(compression)?;
+        }
+        let body = compress(&self.lines).map_err(compression)?;
+        self.lines.clear();
         let name = ObjectName {
             sequence: self.sequence,
             part: self.part,
@@ -126,13 +114,23 @@ impl BronzeWriter {
         let path = self
             .folder
             .clone()
-            .join(format!("dt={}", object.day))
+            .join(format!("dt={}", self.day))
             .join(name.to_string());
         self.bytes_written += body.len() as u64;
         self.storage.put(&path, Bytes::from(body)).await?;
         self.part += 1;
         Ok(())
     }
+}
+
+fn compress(lines: &[u8]) -> std::io::Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        let compressor = match compressor {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(COMPRESSION_LEVEL)?),
+        };
+        compressor.compress(lines)
+    })
 }
 
 fn day_of(at: Timestamp) -> String {

@@ -1,4 +1,5 @@
-//! Many small files into few large ones. The rows stay the same, and so does what readers see.
+//! Many small files into few large ones, and files with marked rows into such without. The rows stay
+//! the same, and so does what readers see.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +31,7 @@ pub struct Compacted {
 }
 
 impl Lake {
-    /// Joins small files of a table, partition by partition, sorted by the table's key where a
+    /// Joins files of a table that are small or have rows marked as gone, partition by partition, sorted by the table's key where a
     /// group fits into memory. Other writers may go on meanwhile: a group that they touch is left.
     pub async fn compact(&self, name: &str, memory_bytes: u64) -> Result<Compacted> {
         let (_, mut table) = self.table(name).await?;
@@ -51,7 +52,7 @@ impl Lake {
 fn groups(files: Vec<DataFile>) -> Vec<Vec<DataFile>> {
     let mut small: BTreeMap<Values, Vec<DataFile>> = BTreeMap::new();
     for file in files {
-        if file.size < FILE_BYTES_TARGET / 2 {
+        if file.size < FILE_BYTES_TARGET / 2 || file.deletion_vector.is_some() {
             small.entry(file.partition.clone()).or_default().push(file);
         }
     }
@@ -70,7 +71,7 @@ fn groups(files: Vec<DataFile>) -> Vec<Vec<DataFile>> {
         }
         groups.push(group);
     }
-    groups.retain(|group| group.len() > 1);
+    groups.retain(|group| group.len() > 1 || group.iter().any(|file| file.deletion_vector.is_some()));
     groups
 }
 
@@ -100,8 +101,9 @@ async fn join(table: &mut Table, group: &[DataFile], memory_bytes: u64) -> Resul
         if let Attempt::Committed(_) = table.try_commit(&change).await? {
             return Ok(written.iter().map(|file| file.size).sum());
         }
-        let active: BTreeSet<String> = table.files()?.into_iter().map(|file| file.path).collect();
-        if !group.iter().all(|file| active.contains(&file.path)) {
+        let active = table.files()?;
+        let active: BTreeSet<_> = active.iter().map(DataFile::id).collect();
+        if !group.iter().all(|file| active.contains(&file.id())) {
             break;
         }
     }

@@ -11,7 +11,7 @@ use crate::failpoint;
 use crate::lake::Lake;
 use crate::storage::failed;
 use crate::table::widen::ATTEMPTS_MAX;
-use crate::table::{AsOf, Attempt, Change, DataFile, Table, schema};
+use crate::table::{AsOf, Attempt, Change, DataFile, Table, deletion, schema};
 use crate::writer::shape;
 use crate::writer::state::{Span, StateRecord};
 
@@ -182,13 +182,12 @@ async fn refuse_middle(target: &Table, then: &StateRecord) -> Result<Error> {
 
 pub(crate) fn difference(table: &Table, wanted: &[DataFile]) -> Result<Change> {
     let have = table.files()?;
-    let paths =
-        |files: &[DataFile]| -> BTreeSet<String> { files.iter().map(|file| file.path.clone()).collect() };
-    let (have_paths, wanted_paths) = (paths(&have), paths(wanted));
+    let have_ids: BTreeSet<_> = have.iter().map(DataFile::id).collect();
+    let wanted_ids: BTreeSet<_> = wanted.iter().map(DataFile::id).collect();
     let mut change = Change::new("RESTORE");
-    let gone = have.iter().filter(|file| !wanted_paths.contains(&file.path));
+    let gone = have.iter().filter(|file| !wanted_ids.contains(&file.id()));
     change.removes = gone.map(|file| file.remove(true)).collect();
-    let back = wanted.iter().filter(|file| !have_paths.contains(&file.path));
+    let back = wanted.iter().filter(|file| !have_ids.contains(&file.id()));
     change.adds = back.map(|file| file.add(true)).collect();
     Ok(change)
 }
@@ -211,18 +210,19 @@ fn set_state(change: &mut Change, now: StateRecord, then: StateRecord, run: &str
 
 pub(crate) async fn check_files(table: &Table, wanted: &[DataFile]) -> Result<()> {
     let store = table.store();
-    for file in wanted {
-        match store.head(&file.location()).await {
+    let vectors = wanted.iter().filter_map(|file| file.deletion_vector.as_ref());
+    let vectors: BTreeSet<_> = vectors.filter_map(deletion::path).collect();
+    for path in wanted.iter().map(DataFile::location).chain(vectors) {
+        match store.head(&path).await {
             Ok(_) => {}
             Err(object_store::Error::NotFound { .. }) => {
                 return Err(Error::not_found(format!(
-                    "the version cannot be restored: vacuum removed '{}'",
-                    file.path
+                    "the version cannot be restored: vacuum removed '{path}'"
                 ))
                 .with("table", table.name())
                 .hint("choose a newer version, or rebuild the table with `weir lake rebuild`"));
             }
-            Err(error) => return Err(failed("read", &file.location(), error)),
+            Err(error) => return Err(failed("read", &path, error)),
         }
     }
     Ok(())

@@ -47,6 +47,11 @@ impl Scratch {
     ) -> Result<Self> {
         let folder = shape.folder.clone().join(format!("r{:010}", record.sequence + 1));
         staging::drop_log(&lake.storage, &folder).await?;
+        // Files move from here into the table's folder, and marks would not follow them.
+        let shape = Shape {
+            marks_rows: false,
+            ..shape
+        };
         Ok(Self {
             shape,
             folder,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use deltalake::kernel::Action;
+use deltalake::kernel::{Action, DeletionVectorDescriptor};
 use jiff::Timestamp;
 use object_store::{ObjectMeta, ObjectStoreExt, path::Path};
 use weir_protocol::{Error, Result};
@@ -11,7 +11,8 @@ use crate::children::ChildTable;
 use crate::failpoint;
 use crate::lake::{Lake, folder};
 use crate::storage::failed;
-use crate::table::{AsOf, Table};
+use crate::table::deletion::{self, OBJECT_PREFIX};
+use crate::table::{AsOf, DataFile, Table};
 use crate::upsert::SPILL_FOLDER;
 use crate::writer::staging;
 
@@ -31,7 +32,7 @@ impl Lake {
     pub async fn vacuum(&self, name: &str, keep_since: Timestamp, dry_run: bool) -> Result<Vacuumed> {
         let (layer, table) = self.table(name).await?;
         let folder = folder(layer, name);
-        let mut needed: BTreeSet<String> = table.files()?.into_iter().map(|file| file.path).collect();
+        let mut needed: BTreeSet<String> = table.files()?.into_iter().flat_map(paths).collect();
         needed.extend(removed_since(&table, keep_since).await?);
         needed.extend(staged(self, &folder).await?);
         needed.extend(left_behind(self, &table).await?);
@@ -60,11 +61,22 @@ fn data_path(folder: &Path, object: &ObjectMeta) -> Option<String> {
     let parts: Vec<_> = object.location.prefix_match(folder)?.collect();
     let is_log = parts.iter().any(|part| part.as_ref() == "_delta_log");
     let is_spill = parts.first().is_some_and(|part| part.as_ref() == SPILL_FOLDER);
-    let is_data = object.location.extension() == Some("parquet");
+    let is_vector = object.location.filename().is_some_and(|name| name.starts_with(OBJECT_PREFIX));
+    let is_data = object.location.extension() == Some("parquet") || is_vector;
     if is_log || is_spill || !is_data {
         return None;
     }
     Some(Path::from_iter(parts).to_string())
+}
+
+/// What a version needs of a file: itself, and its deletion vector.
+fn paths(file: DataFile) -> impl Iterator<Item = String> {
+    let vector = vector(file.deletion_vector.as_ref());
+    std::iter::once(file.path).chain(vector)
+}
+
+fn vector(descriptor: Option<&DeletionVectorDescriptor>) -> Option<String> {
+    Some(deletion::path(descriptor?)?.to_string())
 }
 
 /// Paths that commits since then took out: the version before still needs them.
@@ -92,6 +104,7 @@ async fn removed_since(table: &Table, since: Timestamp) -> Result<Vec<String>> {
                     .caused_by(error)
             })?;
             if let Action::Remove(remove) = action {
+                paths.extend(vector(remove.deletion_vector.as_ref()));
                 paths.push(remove.path);
             }
         }
@@ -107,7 +120,7 @@ async fn left_behind(lake: &Lake, table: &Table) -> Result<Vec<String>> {
     match child.goes_back_to(&lake.storage, table).await? {
         Some(before) => {
             let files = table.at(AsOf::Version(before)).await?.files()?;
-            Ok(files.into_iter().map(|file| file.path).collect())
+            Ok(files.into_iter().flat_map(paths).collect())
         }
         None => Ok(Vec::new()),
     }

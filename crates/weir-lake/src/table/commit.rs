@@ -15,7 +15,7 @@ use object_store::path::Path;
 use serde_json::json;
 use weir_protocol::{Error, Result};
 
-use super::{Table, failed, now_ms, schema};
+use super::{Table, deletion, failed, now_ms, schema};
 use crate::storage::Storage;
 
 /// A Parquet checkpoint of the log is written every so many versions, so that opening stays cheap.
@@ -102,7 +102,7 @@ impl Table {
             .map_err(|error| failed("create", folder, error.into()))?;
         let mut actions = vec![
             info(change.operation, &change.notes),
-            Action::Protocol(protocol()?),
+            Action::Protocol(protocol(marks_rows(properties))?),
             Action::Metadata(metadata),
         ];
         change.append_to(&mut actions);
@@ -163,6 +163,9 @@ impl Table {
         let mut actions = vec![info(change.operation, &change.notes)];
         if let Some(columns) = &change.schema {
             let columns = schema::to_delta(columns)?;
+            if marks_rows(&change.properties) && !self.marks_rows()? {
+                actions.push(Action::Protocol(protocol(true)?));
+            }
             actions.push(Action::Metadata(
                 self.metadata_with(&columns, &change.properties)?,
             ));
@@ -180,15 +183,31 @@ impl Table {
     }
 }
 
-/// Readers need nothing special (version 1); writers must know metadata domains.
-fn protocol() -> Result<Protocol> {
-    let protocol = json!({
-        "minReaderVersion": 1,
-        "minWriterVersion": 7,
-        "writerFeatures": ["appendOnly", "invariants", "domainMetadata"],
-    });
+/// Readers need nothing special (version 1) unless rows are marked as gone; writers must know
+/// metadata domains.
+fn protocol(marks_rows: bool) -> Result<Protocol> {
+    let protocol = if marks_rows {
+        json!({
+            "minReaderVersion": 3,
+            "minWriterVersion": 7,
+            "readerFeatures": ["deletionVectors"],
+            "writerFeatures": ["appendOnly", "invariants", "domainMetadata", "deletionVectors"],
+        })
+    } else {
+        json!({
+            "minReaderVersion": 1,
+            "minWriterVersion": 7,
+            "writerFeatures": ["appendOnly", "invariants", "domainMetadata"],
+        })
+    };
     serde_json::from_value(protocol)
         .map_err(|error| Error::internal("delta-rs refuses our table protocol").caused_by(error))
+}
+
+fn marks_rows(properties: &[(String, String)]) -> bool {
+    properties
+        .iter()
+        .any(|(key, value)| key == deletion::ENABLED && value == "true")
 }
 
 fn info(operation: &str, notes: &[(String, serde_json::Value)]) -> Action {

@@ -16,12 +16,16 @@ use weir_protocol::{Error, Result};
 use super::adapt::adapt;
 use super::partition::{self, Values};
 use super::stats::Gather;
-use super::{DataFile, Table, now_ms};
+use super::{DataFile, Table, deletion, now_ms};
 
 /// A file is closed when it has grown to this.
 pub(crate) const FILE_BYTES_TARGET: u64 = 64 << 20;
 const ROW_GROUP_ROWS_MAX: usize = 128 << 10;
 const ROW_GROUP_BYTES_MAX: usize = 16 << 20;
+/// Rows are held back until there are so many bytes of them: a file that stays below is small.
+const SMALL_BYTES_MAX: usize = 256 << 10;
+/// Distinct values of a column beyond this are no longer looked up: most do not come again.
+const DICTIONARY_BYTES_MAX: usize = 128 << 10;
 
 /// Where files go and what they hold.
 #[derive(Clone)]
@@ -60,8 +64,129 @@ impl Layout {
 struct OpenFile {
     path: String,
     values: Values,
-    writer: AsyncArrowWriter<BufWriter>,
+    rows: Rows,
     gather: Gather,
+}
+
+/// Where the rows of an open file are.
+enum Rows {
+    /// In memory still, so many bytes.
+    Held(Vec<RecordBatch>, usize),
+    Written(Box<AsyncArrowWriter<BufWriter>>),
+}
+
+impl OpenFile {
+    fn new(layout: &Layout, values: Values) -> Self {
+        let path = format!(
+            "{}{}part-{}.parquet",
+            layout.below,
+            partition::folder(&values),
+            uuid::Uuid::now_v7().simple()
+        );
+        Self {
+            path,
+            values,
+            rows: Rows::Held(Vec::new(), 0),
+            gather: Gather::default(),
+        }
+    }
+
+    fn memory_size(&self) -> usize {
+        match &self.rows {
+            Rows::Held(_, bytes) => *bytes,
+            Rows::Written(writer) => writer.memory_size(),
+        }
+    }
+
+    fn bytes_written(&self) -> u64 {
+        match &self.rows {
+            Rows::Held(..) => 0,
+            Rows::Written(writer) => writer.bytes_written() as u64,
+        }
+    }
+
+    async fn write(&mut self, layout: &Layout, part: &RecordBatch) -> Result<()> {
+        if layout.purpose == Purpose::Table {
+            self.gather.add(part);
+        } else {
+            self.gather.count(part);
+        }
+        match &mut self.rows {
+            Rows::Held(batches, bytes) => {
+                batches.push(part.clone());
+                *bytes += part.get_array_memory_size();
+                if *bytes > SMALL_BYTES_MAX {
+                    self.writer(layout, Size::Any).await?;
+                }
+            }
+            Rows::Written(writer) => {
+                let written = writer.write(part).await;
+                written.map_err(|error| failed(&self.path, error))?;
+                if writer.in_progress_size() > ROW_GROUP_BYTES_MAX {
+                    self.flush().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The file's writer; rows that were held back are written first.
+    async fn writer(&mut self, layout: &Layout, size: Size) -> Result<&mut AsyncArrowWriter<BufWriter>> {
+        let path = &self.path;
+        if let Rows::Held(batches, _) = &mut self.rows {
+            let batches = std::mem::take(batches);
+            let schema = match batches.first() {
+                Some(batch) => batch.schema(),
+                None => layout.schema.clone(),
+            };
+            let sink = BufWriter::new(layout.store.clone(), Path::from(path.as_str()));
+            let properties = properties(layout.purpose, size);
+            let mut writer = AsyncArrowWriter::try_new(sink, schema, Some(properties))
+                .map_err(|error| failed(path, error))?;
+            for batch in batches {
+                writer.write(&batch).await.map_err(|error| failed(path, error))?;
+            }
+            self.rows = Rows::Written(Box::new(writer));
+        }
+        match &mut self.rows {
+            Rows::Written(writer) => Ok(writer),
+            Rows::Held(..) => Err(Error::internal("a data file was not begun").hint("report this defect")),
+        }
+    }
+
+    /// Ends the row group that is being filled.
+    async fn flush(&mut self) -> Result<()> {
+        if let Rows::Written(writer) = &mut self.rows {
+            let flushed = writer.flush().await;
+            flushed.map_err(|error| failed(&self.path, error))?;
+        }
+        Ok(())
+    }
+
+    async fn close(mut self, layout: &Layout) -> Result<DataFile> {
+        let writer = self.writer(layout, Size::Small).await?;
+        let finished = writer.finish().await;
+        let size = writer.bytes_written() as u64;
+        let footer = finished.map_err(|error| failed(&self.path, error))?;
+        let is_kept = layout.purpose == Purpose::Table;
+        Ok(DataFile {
+            size,
+            rows: self.gather.rows(),
+            stats: is_kept.then(|| self.gather.to_json(&footer)),
+            partition: self.values,
+            path: self.path,
+            modified_ms: now_ms(),
+            deletion_vector: None,
+        })
+    }
+}
+
+/// How much a file is known to hold when it is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Any,
+    /// All rows are there, and they are few.
+    Small,
 }
 
 pub(crate) struct FileWriter {
@@ -102,21 +227,11 @@ impl FileWriter {
         let file = match self.open.entry(values.clone()) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(start(&self.layout, values.clone(), part)?)
+                entry.insert(OpenFile::new(&self.layout, values.clone()))
             }
         };
-        file.gather.add(part);
-        file.writer
-            .write(part)
-            .await
-            .map_err(|error| failed(&file.path, error))?;
-        if file.writer.in_progress_size() > ROW_GROUP_BYTES_MAX {
-            file.writer
-                .flush()
-                .await
-                .map_err(|error| failed(&file.path, error))?;
-        }
-        if file.writer.bytes_written() as u64 >= FILE_BYTES_TARGET {
+        file.write(&self.layout, part).await?;
+        if file.bytes_written() >= FILE_BYTES_TARGET {
             self.close(&values).await?;
         }
         Ok(())
@@ -124,20 +239,17 @@ impl FileWriter {
 
     async fn keep_within_memory(&mut self) -> Result<()> {
         loop {
-            let held: usize = self.open.values().map(|file| file.writer.memory_size()).sum();
+            let held: usize = self.open.values().map(OpenFile::memory_size).sum();
             if held <= self.memory_bytes_max {
                 return Ok(());
             }
-            let largest = self.open.iter().max_by_key(|(_, file)| file.writer.memory_size());
+            let largest = self.open.iter().max_by_key(|(_, file)| file.memory_size());
             let Some(values) = largest.map(|(values, _)| values.clone()) else {
                 return Ok(());
             };
             if self.open.len() == 1 {
                 if let Some(file) = self.open.get_mut(&values) {
-                    file.writer
-                        .flush()
-                        .await
-                        .map_err(|error| failed(&file.path, error))?;
+                    file.flush().await?;
                 }
                 return Ok(());
             }
@@ -146,21 +258,9 @@ impl FileWriter {
     }
 
     async fn close(&mut self, values: &Values) -> Result<()> {
-        let Some(mut file) = self.open.remove(values) else {
-            return Ok(());
-        };
-        file.writer
-            .finish()
-            .await
-            .map_err(|error| failed(&file.path, error))?;
-        self.done.push(DataFile {
-            size: file.writer.bytes_written() as u64,
-            rows: file.gather.rows(),
-            stats: Some(file.gather.to_json()),
-            partition: file.values,
-            path: file.path,
-            modified_ms: now_ms(),
-        });
+        if let Some(file) = self.open.remove(values) {
+            self.done.push(file.close(&self.layout).await?);
+        }
         Ok(())
     }
 
@@ -174,34 +274,20 @@ impl FileWriter {
     }
 }
 
-fn start(layout: &Layout, values: Values, part: &RecordBatch) -> Result<OpenFile> {
-    let path = format!(
-        "{}{}part-{}.parquet",
-        layout.below,
-        partition::folder(&values),
-        uuid::Uuid::now_v7().simple()
-    );
-    let sink = BufWriter::new(layout.store.clone(), Path::from(path.as_str()));
-    let writer = AsyncArrowWriter::try_new(sink, part.schema(), Some(properties(layout.purpose)))
-        .map_err(|error| failed(&path, error))?;
-    Ok(OpenFile {
-        path,
-        values,
-        writer,
-        gather: Gather::default(),
-    })
-}
-
-fn properties(purpose: Purpose) -> WriterProperties {
+fn properties(purpose: Purpose, size: Size) -> WriterProperties {
     let builder = WriterProperties::builder()
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned());
-    let builder = match purpose {
-        Purpose::Table => builder
+    let builder = match (purpose, size) {
+        (Purpose::Table, Size::Any) => builder
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_statistics_enabled(EnabledStatistics::Page),
-        // A zstd context for each column of each part would take more memory than the rows.
-        Purpose::Spill => builder
+        // A zstd context for each column would cost more than its few values.
+        (Purpose::Table, Size::Small) => builder
+            .set_compression(Compression::SNAPPY)
+            .set_statistics_enabled(EnabledStatistics::Chunk),
+        (Purpose::Spill, _) => builder
             .set_compression(Compression::LZ4_RAW)
             .set_dictionary_enabled(false)
             .set_statistics_enabled(EnabledStatistics::None),
@@ -210,10 +296,21 @@ fn properties(purpose: Purpose) -> WriterProperties {
 }
 
 /// Removes files that no commit took. One that cannot be removed is left to vacuum.
+///
+/// Of a file with marked rows the marks alone are what no commit took.
 pub(crate) async fn discard(store: &Arc<dyn ObjectStore>, files: &[DataFile]) {
     for file in files {
-        if let Err(error) = store.delete(&file.location()).await {
-            tracing::debug!(path = file.path, %error, "an unused file stays until vacuum");
+        let location = match &file.deletion_vector {
+            Some(vector) => deletion::path(vector),
+            None => Some(file.location()),
+        };
+        let Some(location) = location else {
+            continue;
+        };
+        match store.delete(&location).await {
+            // The marks of several files share an object.
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => tracing::debug!(%location, %error, "an unused file stays until vacuum"),
         }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod adapt;
 pub(crate) mod columns;
 mod commit;
 mod damage;
+pub(crate) mod deletion;
 pub(crate) mod file_writer;
 mod object;
 pub(crate) mod partition;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use deltalake::DeltaTable;
-use deltalake::kernel::{Add, EagerSnapshot, Remove};
+use deltalake::kernel::{Add, DeletionVectorDescriptor, EagerSnapshot, Remove};
 use deltalake::logstore::LogStoreRef;
 use futures::FutureExt;
 use object_store::{ObjectStore, path::Path};
@@ -44,6 +45,7 @@ pub struct DataFile {
     /// Relative to the table's folder.
     pub path: String,
     pub size: u64,
+    /// Without those that are marked as gone.
     pub rows: u64,
     /// Partition column to value, as the log writes it.
     pub partition: BTreeMap<String, Option<String>>,
@@ -51,11 +53,37 @@ pub struct DataFile {
     pub stats: Option<String>,
     /// Milliseconds since the epoch.
     pub modified_ms: i64,
+    /// Which rows are marked as gone.
+    pub deletion_vector: Option<DeletionVectorDescriptor>,
 }
 
 impl DataFile {
     pub(crate) fn location(&self) -> Path {
         Path::from(self.path.as_str())
+    }
+
+    /// What a version of a table knows the file by: the same file with other rows marked is another.
+    pub(crate) fn id(&self) -> (&str, Option<(&str, Option<i32>)>) {
+        let vector = self.deletion_vector.as_ref();
+        let vector = vector.map(|vector| (vector.path_or_inline_dv.as_str(), vector.offset));
+        (&self.path, vector)
+    }
+
+    /// Rows that the file itself holds.
+    pub(crate) fn rows_stored(&self) -> u64 {
+        let gone = self.deletion_vector.as_ref().map_or(0, |vector| vector.cardinality);
+        self.rows + u64::try_from(gone).unwrap_or_default()
+    }
+
+    /// The same file with these rows gone.
+    pub(crate) fn marked(&self, deletion_vector: DeletionVectorDescriptor) -> Self {
+        let gone = u64::try_from(deletion_vector.cardinality).unwrap_or_default();
+        Self {
+            rows: self.rows_stored().saturating_sub(gone),
+            stats: self.stats.as_deref().and_then(deletion::loosen),
+            deletion_vector: Some(deletion_vector),
+            ..self.clone()
+        }
     }
 
     /// The action that takes this file out of the table.
@@ -67,6 +95,7 @@ impl DataFile {
             extended_file_metadata: Some(true),
             partition_values: Some(self.partition_values()),
             size: i64::try_from(self.size).ok(),
+            deletion_vector: self.deletion_vector.clone(),
             ..Remove::default()
         }
     }
@@ -80,7 +109,21 @@ impl DataFile {
             modification_time: self.modified_ms,
             data_change,
             stats: self.stats.clone(),
+            deletion_vector: self.deletion_vector.clone(),
             ..Add::default()
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn named(path: &str, rows: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            size: 1,
+            rows,
+            partition: BTreeMap::new(),
+            stats: None,
+            modified_ms: 0,
+            deletion_vector: None,
         }
     }
 
@@ -229,6 +272,12 @@ impl Table {
         Ok(configuration.clone().into_iter().collect())
     }
 
+    /// Whether rows that go are marked, and their files stay.
+    pub(crate) fn marks_rows(&self) -> Result<bool> {
+        let properties = self.snapshot()?.metadata().configuration();
+        Ok(properties.get(deletion::ENABLED).is_some_and(|value| value == "true"))
+    }
+
     /// The files of this version.
     pub(crate) fn files(&self) -> Result<Vec<DataFile>> {
         let views = self
@@ -236,26 +285,20 @@ impl Table {
             .try_log_data()
             .map_err(|error| failed("read", &self.folder, error))?;
         let files = views.iter().map(|view| {
-            if view.deletion_vector_descriptor().is_some() {
-                return Err(Error::destination(format!(
-                    "table '{}' has deletion vectors, which weir does not read",
-                    self.name()
-                ))
-                .hint(
-                    "compact the table with the tool that wrote them (OPTIMIZE … / REORG … APPLY (PURGE))",
-                ));
-            }
-            let rows = view.num_records().unwrap_or_default();
-            Ok(DataFile {
+            let deletion_vector = view.deletion_vector_descriptor();
+            let gone = deletion_vector.as_ref().map_or(0, |vector| vector.cardinality);
+            let stored = view.num_records().unwrap_or_default() as u64;
+            DataFile {
                 path: view.path().into_owned(),
                 size: u64::try_from(view.size()).unwrap_or_default(),
-                rows: rows as u64,
+                rows: stored.saturating_sub(u64::try_from(gone).unwrap_or_default()),
                 partition: view.partition_values_map().into_iter().collect(),
                 stats: view.stats(),
                 modified_ms: view.modification_time(),
-            })
+                deletion_vector,
+            }
         });
-        files.collect()
+        Ok(files.collect())
     }
 
     /// The newest version that an application recorded.

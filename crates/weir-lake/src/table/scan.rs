@@ -7,12 +7,13 @@ use arrow::datatypes::{Schema, SchemaRef};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::RowSelection;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use weir_protocol::{Error, Result};
 
 use super::adapt::adapt;
 use super::object::ParquetObject;
+use super::deletion::Gone;
 use super::{DataFile, partition};
 
 /// Rows may be wide, and several batches are in memory at once.
@@ -21,7 +22,7 @@ const BATCH_ROWS: usize = 2048;
 pub(crate) type Rows = BoxStream<'static, Result<RecordBatch>>;
 
 /// The rows of one file in their order, with exactly the columns of `schema` (a part of the
-/// table's columns, or all). `selection` picks rows by position.
+/// table's columns, or all). `selection` picks rows by their place among those not marked as gone.
 pub(crate) async fn read(
     store: &Arc<dyn ObjectStore>,
     file: &DataFile,
@@ -48,7 +49,13 @@ pub(crate) async fn read(
         .collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     builder = builder.with_projection(mask);
-    if let Some(selection) = selection {
+    let rows = builder.metadata().file_metadata().num_rows();
+    if let Some(live) = live(store, file, rows).await? {
+        builder = builder.with_row_selection(match selection {
+            Some(selection) => live.and_then(&padded(&selection, live.row_count())),
+            None => live,
+        });
+    } else if let Some(selection) = selection {
         builder = builder.with_row_selection(selection);
     }
     let stream = builder.build().map_err(|error| failed(&path, error))?;
@@ -58,6 +65,27 @@ pub(crate) async fn read(
         .map_err(move |error| failed(&path, error))
         .map(move |batch| whole(&batch?, &file, &schema));
     Ok(rows.boxed())
+}
+
+/// A selection that speaks of every one of `rows` rows.
+fn padded(selection: &RowSelection, rows: usize) -> RowSelection {
+    let mut selectors: Vec<RowSelector> = selection.iter().copied().collect();
+    let said: usize = selectors.iter().map(|selector| selector.row_count).sum();
+    selectors.push(RowSelector::skip(rows.saturating_sub(said)));
+    RowSelection::from(selectors)
+}
+
+/// The rows that are left of a file of which some are marked as gone.
+async fn live(
+    store: &Arc<dyn ObjectStore>,
+    file: &DataFile,
+    rows: i64,
+) -> Result<Option<RowSelection>> {
+    if file.deletion_vector.is_none() {
+        return Ok(None);
+    }
+    let gone = Gone::of(store, file).await?;
+    Ok(Some(gone.live(u64::try_from(rows).unwrap_or_default())))
 }
 
 /// The batch with the file's partition values as columns.

@@ -5,6 +5,7 @@ use arrow::compute::kernels::aggregate;
 use arrow::datatypes::{
     DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
+use parquet::file::metadata::ParquetMetaData;
 use serde_json::{Map, Value, json};
 
 /// Text is cut to so many characters; a cut maximum gets the largest character appended.
@@ -31,6 +32,7 @@ struct Column {
     nulls: u64,
     /// Structs and lists: the log would want their statistics nested.
     nested: bool,
+    is_text: bool,
     range: Option<Range>,
     /// A value that cannot be ordered (NaN) or cut makes the range useless.
     unordered: bool,
@@ -51,6 +53,7 @@ impl Gather {
                 .map(|field| Column {
                     name: field.name().clone(),
                     nested: field.data_type().is_nested(),
+                    is_text: matches!(field.data_type(), DataType::Utf8),
                     ..Column::default()
                 })
                 .collect();
@@ -62,11 +65,22 @@ impl Gather {
         }
     }
 
+    /// Of rows whose statistics nobody will ask for.
+    pub(crate) fn count(&mut self, batch: &RecordBatch) {
+        self.rows += batch.num_rows() as u64;
+    }
+
     pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
-    pub(crate) fn to_json(&self) -> String {
+    /// `footer` is that of the file: its writer has compared all texts already.
+    pub(crate) fn to_json(&mut self, footer: &ParquetMetaData) -> String {
+        for column in self.columns.iter_mut().filter(|column| column.is_text) {
+            if column.nulls < self.rows {
+                column.range = texts(footer, &column.name);
+            }
+        }
         let mut min = Map::new();
         let mut max = Map::new();
         let mut nulls = Map::new();
@@ -84,7 +98,7 @@ impl Gather {
 
 impl Column {
     fn widen(&mut self, array: &ArrayRef) {
-        if self.unordered || array.null_count() == array.len() {
+        if self.is_text || self.unordered || array.null_count() == array.len() {
             return;
         }
         let Some(range) = range(array) else {
@@ -151,13 +165,6 @@ fn range(array: &ArrayRef) -> Option<Range> {
             let both = aggregate::min(array).zip(aggregate::max(array));
             both.filter(|_| finite).map(|(low, high)| Range::Float(low, high))
         }
-        DataType::Utf8 => {
-            let array = array.as_string::<i32>();
-            Some(Range::Text(
-                aggregate::min_string(array)?.to_owned(),
-                aggregate::max_string(array)?.to_owned(),
-            ))
-        }
         DataType::Boolean => {
             let array = array.as_boolean();
             Some(Range::Bool(
@@ -175,6 +182,30 @@ fn range(array: &ArrayRef) -> Option<Range> {
         }
         _ => None,
     }
+}
+
+/// The smallest and the largest text of a column, as far as the file's row groups tell.
+fn texts(footer: &ParquetMetaData, name: &str) -> Option<Range> {
+    let column = footer.file_metadata().schema_descr().columns().iter().position(|column| {
+        let parts = column.path().parts();
+        parts.len() == 1 && parts.first().is_some_and(|part| part == name)
+    })?;
+    let mut range: Option<Range> = None;
+    for group in footer.row_groups() {
+        let chunk = group.column(column);
+        let found = chunk.statistics()?;
+        let is_empty = found.null_count_opt() == u64::try_from(chunk.num_values()).ok();
+        if is_empty {
+            continue;
+        }
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let found = Range::Text(text(found.min_bytes_opt()?)?, text(found.max_bytes_opt()?)?);
+        range = match range {
+            Some(before) => before.union(found),
+            None => Some(found),
+        };
+    }
+    range
 }
 
 fn cut(text: &str) -> String {
@@ -202,4 +233,33 @@ fn day(days: i32) -> Option<String> {
 pub(crate) fn instant(micros: i64) -> Option<String> {
     let timestamp = jiff::Timestamp::from_microsecond(micros).ok()?;
     Some(timestamp.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+}
+
+/// The statistics that a file with these rows gets.
+#[cfg(test)]
+pub(crate) fn of_batch(batch: &RecordBatch) -> String {
+    let mut gather = Gather::default();
+    gather.add(batch);
+    let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(batch).unwrap();
+    gather.to_json(&writer.close().unwrap())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn texts_are_bounded_by_what_the_file_says() {
+        let long = "z".repeat(40);
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("b"), None, Some(&long)]));
+        let empty: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>; 3]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![3, 1, 2]));
+        let batch = RecordBatch::try_from_iter([("text", texts), ("empty", empty), ("n", numbers)]).unwrap();
+        insta::assert_snapshot!(of_batch(&batch), @r#"{"numRecords":3,"minValues":{"text":"b","n":1},"maxValues":{"text":"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz􏿿","n":3},"nullCount":{"text":1,"empty":3,"n":0}}"#);
+    }
 }

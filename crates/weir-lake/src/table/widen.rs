@@ -7,7 +7,7 @@ use weir_protocol::{Error, ErrorKind, Result};
 
 use super::commit::{Attempt, Change};
 use super::file_writer::{self, FileWriter, Layout};
-use super::{Table, scan, schema};
+use super::{Table, deletion, scan, schema};
 
 /// Tries against other writers before giving up.
 pub(crate) const ATTEMPTS_MAX: u32 = 20;
@@ -33,6 +33,22 @@ impl Table {
             match self.try_commit(&change).await? {
                 Attempt::Committed(_) => return Ok(()),
                 Attempt::Lost => file_writer::discard(&self.store(), &written).boxed().await,
+            }
+        }
+        Err(self.contended())
+    }
+
+    /// Settles whether rows that go are marked. Marks that are there stay either way.
+    pub(crate) async fn mark_rows(&mut self, wanted: bool) -> Result<()> {
+        for _ in 0..ATTEMPTS_MAX {
+            if self.marks_rows()? == wanted {
+                return Ok(());
+            }
+            let mut change = Change::new("SET TBLPROPERTIES");
+            change.schema = Some(self.schema().as_ref().clone());
+            change.properties = vec![(deletion::ENABLED.to_owned(), wanted.to_string())];
+            if let Attempt::Committed(_) = self.try_commit(&change).await? {
+                return Ok(());
             }
         }
         Err(self.contended())

@@ -10,7 +10,7 @@ use weir_protocol::{Error, Result};
 use super::incoming::{Bucket, Incoming};
 use super::keys::{self, Keys};
 use super::prune::{self, Wanted};
-use super::{Outcome, flags, mark, rewrite, select};
+use super::{Outcome, Removal, flags, mark, select};
 use crate::table::columns::IS_CURRENT;
 use crate::table::file_writer::{FileWriter, Layout};
 use crate::table::{DataFile, Table, scan};
@@ -40,18 +40,14 @@ impl ByParent<'_> {
             self.exchange(&bucket, &files, &mut gone, &mut writer).await?;
         }
         let mut outcome = Outcome::default();
-        for (index, mut rows) in gone {
-            rows.sort_unstable();
-            rows.dedup();
-            let file = &files[index];
-            if (rows.len() as u64) < file.rows {
-                rewrite::without(self.table, file, &rows, &mut writer)
-                    .boxed()
-                    .await?;
-            }
-            outcome.removes.push(file.clone());
+        let mut removal = Removal::new(self.table)?;
+        for (index, rows) in gone {
+            removal
+                .take_out(&files[index], rows, &mut writer, &mut outcome)
+                .await?;
         }
         outcome.adds = writer.finish().await?;
+        removal.finish(&mut outcome).await?;
         Ok(outcome)
     }
 

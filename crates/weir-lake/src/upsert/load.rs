@@ -1,10 +1,13 @@
 //! One part of a load, with one row chosen for each key.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::row::Rows;
+use foldhash::fast::FixedState;
 use weir_protocol::{Error, Result};
 
 use super::keys::Keys;
@@ -12,7 +15,7 @@ use super::keys::Keys;
 /// Rows of a load by key: of several with the same key the newest leads, the last one on a tie.
 pub(crate) struct Load<'a> {
     pub(crate) batch: &'a RecordBatch,
-    leads: HashMap<&'a [u8], usize>,
+    leads: HashMap<&'a [u8], usize, FixedState>,
     /// By key: its leading row, and whether that row is still to be written.
     chosen: Vec<(u32, bool)>,
     /// By leading row: when the key's stored versions end at the latest (µs).
@@ -26,16 +29,17 @@ pub(crate) struct Load<'a> {
 impl<'a> Load<'a> {
     pub(crate) fn choose(batch: &'a RecordBatch, keys: &'a Rows, by: &Keys) -> Result<Self> {
         let order = by.order(batch)?;
-        let mut leads: HashMap<&[u8], usize> = HashMap::with_capacity(batch.num_rows());
+        let mut leads: HashMap<&[u8], usize, FixedState> =
+            HashMap::with_capacity_and_hasher(batch.num_rows(), FixedState::default());
         let mut chosen: Vec<(u32, bool)> = Vec::new();
         for row in 0..batch.num_rows() {
             let position = u32::try_from(row).map_err(|_| too_many())?;
             match leads.entry(keys.row(row).data()) {
-                std::collections::hash_map::Entry::Vacant(entry) => {
+                Entry::Vacant(entry) => {
                     entry.insert(chosen.len());
                     chosen.push((position, true));
                 }
-                std::collections::hash_map::Entry::Occupied(entry) => {
+                Entry::Occupied(entry) => {
                     let lead = &mut chosen[*entry.get()];
                     if order.row(row) >= order.row(lead.0 as usize) {
                         lead.0 = position;
@@ -87,11 +91,19 @@ impl<'a> Load<'a> {
 
     /// Whether a stored row's cursor is newer than the incoming one's.
     pub(crate) fn is_older_than(&self, place: usize, cursors: Option<&Rows>, row: usize) -> bool {
+        self.compare(place, cursors, row) == Some(Ordering::Less)
+    }
+
+    /// Whether a stored row's cursor is older than the incoming one's.
+    pub(crate) fn is_newer_than(&self, place: usize, cursors: Option<&Rows>, row: usize) -> bool {
+        self.compare(place, cursors, row) == Some(Ordering::Greater)
+    }
+
+    /// The incoming row's cursor beside the stored one's; none where rows have no cursor.
+    fn compare(&self, place: usize, cursors: Option<&Rows>, row: usize) -> Option<Ordering> {
         let incoming = self.chosen[place].0 as usize;
-        match (&self.cursors, cursors) {
-            (Some(ours), Some(theirs)) => theirs.row(row).data() > ours.row(incoming).data(),
-            _ => false,
-        }
+        let ours = self.cursors.as_ref()?.row(incoming);
+        Some(ours.data().cmp(cursors?.row(row).data()))
     }
 
     /// Whether a stored row is as new as the incoming one or newer, by cursor and time of emission.

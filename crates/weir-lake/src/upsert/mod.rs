@@ -1,6 +1,6 @@
 //! Merging rows into a table by key, at a cost that follows the change: files that cannot hold an
 //! incoming key are left alone, of the others only the key columns are read, and only files with a
-//! hit are written again.
+//! hit are written again, or, where the table allows it, only told which of their rows are gone.
 
 mod by_parent;
 mod duplicates;
@@ -9,11 +9,11 @@ pub(crate) mod keys;
 mod load;
 mod mark;
 mod prune;
-mod rewrite;
+mod removal;
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
 use futures::TryStreamExt;
@@ -26,6 +26,7 @@ pub(crate) use incoming::{Bucket, Incoming, Place, SPILL_FOLDER};
 pub(crate) use keys::Keys;
 use load::Load;
 use prune::Wanted;
+pub(crate) use removal::Removal;
 
 use crate::children::ChildRows;
 use crate::table::columns::{self, CHILDREN_DIGEST, DELETED_AT, IS_CURRENT, RUN, VALID_FROM, VALID_TO};
@@ -178,7 +179,7 @@ impl Merging<'_> {
     /// Reads the key columns of a file and finds the rows that the load is about.
     async fn find(&mut self, index: usize, bucket: &Bucket, load: &mut Load<'_>) -> Result<Vec<Match>> {
         let mut names = self.upsert.keys.roots(&self.upsert.schema);
-        names.extend([IS_CURRENT, DELETED_AT, VALID_FROM, VALID_TO].map(str::to_owned));
+        names.extend([IS_CURRENT, DELETED_AT, VALID_FROM, VALID_TO, RUN].map(str::to_owned));
         let schema = keys::project(&self.upsert.schema, &names);
         let mut rows = scan::read(&self.upsert.table.store(), &self.files[index], &schema, None)
             .boxed()
@@ -186,21 +187,28 @@ impl Merging<'_> {
         let mut matches = Vec::new();
         let mut position = 0;
         while let Some(batch) = rows.try_next().await? {
-            self.find_in(&batch, position, bucket, load, &mut matches)?;
+            let replaced = self.find_in(&batch, position, bucket, load, &mut matches)?;
+            if !replaced.is_empty() {
+                self.hits.entry(index).or_default().extend(replaced);
+            }
             position += u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
         }
         Ok(matches)
     }
 
+    /// Answers with the rows that go in any case: those that merge with a row whose cursor is newer.
+    /// For the others the rest of the row must be looked at.
     fn find_in(
-        &self,
+        &mut self,
         batch: &RecordBatch,
         position: u32,
         bucket: &Bucket,
         load: &mut Load<'_>,
         matches: &mut Vec<Match>,
-    ) -> Result<()> {
+    ) -> Result<Vec<u32>> {
         let by = &self.upsert.keys;
+        let mut replaced = Vec::new();
+        let is_merge = matches!(self.upsert.rule, Rule::Merge | Rule::Late);
         let keys = by.keys(batch)?;
         let cursors = by.cursors(batch)?;
         let order = match self.upsert.rule {
@@ -213,6 +221,7 @@ impl Merging<'_> {
             None
         };
         let current = flags(batch, IS_CURRENT);
+        let runs = batch.column_by_name(RUN);
         let deleted = batch.column_by_name(DELETED_AT);
         let times = match self.upsert.rule {
             Rule::History => Some((mark::times(batch, VALID_FROM)?, mark::times(batch, VALID_TO)?)),
@@ -240,12 +249,15 @@ impl Merging<'_> {
                     || load.is_older_than(place, cursors.as_ref(), row)
                 {
                     load.drop(place);
-                    continue;
+                } else if is_merge && load.is_newer_than(place, cursors.as_ref(), row) {
+                    replaced.push(index);
+                    self.superseded += u64::from(self.is_of_this_run(runs, row));
+                } else {
+                    matches.push(Match {
+                        row: index,
+                        place: Some(place),
+                    });
                 }
-                matches.push(Match {
-                    row: index,
-                    place: Some(place),
-                });
                 continue;
             }
             let ours = hashes.as_ref().is_none_or(|hashes| bucket.takes(hashes[row]));
@@ -257,7 +269,15 @@ impl Merging<'_> {
                 });
             }
         }
-        Ok(())
+        Ok(replaced)
+    }
+
+    /// Whether a stored row that is merged with a newer one was landed by this run: then it was an
+    /// older record of the same key.
+    fn is_of_this_run(&self, runs: Option<&ArrayRef>, row: usize) -> bool {
+        let runs = runs.and_then(|runs| runs.as_string_opt::<i32>());
+        self.upsert.rule == Rule::Merge
+            && runs.is_some_and(|runs| runs.is_valid(row) && runs.value(row) == self.upsert.run)
     }
 
     /// Reads the matched rows whole and decides for each: equal rows stay, others go.
@@ -283,7 +303,7 @@ impl Merging<'_> {
         load: &mut Load<'_>,
     ) -> Result<()> {
         let equal = self.equal(stored, matches, load)?;
-        let runs = stored.column_by_name(RUN).map(AsArray::as_string::<i32>);
+        let runs = stored.column_by_name(RUN);
         let mut vanished = Vec::new();
         let mut ended = Vec::new();
         for (row, found) in matches.iter().enumerate() {
@@ -292,12 +312,7 @@ impl Merging<'_> {
                 Some(place) if load.is_open(place) => {
                     self.hits.entry(index).or_default().push(found.row);
                     ended.push((u32::try_from(row).unwrap_or(u32::MAX), load.lead(place)));
-                    let same_run =
-                        runs.is_some_and(|runs| runs.is_valid(row) && runs.value(row) == self.upsert.run);
-                    if self.upsert.rule == Rule::Merge && same_run {
-                        // The row that this run landed before is now an older one of the same key.
-                        self.superseded += 1;
-                    }
+                    self.superseded += u64::from(self.is_of_this_run(runs, row));
                 }
                 Some(_) => {}
                 None => {
@@ -360,21 +375,16 @@ impl Merging<'_> {
     }
 
     async fn finish(mut self) -> Result<Outcome> {
-        for (index, mut rows) in std::mem::take(&mut self.hits) {
-            rows.sort_unstable();
-            rows.dedup();
-            let file = &self.files[index];
-            if (rows.len() as u64) < file.rows {
-                rewrite::without(self.upsert.table, file, &rows, &mut self.writer)
-                    .boxed()
-                    .await?;
-            }
-            self.outcome.removes.push(file.clone());
+        let mut removal = Removal::new(self.upsert.table)?;
+        for (index, rows) in std::mem::take(&mut self.hits) {
+            let (file, outcome) = (&self.files[index], &mut self.outcome);
+            removal.take_out(file, rows, &mut self.writer, outcome).await?;
         }
         let superseded = self.superseded.min(self.outcome.landed);
         self.outcome.landed -= superseded;
         self.outcome.deduplicated += superseded;
         self.outcome.adds = self.writer.finish().await?;
+        removal.finish(&mut self.outcome).await?;
         Ok(self.outcome)
     }
 }

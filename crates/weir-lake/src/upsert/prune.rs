@@ -116,6 +116,7 @@ mod tests {
             partition: Default::default(),
             stats: Some(stats.into()),
             modified_ms: 0,
+            deletion_vector: None,
         }
     }
 
@@ -134,10 +135,9 @@ mod tests {
 
         #[test]
         fn cut_text_bounds_leave_nothing_out(stored in "[a-zé]{30,40}", tail in "[a-z]{0,5}") {
-            let mut gather = crate::table::stats::Gather::default();
             let array: ArrayRef = Arc::new(StringArray::from(vec![stored.clone()]));
-            gather.add(&arrow::array::RecordBatch::try_from_iter([("id", array.clone())]).unwrap());
-            let file = file(&gather.to_json());
+            let batch = arrow::array::RecordBatch::try_from_iter([("id", array.clone())]).unwrap();
+            let file = file(&crate::table::stats::of_batch(&batch));
             let column = Wanted::new("id", array).unwrap().unwrap();
             prop_assert!(may_hold(&file, &[column]).unwrap());
             let other: ArrayRef = Arc::new(StringArray::from(vec![format!("~{tail}")]));

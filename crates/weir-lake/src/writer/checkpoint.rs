@@ -210,8 +210,10 @@ fn balanced(record: &StateRecord) -> Result<()> {
         .hint("nothing was committed; report this defect with the run's log"))
 }
 
+/// Bytes that were written for these files: those with marked rows stood there before.
 pub(crate) fn bytes(files: &[DataFile]) -> u64 {
-    files.iter().map(|file| file.size).sum()
+    let written = files.iter().filter(|file| file.deletion_vector.is_none());
+    written.map(|file| file.size).sum()
 }
 
 /// Refuses to write a table that is partitioned in another way than its stream says.
@@ -235,8 +237,9 @@ pub(crate) async fn table(
     folder: &object_store::path::Path,
     schema: &SchemaRef,
 ) -> Result<Table> {
-    if let Some(table) = Table::find(storage, folder).await? {
+    if let Some(mut table) = Table::find(storage, folder).await? {
         check_partitions(&table, shape)?;
+        table.mark_rows(shape.marks_rows).await?;
         return Ok(table);
     }
     shape.check_partitions(schema)?;

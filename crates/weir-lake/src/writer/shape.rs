@@ -11,6 +11,7 @@ use weir_protocol::{Error, Result, SyncMode, WriteMode, WritePlan, name};
 use crate::children::Family;
 use crate::lake::{Layer, folder};
 use crate::table::columns::{self, CHILDREN_DIGEST};
+use crate::table::deletion;
 use crate::table::partition::{self, PartitionBy};
 use crate::upsert::{Keys, Rule};
 
@@ -42,6 +43,8 @@ pub(crate) struct Shape {
     pub(crate) folder: Path,
     pub(crate) mode: SyncMode,
     pub(crate) by: Vec<PartitionBy>,
+    /// Rows that go are marked instead of written away with their file.
+    pub(crate) marks_rows: bool,
     pub(crate) primary_key: Vec<String>,
     pub(crate) cursor: Option<String>,
     pub(crate) connection: String,
@@ -61,11 +64,6 @@ impl Shape {
                 .with("stream", &stream.name)
                 .hint("add primary_key to the stream, or choose an append or replace mode"));
         }
-        if stream.policy.deletion_vectors {
-            return Err(Error::spec("deletion_vectors is not available in this version")
-                .with("stream", &stream.name)
-                .hint("remove deletion_vectors from the stream: changed files are rewritten instead"));
-        }
         let by = stream.policy.partition_by.iter();
         Ok(Self {
             family: Family::new(plan, &name)?.map(Arc::new),
@@ -73,6 +71,7 @@ impl Shape {
             folder: folder(Layer::Silver, &name),
             name,
             mode: plan.mode,
+            marks_rows: stream.policy.deletion_vectors,
             by: by.map(|text| PartitionBy::parse(text)).collect::<Result<_>>()?,
             primary_key: stream.primary_key.clone(),
             cursor: stream.cursor_field.clone(),
@@ -145,11 +144,15 @@ impl Shape {
 
     /// What the table's properties say about its stream.
     pub(crate) fn properties(&self) -> Vec<(String, String)> {
-        vec![
+        let mut properties = vec![
             (PRIMARY_KEY.to_owned(), self.primary_key.join(",")),
             (CONNECTION.to_owned(), self.connection.clone()),
             (STREAM.to_owned(), self.stream.clone()),
-        ]
+        ];
+        if self.marks_rows {
+            properties.push((deletion::ENABLED.to_owned(), "true".to_owned()));
+        }
+        properties
     }
 
     /// Refuses a partitioning that the columns do not allow.

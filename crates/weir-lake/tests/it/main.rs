@@ -15,6 +15,7 @@ mod identity;
 mod maintenance;
 #[cfg(feature = "failpoints")]
 mod maintenance_faults;
+mod marks;
 mod mend;
 mod model;
 mod modes;

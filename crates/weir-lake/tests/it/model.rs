@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::Value;
-use weir_protocol::SyncMode;
+use weir_protocol::{SyncMode, WritePlan};
 
 use crate::harness::{TestLake, batch, complete, order, partly, plan};
 
@@ -35,8 +35,8 @@ fn record(row: &Row) -> Value {
 }
 
 /// One read to its end, with writers that die on the way and others that go on.
-async fn read(lake: &TestLake, mode: SyncMode, run: &str, pages: &[(Vec<Row>, Stop)]) {
-    let plan = plan(mode, run);
+async fn read(lake: &TestLake, plan: WritePlan, pages: &[(Vec<Row>, Stop)]) {
+    let run = plan.run.as_str();
     let mut writer = lake.open(&plan).await;
     let mut stops: Vec<Stop> = pages.iter().map(|(_, stop)| *stop).collect();
     let mut page = 0;
@@ -116,18 +116,25 @@ fn run<F: Future>(future: F) -> F::Output {
     runtime.unwrap().block_on(future)
 }
 
+/// A run whose table has rows marked as gone, or files written again without them.
+fn marking(mode: SyncMode, run: &str, marks: bool) -> WritePlan {
+    let mut plan = plan(mode, run);
+    plan.stream.policy.deletion_vectors = marks;
+    plan
+}
+
 const COLUMNS: &[&str] = &["id", "at", "total"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn merge_is_the_map(one in pages(), two in pages()) {
+    fn merge_is_the_map(one in pages(), two in pages(), marks in any::<bool>()) {
         run(async {
             let lake = TestLake::new();
             let mut model = BTreeMap::new();
             for (name, pages) in [("r1", &one), ("r2", &two)] {
-                read(&lake, SyncMode::IncrementalMerge, name, pages).await;
+                read(&lake, marking(SyncMode::IncrementalMerge, name, marks), pages).await;
                 newest(&mut model, pages);
                 let rows = table(&lake, COLUMNS).await;
                 assert_eq!(rows.len(), model.len());
@@ -137,12 +144,12 @@ proptest! {
     }
 
     #[test]
-    fn history_has_one_current_row_a_key_and_no_gap(one in pages(), two in pages()) {
+    fn history_has_one_current_row_a_key_and_no_gap(one in pages(), two in pages(), marks in any::<bool>()) {
         run(async {
             let lake = TestLake::new();
             let mut model = BTreeMap::new();
             for (name, pages) in [("r1", &one), ("r2", &two)] {
-                read(&lake, SyncMode::IncrementalHistory, name, pages).await;
+                read(&lake, marking(SyncMode::IncrementalHistory, name, marks), pages).await;
                 newest(&mut model, pages);
             }
             let rows = table(&lake, &["id", "at", "total", "_valid_from", "_valid_to", "_is_current"]).await;
@@ -172,12 +179,12 @@ proptest! {
     }
 
     #[test]
-    fn append_has_each_version_once(one in pages(), two in pages()) {
+    fn append_has_each_version_once(one in pages(), two in pages(), marks in any::<bool>()) {
         run(async {
             let lake = TestLake::new();
             let mut model = BTreeSet::new();
             for (name, pages) in [("r1", &one), ("r2", &two)] {
-                read(&lake, SyncMode::IncrementalAppend, name, pages).await;
+                read(&lake, marking(SyncMode::IncrementalAppend, name, marks), pages).await;
                 model.extend(pages.iter().flat_map(|(rows, _)| rows).map(|row| (row.0, row.1)));
             }
             let rows = table(&lake, &["id", "at"]).await;
@@ -191,14 +198,14 @@ proptest! {
     }
 
     #[test]
-    fn a_full_refresh_is_what_was_read_last(one in pages(), two in pages()) {
+    fn a_full_refresh_is_what_was_read_last(one in pages(), two in pages(), marks in any::<bool>()) {
         run(async {
             for mode in [SyncMode::FullRefreshReplace, SyncMode::FullRefreshMerge] {
                 let lake = TestLake::new();
                 let mut before = BTreeMap::new();
-                read(&lake, mode, "r1", &one).await;
+                read(&lake, marking(mode, "r1", marks), &one).await;
                 newest(&mut before, &one);
-                read(&lake, mode, "r2", &two).await;
+                read(&lake, marking(mode, "r2", !marks), &two).await;
                 let mut whole = BTreeMap::new();
                 newest(&mut whole, &two);
                 let deleted: BTreeSet<i64> = before.keys().filter(|id| !whole.contains_key(id)).copied().collect();
