@@ -8,12 +8,15 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::stream::BoxStream;
+use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, path::Path};
+use parquet::arrow::arrow_reader::RowSelection;
 use weir_protocol::{Error, Result, Secret};
 
 use crate::children::ChildTable;
 use crate::gold;
 use crate::storage::Storage;
+use crate::table::deletion::Gone;
 use crate::table::{AsOf, DataFile, Table, scan};
 
 /// Where the lake lies and what it is opened with.
@@ -83,6 +86,26 @@ pub struct TableSnapshot {
     /// The table's folder in `store`.
     pub prefix: Path,
     pub properties: BTreeMap<String, String>,
+}
+
+impl TableSnapshot {
+    /// Which rows of a file are left; none where all are.
+    pub async fn live_rows(&self, file: &DataFile) -> Result<Option<RowSelection>> {
+        if file.deletion_vector.is_none() {
+            return Ok(None);
+        }
+        if file.stats.is_none() {
+            return Err(Error::destination(format!(
+                "the log does not say how many rows '{}' has",
+                file.path
+            ))
+            .with("table", &self.name)
+            .hint("run `weir lake compact` for this table"));
+        }
+        let store: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(self.store.clone(), self.prefix.clone()));
+        let gone = Gone::of(&store, file).await?;
+        Ok(Some(gone.live(file.rows_stored())))
+    }
 }
 
 /// Opened once and shared; cheap to clone.

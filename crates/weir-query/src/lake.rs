@@ -68,6 +68,9 @@ const FIRST_COMMIT: &str = "00000000000000000000.json";
 /// Gold tables that are looked at side by side.
 const LISTINGS_AT_ONCE: usize = 8;
 
+/// Files whose marks are read side by side.
+const READS_AT_ONCE: usize = 8;
+
 const BRONZE_ENDING: &str = ".jsonl.zst";
 
 #[async_trait]
@@ -98,7 +101,7 @@ impl Tables for LakeTables {
         match self.lake.snapshot(&table.name, as_of).await {
             // The first version of a Gold table is empty: nothing was published yet.
             Ok(found) if table.layer == Layer::Gold && found.version == 0 => Ok(None),
-            Ok(found) => Ok(Some(snapshot(table, found)?)),
+            Ok(found) => snapshot(table, found).await.map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -131,37 +134,34 @@ fn unlisted(message: String, error: object_store::Error) -> Error {
         .hint("`weir doctor` checks the lake's location and credentials")
 }
 
-fn snapshot(table: &TableName, found: weir_lake::TableSnapshot) -> Result<Snapshot> {
-    let prefix = found.prefix;
-    let files = found
-        .files
-        .into_iter()
-        .map(|file| {
-            let inside = Path::parse(&file.path).map_err(|error| {
-                Error::destination(format!("table '{table}' names a file that is no path"))
-                    .with("file", &file.path)
-                    .caused_by(error)
-                    .hint("`weir lake restore` goes back to an earlier version")
-            })?;
-            Ok(DataFile {
-                path: Path::from_iter(prefix.parts().chain(inside.parts())),
-                size_bytes: file.size,
-                rows: Some(file.rows),
-                partition_values: file.partition,
-                stats: file.stats,
-                deletion_vector: false,
-            })
+async fn snapshot(table: &TableName, found: weir_lake::TableSnapshot) -> Result<Snapshot> {
+    let found = &found;
+    let files = found.files.iter().cloned().map(|file| async move {
+        let inside = Path::parse(&file.path).map_err(|error| {
+            Error::destination(format!("table '{table}' names a file that is no path"))
+                .with("file", &file.path)
+                .caused_by(error)
+                .hint("`weir lake restore` goes back to an earlier version")
+        })?;
+        Ok::<_, Error>(DataFile {
+            path: Path::from_iter(found.prefix.parts().chain(inside.parts())),
+            size_bytes: file.size,
+            rows: Some(file.rows),
+            live: found.live_rows(&file).await?,
+            partition_values: file.partition,
+            stats: file.stats,
         })
-        .collect::<Result<_>>()?;
+    });
+    let files = stream::iter(files).buffered(READS_AT_ONCE).try_collect().await?;
     Ok(Snapshot {
         table: table.clone(),
         version: found.version,
-        schema: found.schema,
-        partition_columns: found.partition_columns,
+        schema: found.schema.clone(),
+        partition_columns: found.partition_columns.clone(),
         files,
-        store: found.store,
+        store: found.store.clone(),
         reader_features: Vec::new(),
-        properties: found.properties,
+        properties: found.properties.clone(),
     })
 }
 
@@ -184,7 +184,7 @@ impl GoldWriter for LakeTables {
                 build.memory_bytes,
             )
             .await?;
-        let snapshot = snapshot(&table, built.snapshot.clone())?;
+        let snapshot = snapshot(&table, built.snapshot.clone()).await?;
         Ok(Box::new(StagedGold {
             lake: self.lake.clone(),
             built,

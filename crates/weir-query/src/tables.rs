@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use object_store::{ObjectMeta, ObjectStore, path::Path};
+use parquet::arrow::arrow_reader::RowSelection;
 use serde::Serialize;
 use weir_protocol::{Error, Result};
 
@@ -128,7 +129,8 @@ pub struct DataFile {
     pub partition_values: BTreeMap<String, Option<String>>,
     /// The log's statistics of this file (`minValues`, `maxValues`, `nullCount`) as JSON.
     pub stats: Option<String>,
-    pub deletion_vector: bool,
+    /// The rows that are left where some are marked as gone; none where all are there.
+    pub live: Option<RowSelection>,
 }
 
 /// The objects of one Bronze stream: zstd-compressed JSON Lines.

@@ -61,7 +61,10 @@ fn data_path(folder: &Path, object: &ObjectMeta) -> Option<String> {
     let parts: Vec<_> = object.location.prefix_match(folder)?.collect();
     let is_log = parts.iter().any(|part| part.as_ref() == "_delta_log");
     let is_spill = parts.first().is_some_and(|part| part.as_ref() == SPILL_FOLDER);
-    let is_vector = object.location.filename().is_some_and(|name| name.starts_with(OBJECT_PREFIX));
+    let is_vector = object
+        .location
+        .filename()
+        .is_some_and(|name| name.starts_with(OBJECT_PREFIX));
     let is_data = object.location.extension() == Some("parquet") || is_vector;
     if is_log || is_spill || !is_data {
         return None;

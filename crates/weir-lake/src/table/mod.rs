@@ -71,7 +71,10 @@ impl DataFile {
 
     /// Rows that the file itself holds.
     pub(crate) fn rows_stored(&self) -> u64 {
-        let gone = self.deletion_vector.as_ref().map_or(0, |vector| vector.cardinality);
+        let gone = self
+            .deletion_vector
+            .as_ref()
+            .map_or(0, |vector| vector.cardinality);
         self.rows + u64::try_from(gone).unwrap_or_default()
     }
 
@@ -275,7 +278,9 @@ impl Table {
     /// Whether rows that go are marked, and their files stay.
     pub(crate) fn marks_rows(&self) -> Result<bool> {
         let properties = self.snapshot()?.metadata().configuration();
-        Ok(properties.get(deletion::ENABLED).is_some_and(|value| value == "true"))
+        Ok(properties
+            .get(deletion::ENABLED)
+            .is_some_and(|value| value == "true"))
     }
 
     /// The files of this version.

@@ -12,8 +12,8 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use weir_protocol::{Error, Result};
 
 use super::adapt::adapt;
-use super::object::ParquetObject;
 use super::deletion::Gone;
+use super::object::ParquetObject;
 use super::{DataFile, partition};
 
 /// Rows may be wide, and several batches are in memory at once.
@@ -76,11 +76,7 @@ fn padded(selection: &RowSelection, rows: usize) -> RowSelection {
 }
 
 /// The rows that are left of a file of which some are marked as gone.
-async fn live(
-    store: &Arc<dyn ObjectStore>,
-    file: &DataFile,
-    rows: i64,
-) -> Result<Option<RowSelection>> {
+async fn live(store: &Arc<dyn ObjectStore>, file: &DataFile, rows: i64) -> Result<Option<RowSelection>> {
     if file.deletion_vector.is_none() {
         return Ok(None);
     }

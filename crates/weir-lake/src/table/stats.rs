@@ -186,10 +186,15 @@ fn range(array: &ArrayRef) -> Option<Range> {
 
 /// The smallest and the largest text of a column, as far as the file's row groups tell.
 fn texts(footer: &ParquetMetaData, name: &str) -> Option<Range> {
-    let column = footer.file_metadata().schema_descr().columns().iter().position(|column| {
-        let parts = column.path().parts();
-        parts.len() == 1 && parts.first().is_some_and(|part| part == name)
-    })?;
+    let column = footer
+        .file_metadata()
+        .schema_descr()
+        .columns()
+        .iter()
+        .position(|column| {
+            let parts = column.path().parts();
+            parts.len() == 1 && parts.first().is_some_and(|part| part == name)
+        })?;
     let mut range: Option<Range> = None;
     for group in footer.row_groups() {
         let chunk = group.column(column);

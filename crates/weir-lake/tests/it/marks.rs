@@ -37,7 +37,9 @@ async fn vectors(lake: &TestLake) -> Vec<u64> {
 fn objects(lake: &TestLake, end: &str) -> usize {
     let folder = lake.dir.path().join("silver").join(TABLE);
     let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.to_str().unwrap().ends_with(end)).count()
+    entries
+        .filter(|path| path.to_str().unwrap().ends_with(end))
+        .count()
 }
 
 #[tokio::test]
@@ -48,7 +50,10 @@ async fn a_change_leaves_the_file_of_the_row_alone() {
     let rows = lake.rows(TABLE, COLUMNS).await;
     assert_eq!(rows.len(), 100);
     assert!(rows.contains(&r#"{"id":45,"at":"2026-01-02T00:00:00Z","total":45.0}"#.to_owned()));
-    let before = lake.rows_at(TABLE, COLUMNS, Some(AsOf::Version(1))).await.unwrap();
+    let before = lake
+        .rows_at(TABLE, COLUMNS, Some(AsOf::Version(1)))
+        .await
+        .unwrap();
     assert!(before.contains(&r#"{"id":45,"at":"2026-01-01T00:00:00Z","total":45.0}"#.to_owned()));
 }
 
@@ -83,11 +88,8 @@ async fn a_file_of_which_much_is_gone_is_written_again() {
 #[tokio::test]
 async fn a_stream_that_no_longer_marks_still_reads_its_marks() {
     let lake = marked().await;
-    lake.sync(
-        &plan(SyncMode::IncrementalMerge, "r3"),
-        &[&days(50..55, "01-03")],
-    )
-    .await;
+    lake.sync(&plan(SyncMode::IncrementalMerge, "r3"), &[&days(50..55, "01-03")])
+        .await;
     assert_eq!(vectors(&lake).await, Vec::<u64>::new());
     let rows = lake.rows(TABLE, COLUMNS).await;
     assert_eq!(rows.len(), 100);
@@ -104,7 +106,14 @@ async fn maintenance_carries_marks_along() {
     let lake = marked().await;
     let before = lake.rows(TABLE, COLUMNS).await;
     let later = "2099-01-01T00:00:00Z".parse().unwrap();
-    assert!(lake.lake.vacuum(TABLE, later, false).await.unwrap().paths.is_empty());
+    assert!(
+        lake.lake
+            .vacuum(TABLE, later, false)
+            .await
+            .unwrap()
+            .paths
+            .is_empty()
+    );
     assert_eq!(lake.rows(TABLE, COLUMNS).await, before);
 
     let marked_version = lake.lake.snapshot(TABLE, None).await.unwrap().version;
@@ -113,20 +122,33 @@ async fn maintenance_carries_marks_along() {
     assert_eq!(vectors(&lake).await, Vec::<u64>::new());
     assert_eq!(lake.rows(TABLE, COLUMNS).await, before);
 
-    lake.lake.restore(TABLE, AsOf::Version(marked_version), "back").await.unwrap();
+    lake.lake
+        .restore(TABLE, AsOf::Version(marked_version), "back")
+        .await
+        .unwrap();
     assert_eq!(vectors(&lake).await, [10]);
     assert_eq!(lake.rows(TABLE, COLUMNS).await, before);
     // Between the marked version and the one before it lie the marks alone.
-    lake.lake.restore(TABLE, AsOf::Version(1), "further back").await.unwrap();
+    lake.lake
+        .restore(TABLE, AsOf::Version(1), "further back")
+        .await
+        .unwrap();
     assert_eq!(vectors(&lake).await, Vec::<u64>::new());
-    lake.lake.restore(TABLE, AsOf::Version(marked_version), "and forth").await.unwrap();
+    lake.lake
+        .restore(TABLE, AsOf::Version(marked_version), "and forth")
+        .await
+        .unwrap();
     assert_eq!(lake.rows(TABLE, COLUMNS).await, before);
 
     lake.lake.compact(TABLE, 64 << 20).await.unwrap();
     let gone = lake.lake.vacuum(TABLE, later, false).await.unwrap().paths;
     assert!(gone.iter().any(|path| path.ends_with(".bin")), "{gone:?}");
     assert_eq!((objects(&lake, ".parquet"), objects(&lake, ".bin")), (1, 0));
-    let error = lake.lake.restore(TABLE, AsOf::Version(marked_version), "too late").await.unwrap_err();
+    let error = lake
+        .lake
+        .restore(TABLE, AsOf::Version(marked_version), "too late")
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("vacuum removed"), "{error}");
     assert_eq!(lake.rows(TABLE, COLUMNS).await, before);
 }
@@ -139,7 +161,11 @@ async fn a_rebuild_has_no_marks() {
     lake.lake.rebuild(&rebuild, false).await.unwrap();
     assert_eq!(vectors(&lake).await, Vec::<u64>::new());
     assert_eq!(lake.rows(TABLE, COLUMNS).await, before);
-    lake.sync(&marking(SyncMode::IncrementalMerge, "r3"), &[&days(7..8, "01-05")]).await;
+    lake.sync(
+        &marking(SyncMode::IncrementalMerge, "r3"),
+        &[&days(7..8, "01-05")],
+    )
+    .await;
     assert_eq!(vectors(&lake).await, [1]);
 }
 

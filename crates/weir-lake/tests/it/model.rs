@@ -237,7 +237,7 @@ proptest! {
             let lake = TestLake::new();
             for (number, (is_full, pages)) in runs.iter().enumerate() {
                 let mode = if *is_full { SyncMode::FullRefreshHistory } else { SyncMode::IncrementalHistory };
-                read(&lake, mode, &format!("r{number}"), pages).await;
+                read(&lake, plan(mode, &format!("r{number}")), pages).await;
                 disjoint(&versions(&lake).await);
             }
             let before = versions(&lake).await;

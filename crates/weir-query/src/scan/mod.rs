@@ -15,6 +15,7 @@ use datafusion::common::pruning::PrunableStatistics;
 use datafusion::common::{DFSchema, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -32,7 +33,7 @@ use crate::tables::{DataFile, Snapshot, TableName};
 
 /// Reader features that change nothing about which rows a Parquet file holds.
 const HARMLESS_FEATURES: &[&str] = &[
-    "deletionVectors", // refused by file: see `check_readable`
+    "deletionVectors", // known of each file: see `PlannedFile::open`
     "timestampNtz",
     "v2Checkpoint",
     "vacuumProtocolCheck",
@@ -196,6 +197,9 @@ impl PlannedFile {
         file.partition_values.clone_from(&self.partition);
         // Set directly: the builder method would claim that partition values are never null.
         file.statistics = Some(stats::estimates(statistics));
+        if let Some(live) = &self.file.live {
+            file.extensions.insert(ParquetRowSelection::new(live.clone()));
+        }
         file
     }
 }
@@ -226,15 +230,6 @@ fn check_readable(snapshot: &Snapshot) -> Result<()> {
         ))
         .with("version", snapshot.version)
         .hint("write the table anew without these features (`weir lake rebuild` does it for Silver)"));
-    }
-    if let Some(file) = snapshot.files.iter().find(|file| file.deletion_vector) {
-        return Err(Error::destination(format!(
-            "table '{}' has rows marked deleted in place",
-            snapshot.table
-        ))
-        .with("file", &file.path)
-        .with("version", snapshot.version)
-        .hint("run `weir lake compact` on it: that writes the files without the deleted rows"));
     }
     Ok(())
 }

@@ -34,7 +34,11 @@ pub(super) fn of_file(file: &DataFile, schema: &Schema, partition: &[ScalarValue
         .map(|(index, field)| match partition.get(index.wrapping_sub(split)) {
             Some(value) if index >= split => of_partition(value, rows),
             _ => ColumnStatistics {
-                null_count: precise(nulls.and_then(|nulls| nulls.get(field.name())?.as_u64())),
+                // The log counts rows that are marked as gone too.
+                null_count: match file.live {
+                    None => precise(nulls.and_then(|nulls| nulls.get(field.name())?.as_u64())),
+                    Some(_) => Precision::Absent,
+                },
                 min_value: bound(min, field.name(), field.data_type(), Side::Min),
                 max_value: bound(max, field.name(), field.data_type(), Side::Max),
                 ..ColumnStatistics::new_unknown()

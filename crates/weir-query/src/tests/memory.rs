@@ -66,7 +66,7 @@ impl MemoryLake {
                 .map(|(name, value)| (name.to_owned(), value.map(str::to_owned)))
                 .collect(),
             stats: new.stats,
-            deletion_vector: false,
+            live: None,
         }
     }
 

@@ -2,6 +2,7 @@ use super::*;
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use memory::NewFile;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use weir_protocol::ErrorKind;
 
 use crate::Format;
@@ -239,11 +240,33 @@ async fn tables_that_plain_parquet_cannot_tell_are_refused() {
         snapshot.reader_features = vec!["columnMapping".into()];
     });
     insta::assert_snapshot!(refusal(&engine, "select 1 from github_issues", None).await, @"[destination] table 'silver.github_issues' needs reader features that the query engine does not know: columnMapping (version: 1) -> write the table anew without these features (`weir lake rebuild` does it for Silver)");
+}
+
+#[tokio::test]
+async fn rows_marked_as_gone_are_not_seen() {
+    let lake = lake().await;
+    let engine = engine(&lake);
     lake.edit(&issues(), |snapshot| {
         snapshot.reader_features = vec!["deletionVectors".into()];
-        snapshot.files[0].deletion_vector = true;
+        let marked = &mut snapshot.files[1];
+        marked.rows = Some(1);
+        marked.live = Some(RowSelection::from(vec![
+            RowSelector::skip(1),
+            RowSelector::select(1),
+        ]));
+        // Of the marked row: it says nothing about the others.
+        marked.stats = Some(
+            r#"{"numRecords":2,"minValues":{"id":3},"maxValues":{"id":4},"nullCount":{"title":1}}"#.into(),
+        );
     });
-    insta::assert_snapshot!(refusal(&engine, "select 1 from github_issues", None).await, @"[destination] table 'silver.github_issues' has rows marked deleted in place (file: silver/github_issues/part-0.parquet, version: 1) -> run `weir lake compact` on it: that writes the files without the deleted rows");
+    let all = "select count(*), count(title), min(id) from github_issues where id > 2";
+    assert_eq!(text(&ask(&engine, all).await), "[2,2,4]");
+    let titled = "select id from github_issues where title is not null and id < 5";
+    assert_eq!(text(&ask(&engine, titled).await), "[4]");
+    assert_eq!(
+        text(&ask(&engine, "select id from github_issues where id = 3").await),
+        ""
+    );
 }
 
 #[tokio::test]
