@@ -293,3 +293,28 @@ def test_child_tables_join_their_parents_for_other_engines(project, source, duck
     assert sorted(joined.select("id", "_index", "sku", "count").rows()) == wanted
     tags = deltalake.DeltaTable(str(project.silver("demo_records_tags"))).to_pyarrow_table(columns=["_parent_id", "value"])
     assert set(tags["value"].to_pylist()) == {t for r in source.records for t in r["tags"]}
+
+
+def test_rows_marked_as_gone_are_seen_by_nobody(project, source, duck):
+    """A merge with deletion vectors leaves the files alone; weir and DuckDB leave the marked rows out."""
+    fill(source, 1000)
+    project.connection("demo", connection(source.url) + "      deletion_vectors: true\n")
+    project.run("sync", "demo")
+    table = project.silver("demo_records")
+    before = {path.name for path in table.glob("*.parquet")}
+    for number in range(0, 1000, 20):
+        source.records[number] = record(number, 2000 + number, name=f"changed {number}")
+    source.records.sort(key=lambda r: r["updated_at"])
+    project.run("sync", "demo")
+    assert before <= {path.name for path in table.glob("*.parquet")}
+    assert len(list(table.glob("deletion_vector_*.bin"))) == 1
+    found = dict(rows(duck, project, "demo_records"))
+    assert len(found) == 1000 and found[40] == "changed 40" and found[41] == "name 41"
+    assert deltalake.DeltaTable(str(table)).protocol().reader_features == ["deletionVectors"]
+    counted = "select count(*), count(distinct id), sum(id), count(*) filter (where name like 'changed%') from demo_records"
+    assert list(project.query(counted)[0].values()) == [1000, 1000, 499500, 50]
+    project.run("lake", "compact", "demo_records")
+    assert dict(rows(duck, project, "demo_records")) == found
+    assert sorted(polars.read_delta(str(table))["id"].to_list()) == list(range(1000))
+    project.run("lake", "rebuild", "demo", "records")
+    assert dict(rows(duck, project, "demo_records")) == found

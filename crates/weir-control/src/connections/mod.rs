@@ -47,7 +47,7 @@ pub async fn register(store: &Store, connection: &Connection) -> Result<()> {
 }
 
 pub async fn list(store: &Store, tenant: &str) -> Result<Vec<Connection>> {
-    sql::list(store.pool(), tenant)
+    sql::list(store.readers(), tenant)
         .await
         .map_err(|error| store.failed("list connections", error))
 }

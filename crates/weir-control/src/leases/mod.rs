@@ -118,14 +118,14 @@ pub async fn renew(store: &Store, lease: &Lease) -> Result<()> {
 
 /// Extends the lease; false once another run has taken it over.
 pub(crate) async fn try_renew(store: &Store, lease: &Lease) -> Result<bool> {
-    sql::renew(store.pool(), lease)
+    sql::renew(store.writer(), lease)
         .await
         .map_err(|error| store.failed("renew the lease", error))
 }
 
 /// Gives the lease back, so that the next run need not wait for its end.
 pub async fn release(store: &Store, lease: &Lease) -> Result<()> {
-    sql::release(store.pool(), lease)
+    sql::release(store.writer(), lease)
         .await
         .map_err(|error| store.failed("release the lease", error))
 }

@@ -13,7 +13,7 @@ async fn a_lease_that_was_taken_over_is_worth_nothing() {
 
     let (_, first) = start().await.unwrap();
     renew(&store, &first[0]).await.unwrap();
-    expire_all(store.pool()).await;
+    expire_all(store.writer()).await;
     let (_, second) = start().await.unwrap();
     assert_eq!((first[0].term, second[0].term), (1, 2));
 

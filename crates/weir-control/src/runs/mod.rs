@@ -208,7 +208,7 @@ pub(crate) async fn store_recovered(
 /// The mode in which a run read a stream, where the store knows it.
 pub(crate) async fn mode_of(store: &Store, run: &str, stream: &str) -> Result<Option<SyncMode>> {
     let mut db = store
-        .pool()
+        .readers()
         .acquire()
         .await
         .map_err(|error| store.failed("read the run", error))?;
@@ -224,7 +224,7 @@ pub(crate) async fn mode_of(store: &Store, run: &str, stream: &str) -> Result<Op
 
 /// Keeps a notice with its run. Past the limit, only that there were more.
 pub(crate) async fn note(store: &Store, lease: &Lease, notice: &Notice) -> Result<()> {
-    sql::insert_notice(store.pool(), lease, notice, NOTICES_MAX)
+    sql::insert_notice(store.writer(), lease, notice, NOTICES_MAX)
         .await
         .map_err(|error| store.failed("store a notice", error))
 }
@@ -248,11 +248,11 @@ pub async fn sweep(store: &Store) -> Result<u64> {
 
 /// Runs, newest first.
 pub async fn list(store: &Store, tenant: &str, filter: &RunFilter) -> Result<Vec<Run>> {
-    let mut runs = sql::list(store.pool(), tenant, filter, filter.limit.min(LIST_MAX))
+    let mut runs = sql::list(store.readers(), tenant, filter, filter.limit.min(LIST_MAX))
         .await
         .map_err(|error| store.failed("list runs", error))?;
     for run in &mut runs {
-        run.streams = sql::streams(store.pool(), &run.id)
+        run.streams = sql::streams(store.readers(), &run.id)
             .await
             .map_err(|error| store.failed("read the run's streams", error))?;
     }
@@ -261,7 +261,7 @@ pub async fn list(store: &Store, tenant: &str, filter: &RunFilter) -> Result<Vec
 
 /// One run. The start of an id is enough where it is the only one.
 pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Run> {
-    let found = sql::by_prefix(store.pool(), tenant, id)
+    let found = sql::by_prefix(store.readers(), tenant, id)
         .await
         .map_err(|error| store.failed("read the run", error))?;
     let mut run = match <[Run; 1]>::try_from(found) {
@@ -271,7 +271,7 @@ pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Run> {
             return Err(Error::usage(format!("several runs begin with '{id}'")).hint("write more of the id"));
         }
     };
-    run.streams = sql::streams(store.pool(), &run.id)
+    run.streams = sql::streams(store.readers(), &run.id)
         .await
         .map_err(|error| store.failed("read the run's streams", error))?;
     Ok(run)
@@ -279,14 +279,14 @@ pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Run> {
 
 /// A run's receipts, oldest first.
 pub async fn receipts(store: &Store, run: &str) -> Result<Vec<StoredReceipt>> {
-    sql::receipts(store.pool(), run)
+    sql::receipts(store.readers(), run)
         .await
         .map_err(|error| store.failed("read the run's receipts", error))
 }
 
 /// A run's notices, oldest first.
 pub async fn notices(store: &Store, run: &str) -> Result<Vec<StoredNotice>> {
-    sql::notices(store.pool(), run)
+    sql::notices(store.readers(), run)
         .await
         .map_err(|error| store.failed("read the run's notices", error))
 }

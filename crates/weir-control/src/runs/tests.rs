@@ -192,7 +192,7 @@ async fn an_expired_lease_is_taken_over_and_the_old_term_can_store_nothing() {
     let world = world().await;
     let me = Owner::this_process();
     let (first, old) = world.start(&["issues"], &me).await.unwrap();
-    leases::expire_all(world.store.pool()).await;
+    leases::expire_all(world.store.writer()).await;
     let (second, new) = world.start(&["issues"], &me).await.unwrap();
     assert_eq!(world.status(&first).await, RunStatus::Abandoned);
     assert_eq!(

@@ -31,7 +31,7 @@ pub struct StoredChange {
 
 /// All changes of a connection's tables, oldest first.
 pub async fn history(store: &Store, tenant: &str, connection: &str) -> Result<Vec<StoredChange>> {
-    sql::history(store.pool(), tenant, connection)
+    sql::history(store.readers(), tenant, connection)
         .await
         .map_err(|error| store.failed("read schema changes", error))
 }

@@ -42,7 +42,7 @@ pub enum Wish {
 }
 
 pub async fn list(store: &Store, tenant: &str, connection: &str) -> Result<Vec<StoredState>> {
-    let rows = sql::list(store.pool(), tenant, connection)
+    let rows = sql::list(store.readers(), tenant, connection)
         .await
         .map_err(|error| store.failed("read states", error))?;
     rows.into_iter().map(sql::StateRow::read).collect()

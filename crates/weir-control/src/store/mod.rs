@@ -20,12 +20,14 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long a statement waits for another process to finish writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
-const CONNECTIONS_MAX: u32 = 4;
+/// Of them one writes: SQLite lets one write at a time, and who waits there asks again and again.
+const READERS_MAX: u32 = 3;
 
 /// A handle to the control store; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    pool: SqlitePool,
+    readers: SqlitePool,
+    writer: SqlitePool,
     path: PathBuf,
 }
 
@@ -48,14 +50,18 @@ impl Store {
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .acquire_timeout(BUSY_TIMEOUT * 2)
-            .connect_with(options)
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(BUSY_TIMEOUT * 2)
+        };
+        let writer = pool(1)
+            .connect_with(options.clone())
             .await
             .map_err(|error| failed("open the control store", path, error))?;
         let store = Self {
-            pool,
+            readers: pool(READERS_MAX).connect_lazy_with(options),
+            writer,
             path: path.to_owned(),
         };
         store.migrate().await?;
@@ -68,7 +74,8 @@ impl Store {
 
     /// Waits until everything is written and no file is open any more.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.readers.close().await;
+        self.writer.close().await;
     }
 
     /// Proves that the store answers.
@@ -79,19 +86,25 @@ impl Store {
     /// The store's clock, in milliseconds since 1970.
     pub async fn now_ms(&self) -> Result<i64> {
         sqlx::query_scalar("SELECT now_ms FROM clock")
-            .fetch_one(&self.pool)
+            .fetch_one(&self.readers)
             .await
             .map_err(|error| self.failed("read the clock", error))
     }
 
-    pub(crate) fn pool(&self) -> &SqlitePool {
-        &self.pool
+    /// For statements that only read.
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// For a single statement that writes.
+    pub(crate) fn writer(&self) -> &SqlitePool {
+        &self.writer
     }
 
     /// A transaction that holds the write lock from its first statement on, so that what it reads
     /// is still true when it writes.
     pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
-        self.pool
+        self.writer
             .begin_with("BEGIN IMMEDIATE")
             .await
             .map_err(|error| self.failed("begin a transaction", error))

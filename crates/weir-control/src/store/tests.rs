@@ -30,7 +30,7 @@ async fn a_newer_schema_is_refused() {
     let path = folder.path().join("weir.db");
     let store = Store::open(&path).await.unwrap();
     sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)")
-        .execute(store.pool())
+        .execute(store.writer())
         .await
         .unwrap();
     store.close().await;
@@ -68,7 +68,7 @@ async fn every_foreign_key_says_what_happens_on_delete() {
         "SELECT m.name FROM sqlite_schema m, pragma_foreign_key_list(m.name) f
          WHERE m.type = 'table' AND f.on_delete = 'NO ACTION'",
     )
-    .fetch_all(store.pool())
+    .fetch_all(store.writer())
     .await
     .unwrap();
     assert_eq!(silent, Vec::<String>::new());

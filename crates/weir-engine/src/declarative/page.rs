@@ -13,7 +13,7 @@ use super::context::{Oddity, ReadContext};
 use super::tracker::Tracker;
 use crate::cursor::{CursorPlan, Point};
 use crate::decode::{Decoded, Encoded, decode};
-use crate::extract::{Page, find, parse};
+use crate::extract::{Document, Page, find, parse};
 use crate::http::Answer;
 use crate::interpolate::Scope;
 
@@ -24,7 +24,7 @@ pub(super) struct PageOut {
     /// Records before any filter.
     pub(super) records: u64,
     /// The answer, where it is one JSON document.
-    pub(super) document: Option<Bytes>,
+    pub(super) document: Option<Document>,
     pub(super) last_record: Option<Bytes>,
     /// Of the records' bytes, where there are any.
     pub(super) digest: Option<u64>,
@@ -69,8 +69,10 @@ impl PageReader<'_> {
         for part in decode(&plan.decode, encoded)? {
             let page = match part {
                 Decoded::Document(body) => {
-                    out.document = Some(body.clone());
-                    plan.selector.select(body)?
+                    let page = plan.selector.select(body.clone())?;
+                    let list = page.list.clone();
+                    out.document = Some(Document { body, list });
+                    page
                 }
                 Decoded::Lines(body, records) => plan.selector.select_lines(body, records)?,
             };
@@ -123,7 +125,9 @@ impl PageReader<'_> {
         } else {
             body.into()
         };
-        Ok((Page { body, records: kept }, filtered))
+        let records = kept;
+        let list = None;
+        Ok((Page { body, records, list }, filtered))
     }
 
     fn copy(&self, page: &Page, span: &Range<u32>, body: &mut Vec<u8>) -> Result<Range<u32>> {

@@ -178,7 +178,7 @@ impl SliceReader {
         let rule = context.plan.pagination.rule();
         let facts = PageFacts {
             records: out.records,
-            document: out.document.as_deref(),
+            document: out.document.as_ref(),
             headers: &answer.headers,
             url: &answer.url,
             last_record: out.last_record.as_deref(),

@@ -8,6 +8,7 @@ mod tests;
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use serde_json::Value;
 use weir_protocol::Result;
 
@@ -17,6 +18,31 @@ pub use select::{Page, Selector};
 pub(crate) use scan::Scanner;
 use scan::key_is;
 
+/// A JSON text whose records were selected: it is known to be whole, and where its records end.
+#[derive(Debug, Clone, Default)]
+pub struct Document {
+    pub body: Bytes,
+    /// The list of the records, with its brackets, where they lie in one.
+    pub list: Option<Range<usize>>,
+}
+
+impl Document {
+    /// The value at `path`, parsed. What lies between the records is not looked at again.
+    pub fn value_at(&self, path: &Path) -> Result<Option<Value>> {
+        let mut at = 0..self.body.len();
+        for step in &path.steps {
+            let Step::Key(key) = step else {
+                return Ok(None);
+            };
+            match child(&self.body, &at, key, self.list.as_ref())? {
+                Some(found) => at = found,
+                None => return Ok(None),
+            }
+        }
+        parse(&self.body[at]).map(Some)
+    }
+}
+
 /// The place of the value that `path` leads to within the value at `within`. Wildcards find nothing here.
 pub fn find(text: &[u8], within: &Range<usize>, path: &Path) -> Result<Option<Range<usize>>> {
     let mut at = within.clone();
@@ -24,19 +50,12 @@ pub fn find(text: &[u8], within: &Range<usize>, path: &Path) -> Result<Option<Ra
         let Step::Key(key) = step else {
             return Ok(None);
         };
-        match child(text, &at, key)? {
+        match child(text, &at, key, None)? {
             Some(found) => at = found,
             None => return Ok(None),
         }
     }
     Ok(Some(at))
-}
-
-/// The value at `path` of a whole document, parsed; everything around it is only stepped over.
-pub fn value_at(text: &[u8], path: &Path) -> Result<Option<Value>> {
-    let whole = Scanner::new(text).value()?;
-    let found = find(text, &whole, path)?;
-    found.map(|range| parse(&text[range])).transpose()
 }
 
 /// A record without those of its own members that are null; None where it has no such.
@@ -80,14 +99,19 @@ pub fn parse(text: &[u8]) -> Result<Value> {
     })
 }
 
-/// One step down: a member by name, or an element by index.
-fn child(text: &[u8], at: &Range<usize>, key: &str) -> Result<Option<Range<usize>>> {
+/// One step down: a member by name, or an element by index. The end of `known` need not be looked for.
+fn child(
+    text: &[u8],
+    at: &Range<usize>,
+    key: &str,
+    known: Option<&Range<usize>>,
+) -> Result<Option<Range<usize>>> {
     let mut scanner = Scanner::over(text, at);
     if scanner.take(b'{') {
         let mut first = true;
         while let Some(name) = scanner.key(first)? {
             first = false;
-            let value = scanner.value()?;
+            let value = scanner.value_or(known)?;
             if key_is(text, &name, key) {
                 return Ok(Some(value));
             }
@@ -98,7 +122,7 @@ fn child(text: &[u8], at: &Range<usize>, key: &str) -> Result<Option<Range<usize
         };
         let mut index = 0;
         while scanner.element(index == 0)? {
-            let value = scanner.value()?;
+            let value = scanner.value_or(known)?;
             if index == wanted {
                 return Ok(Some(value));
             }

@@ -61,6 +61,18 @@ impl<'a> Scanner<'a> {
         Ok(start..self.at)
     }
 
+    /// As [`Scanner::value`], where the end of one value may be known.
+    pub(crate) fn value_or(&mut self, known: Option<&Range<usize>>) -> Result<Range<usize>> {
+        self.peek();
+        match known.filter(|known| known.start == self.at) {
+            Some(known) => {
+                self.at = known.end;
+                Ok(known.clone())
+            }
+            None => self.value(),
+        }
+    }
+
     /// A member's key (with its quotes), with the scanner standing before its value. None at the object's end.
     /// The opening brace is already taken.
     pub(crate) fn key(&mut self, first: bool) -> Result<Option<Range<usize>>> {

@@ -23,6 +23,8 @@ pub struct Selector {
 pub struct Page {
     pub body: Bytes,
     pub records: Vec<Range<u32>>,
+    /// The list that the records are the elements of, in the document that they were selected from.
+    pub list: Option<Range<usize>>,
 }
 
 impl Page {
@@ -57,6 +59,7 @@ impl Selector {
             found: Vec::new(),
             members: Vec::new(),
             reached: false,
+            list: None,
         };
         let mut scanner = Scanner::new(&body);
         if scanner.peek().is_none() {
@@ -75,17 +78,22 @@ impl Selector {
         if !walk.reached && !self.is_optional {
             return Err(self.nothing_found(&body)?);
         }
-        let (records, members) = (walk.found, walk.members);
+        let (records, members, list) = (walk.found, walk.members, walk.list);
         match &self.key_as {
             Some(field) => Ok(with_keys(&body, &records, &members, field)),
-            None => Ok(Page { body, records }),
+            None => Ok(Page { body, records, list }),
         }
     }
 
     /// The records of lines, each a JSON text of its own: the lines themselves, or what the path finds in each.
     pub fn select_lines(&self, body: Bytes, lines: Vec<Range<u32>>) -> Result<Page> {
         if self.path.steps.is_empty() {
-            return Ok(Page { body, records: lines });
+            let records = lines;
+            return Ok(Page {
+                body,
+                records,
+                list: None,
+            });
         }
         let mut records = Vec::with_capacity(lines.len());
         for line in lines {
@@ -99,7 +107,11 @@ impl Selector {
                 }
             }
         }
-        Ok(Page { body, records })
+        Ok(Page {
+            body,
+            records,
+            list: None,
+        })
     }
 
     fn nothing_found(&self, text: &[u8]) -> Result<Error> {
@@ -139,6 +151,7 @@ struct Walk<'a> {
     members: Vec<Range<usize>>,
     /// Whether the path led somewhere, if only to an empty list.
     reached: bool,
+    list: Option<Range<usize>>,
 }
 
 impl Walk<'_> {
@@ -196,6 +209,7 @@ impl Walk<'_> {
         self.reached = true;
         match scanner.peek() {
             Some(b'[') => {
+                let start = scanner.at;
                 scanner.take(b'[');
                 let mut first = true;
                 while scanner.element(first)? {
@@ -203,6 +217,7 @@ impl Walk<'_> {
                     let value = scanner.value()?;
                     self.found.push(small(&value));
                 }
+                self.list = Some(start..scanner.at);
             }
             Some(b'{') if self.selector.key_as.is_some() => {
                 scanner.take(b'{');
@@ -257,6 +272,7 @@ fn with_keys(body: &Bytes, records: &[Range<u32>], members: &[Range<usize>], fie
     Page {
         body: out.into(),
         records: spans,
+        list: None,
     }
 }
 

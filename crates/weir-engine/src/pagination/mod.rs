@@ -18,6 +18,7 @@ use url::Url;
 use weir_protocol::spec::{PageSize, Paginate, Placed};
 use weir_protocol::{Error, Result};
 
+use crate::extract::Document;
 use crate::http::HeaderMap;
 use crate::interpolate::{Scope, Templates};
 
@@ -56,7 +57,7 @@ pub struct PageFacts<'a> {
     /// Records before any filter.
     pub records: u64,
     /// The answer, where it is one JSON document.
-    pub document: Option<&'a [u8]>,
+    pub document: Option<&'a Document>,
     pub headers: &'a HeaderMap,
     /// Where the answer came from.
     pub url: &'a Url,
@@ -181,7 +182,7 @@ fn number_at(facts: &PageFacts<'_>, path: Option<&crate::extract::Path>) -> Resu
     let (Some(path), Some(document)) = (path, facts.document) else {
         return Ok(None);
     };
-    Ok(match crate::extract::value_at(document, path)? {
+    Ok(match document.value_at(path)? {
         Some(Value::Number(number)) => number.as_u64(),
         Some(Value::String(text)) => text.trim().parse().ok(),
         _ => None,

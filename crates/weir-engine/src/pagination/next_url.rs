@@ -4,7 +4,7 @@ use serde_json::Value;
 use weir_protocol::{Error, Result};
 
 use super::{Carried, PageFacts, PageState, Paginator};
-use crate::extract::{Path, value_at};
+use crate::extract::Path;
 use crate::interpolate::Scope;
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Paginator for NextUrl {
     }
 
     fn next(&self, facts: &PageFacts<'_>, _state: &PageState) -> Result<Option<PageState>> {
-        let found = facts.document.map(|document| value_at(document, &self.path));
+        let found = facts.document.map(|document| document.value_at(&self.path));
         match found.transpose()?.flatten() {
             None | Some(Value::Null | Value::Bool(false)) => Ok(None),
             Some(Value::String(text)) if text.is_empty() => Ok(None),

@@ -7,7 +7,7 @@ use weir_protocol::spec::{Paginate, Placed};
 use weir_protocol::{Error, Result};
 
 use super::{Carried, PageFacts, PageState, Paginator, wrong_spec};
-use crate::extract::{Path, parse, value_at};
+use crate::extract::{Path, parse};
 use crate::http::HeaderMap;
 use crate::interpolate::{Scope, Template, Templates};
 
@@ -81,7 +81,7 @@ impl Paginator for PageToken {
         }
         let token = match &self.origin {
             Origin::Body(path) => {
-                let found = facts.document.map(|document| value_at(document, path));
+                let found = facts.document.map(|document| document.value_at(path));
                 found.transpose()?.flatten()
             }
             Origin::Header(name) => facts
@@ -117,7 +117,10 @@ fn is_nothing(token: &Value) -> bool {
 fn answer_scope(facts: &PageFacts<'_>, state: &PageState, template: &Template) -> Result<Scope> {
     let mut scope = facts.scope.clone();
     if template.uses("response") {
-        scope.set("response", facts.document.map(parse).transpose()?);
+        scope.set(
+            "response",
+            facts.document.map(|document| parse(&document.body)).transpose()?,
+        );
     }
     if template.uses("record") {
         scope.set("record", facts.last_record.map(parse).transpose()?);

@@ -56,9 +56,13 @@ fn walk(pagination: &Pagination, total: u64, page: u64) -> Vec<u64> {
         asked.push(offset);
         assert!(asked.len() as u64 <= total + 2, "it never ends");
         let document = json!({ "total": total, "pages": total.div_ceil(page) }).to_string();
+        let document = Document {
+            body: document.into(),
+            list: None,
+        };
         let facts = PageFacts {
             records: total.saturating_sub(offset).min(page),
-            document: Some(document.as_bytes()),
+            document: Some(&document),
             headers: &headers,
             url: &url,
             last_record: None,

@@ -159,21 +159,29 @@ impl Seen {
 
 impl SeenObject {
     fn observe(&mut self, at: usize, record: &mut Parsed<'_>, pii: Option<&PiiRules>) {
+        // Records repeat the order of their fields: the next one is mostly the one that followed before.
+        let mut next = 0;
         for (key, value) in record.members(at) {
             let below = pii.and_then(|pii| pii.field(key));
             if below.is_some_and(|rules| rules.action == Some(Pii::Drop)) {
                 continue;
             }
-            let index = match self.index.get(key) {
-                Some(index) => *index,
-                None => {
-                    self.index.insert(key.to_owned(), self.members.len());
-                    self.members.push((key.to_owned(), Seen::default()));
-                    self.members.len() - 1
-                }
+            let index = match self.members.get(next) {
+                Some((name, _)) if name == key => next,
+                _ => self.place(key),
             };
+            next = index + 1;
             self.members[index].1.observe(value, record, below);
         }
+    }
+
+    fn place(&mut self, key: &str) -> usize {
+        if let Some(index) = self.index.get(key) {
+            return *index;
+        }
+        self.index.insert(key.to_owned(), self.members.len());
+        self.members.push((key.to_owned(), Seen::default()));
+        self.members.len() - 1
     }
 
     fn kind(&self) -> Option<Kind> {

@@ -21,7 +21,7 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use weir_protocol::Result;
 
 pub(crate) use by_parent::ByParent;
-pub(crate) use duplicates::has_duplicates;
+pub(crate) use duplicates::{SeenKeys, has_duplicates};
 pub(crate) use incoming::{Bucket, Incoming, Place, SPILL_FOLDER};
 pub(crate) use keys::Keys;
 use load::Load;

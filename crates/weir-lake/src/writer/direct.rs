@@ -38,7 +38,7 @@ impl Direct<'_> {
     /// None where the rows must be compared with each other first: two of them have the same key.
     pub(crate) async fn commit(&self, rows: &mut Plain) -> Result<Option<Written>> {
         let files = rows.finish(&self.schema).boxed().await?;
-        if self.are_keys_doubled(&files).boxed().await? {
+        if self.are_keys_doubled(&files, rows).boxed().await? {
             return Ok(None);
         }
         failpoint::reach("lake.before_commit")?;
@@ -83,9 +83,12 @@ impl Direct<'_> {
         }
     }
 
-    async fn are_keys_doubled(&self, files: &[DataFile]) -> Result<bool> {
+    async fn are_keys_doubled(&self, files: &[DataFile], rows: &mut Plain) -> Result<bool> {
         if self.shape.primary_key.is_empty() {
             return Ok(false);
+        }
+        if let Some(known) = rows.has_duplicates() {
+            return Ok(known);
         }
         let folder = self.shape.folder.clone().join(staging::name(self.generation));
         let store = self.storage.within(&folder);

@@ -11,7 +11,7 @@ use crate::children::ChildRows;
 use crate::storage::Storage;
 use crate::table::file_writer::{self, FileWriter, Layout, Purpose};
 use crate::table::{DataFile, scan, schema};
-use crate::upsert::{Incoming, Keys, Place};
+use crate::upsert::{Incoming, Keys, Place, SeenKeys};
 
 /// Where rows wait.
 pub(crate) enum Gathered {
@@ -31,6 +31,8 @@ pub(crate) struct Plain {
     rows: u64,
     /// Takes the lists of the rows, if they are exploded.
     children: Option<Box<ChildRows>>,
+    /// Where somebody will ask whether a key came twice.
+    keys: Option<SeenKeys>,
 }
 
 impl Gathered {
@@ -53,6 +55,7 @@ impl Gathered {
             done: Vec::new(),
             rows: 0,
             children: None,
+            keys: None,
         })
     }
 
@@ -63,6 +66,20 @@ impl Gathered {
                 children: children.map(Box::new),
                 ..plain
             }),
+            keyed @ Self::Keyed(_) => keyed,
+        }
+    }
+
+    /// Remembers the keys of rows that are added as they are.
+    pub(crate) fn remembering(self, keys: Keys) -> Self {
+        match self {
+            Self::Plain(plain) => {
+                let keys = SeenKeys::new(keys, plain.memory_bytes);
+                Self::Plain(Plain {
+                    keys: Some(keys),
+                    ..plain
+                })
+            }
             keyed @ Self::Keyed(_) => keyed,
         }
     }
@@ -100,6 +117,11 @@ impl Plain {
             None => batch.clone(),
         };
         let batch = &parents;
+        if let Some(keys) = &mut self.keys
+            && !keys.add(batch)?
+        {
+            self.keys = None;
+        }
         let fits = |writer: &FileWriter| schema::equal(writer.schema(), batch.schema_ref());
         if self.writer.as_ref().is_some_and(|writer| !fits(writer)) {
             self.close().await?;
@@ -120,6 +142,11 @@ impl Plain {
 
     pub(crate) fn take_children(&mut self) -> Option<ChildRows> {
         self.children.take().map(|children| *children)
+    }
+
+    /// Whether a key came twice; none where that is not known.
+    pub(crate) fn has_duplicates(&mut self) -> Option<bool> {
+        self.keys.as_mut().map(SeenKeys::have_duplicates)
     }
 
     async fn close(&mut self) -> Result<()> {

@@ -21,6 +21,9 @@ use super::raw::{Held, Raw};
 use super::shape::Shape;
 use crate::typed::{Decoded, Typer};
 
+/// A batch of no more bytes is typed where the task runs; a larger one on a thread of its own, so that
+/// it holds nobody up.
+const INLINE_BYTES_MAX: usize = 512 << 10;
 /// Batches that may wait between two stages.
 const WAITING_BATCHES_MAX: usize = 2;
 
@@ -74,7 +77,7 @@ impl Pipeline {
         let (typing, typing_rx) = mpsc::channel(WAITING_BATCHES_MAX);
         let (gathering, gathering_rx) = mpsc::channel(WAITING_BATCHES_MAX);
         let stages = vec![
-            tokio::task::spawn_blocking(move || type_batches(typer, typing_rx, &bronze, &gathering)),
+            tokio::spawn(type_batches(typer, typing_rx, bronze, gathering)),
             tokio::spawn(gather(shape, rows, held, gathering_rx)),
             tokio::spawn(keep_raw(raw, raw_rx)),
         ];
@@ -130,16 +133,18 @@ impl Pipeline {
     }
 }
 
-fn type_batches(
+async fn type_batches(
     mut typer: Typer,
     mut batches: mpsc::Receiver<ToTyping>,
-    bronze: &mpsc::Sender<ToBronze>,
-    next: &mpsc::Sender<ToGathering>,
+    bronze: mpsc::Sender<ToBronze>,
+    next: mpsc::Sender<ToGathering>,
 ) -> Result<()> {
-    while let Some(message) = batches.blocking_recv() {
+    while let Some(message) = batches.recv().await {
         let (raw, typed) = match message {
             ToTyping::Batch(batch) => {
-                let mut decoded = typer.decode(&batch)?;
+                let (back, batch, decoded) = decode(typer, batch).await?;
+                typer = back;
+                let mut decoded = decoded?;
                 let unreadable = std::mem::take(&mut decoded.unreadable);
                 let typed = ToGathering::Typed(Box::new(decoded));
                 (ToBronze::Batch(batch, unreadable), typed)
@@ -149,12 +154,28 @@ fn type_batches(
                 ToGathering::Flush(turn, typer.row_schema(), typer.vanished()),
             ),
         };
-        if bronze.blocking_send(raw).is_err() || next.blocking_send(typed).is_err() {
+        if bronze.send(raw).await.is_err() || next.send(typed).await.is_err() {
             // The next stage stopped, and says why itself.
             return Ok(());
         }
     }
     Ok(())
+}
+
+async fn decode(mut typer: Typer, batch: Batch) -> Result<(Typer, Batch, Result<Decoded>)> {
+    let is_small = batch.body.len() <= INLINE_BYTES_MAX;
+    let work = move || {
+        let decoded = typer.decode(&batch);
+        (typer, batch, decoded)
+    };
+    if is_small {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::internal("the typing of a page broke off")
+            .hint("report this defect with the run's log")
+            .caused_by(error)
+    })
 }
 
 async fn gather(

@@ -359,8 +359,12 @@ pub(super) fn new_rows(
                 .children()
                 .filter(|_| !shape.is_staged())
                 .map(|family| ChildRows::new(family, &lake.storage, memory_bytes / 2, ChildRule::Append));
-            Gathered::plain(&lake.storage, folder, shape.partition_columns(), memory_bytes)
-                .exploding(children)
+            let rows = Gathered::plain(&lake.storage, folder, shape.partition_columns(), memory_bytes)
+                .exploding(children);
+            if shape.primary_key.is_empty() || !Direct::allows(shape) {
+                return rows;
+            }
+            rows.remembering(shape.keys())
         }
     }
 }

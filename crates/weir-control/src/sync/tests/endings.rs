@@ -213,7 +213,7 @@ async fn a_run_that_loses_its_lease_commits_nothing_more() {
         async move { sync(&store, plan).await }
     });
     reached.notified().await;
-    leases::expire_all(world.store.pool()).await;
+    leases::expire_all(world.store.writer()).await;
     api.hangs_at_page = None;
     let second = world.sync(&api, "orders", IncrementalAppend).await;
     assert_eq!(second.status, RunStatus::Succeeded);
