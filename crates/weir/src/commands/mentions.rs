@@ -162,7 +162,8 @@ fn unknown(line: &str) -> Result<(), String> {
             if !known {
                 return Err(format!("`weir {line}`: there is no --{flag} there"));
             }
-        } else if names && !word.starts_with('-') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
+        } else if names && !word.starts_with('-') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+        {
             match command.find_subcommand(word) {
                 Some(below) => command = below.clone(),
                 None if command.has_subcommands() => {
