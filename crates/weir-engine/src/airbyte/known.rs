@@ -164,12 +164,17 @@ pub(super) fn is_known(kind: &str) -> bool {
     KNOWN.contains(&kind) || kind.starts_with("Custom")
 }
 
-/// Refuses the first component whose type does not exist, or that is Python code.
+/// Refuses the first component whose type is misspelt, or that is Python code. A type that is like
+/// none is told and let pass: the reference looks at no component that it does not need.
 pub(super) fn check(node: &Node<'_>) -> Result<()> {
     let kind = node.kind();
     let is_code = kind.starts_with("Custom") && node.value.get("class_name").is_some();
-    if is_code || (names_component(kind) && !is_known(kind)) {
+    let is_strange = names_component(kind) && !is_known(kind);
+    if is_code || (is_strange && nearest(kind).is_some()) {
         return Err(refusal(node, is_code));
+    }
+    if is_strange {
+        tracing::warn!("{}", node.unknown("any component"));
     }
     match node.value {
         Value::Object(_) => {

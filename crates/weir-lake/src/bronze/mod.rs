@@ -10,7 +10,7 @@ mod reader;
 mod writer;
 
 pub(crate) use line::{Held, RawRecord};
-pub(crate) use object::ObjectName;
+pub(crate) use object::{ObjectName, Parts};
 pub(crate) use reader::{batches, lines, objects};
 pub(crate) use writer::BronzeWriter;
 

@@ -10,6 +10,42 @@ pub(crate) struct ObjectName {
     pub(crate) run: String,
 }
 
+/// Counts the objects of the checkpoint that is being written. A number that was not used up is gone
+/// back to, and its count goes on: an object must not be written over.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    put: u32,
+    before: Option<(u64, u32)>,
+}
+
+impl Parts {
+    /// Objects of the present checkpoint so far.
+    pub(crate) fn put(&self) -> u32 {
+        self.put
+    }
+
+    /// The number of the next object.
+    pub(crate) fn next(&mut self) -> u32 {
+        let part = self.put;
+        self.put += 1;
+        part
+    }
+
+    /// Makes `next` the present checkpoint.
+    pub(crate) fn turn(&mut self, sequence: &mut u64, next: u64) {
+        if next == *sequence {
+            return;
+        }
+        let put = match self.before {
+            Some((number, put)) if number == next => put,
+            _ => 0,
+        };
+        self.before = Some((*sequence, self.put));
+        *sequence = next;
+        self.put = put;
+    }
+}
+
 const SUFFIX: &str = ".jsonl.zst";
 
 impl fmt::Display for ObjectName {
@@ -34,6 +70,17 @@ impl ObjectName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_is_gone_back_to_counts_on() {
+        let (mut parts, mut sequence) = (Parts::default(), 7);
+        assert_eq!((parts.next(), parts.next()), (0, 1));
+        parts.turn(&mut sequence, 8);
+        parts.turn(&mut sequence, 7);
+        assert_eq!((sequence, parts.next()), (7, 2));
+        parts.turn(&mut sequence, 8);
+        assert_eq!((sequence, parts.next()), (8, 0));
+    }
 
     #[test]
     fn names_are_read_back_and_sort_by_sequence_then_part() {

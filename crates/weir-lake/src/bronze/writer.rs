@@ -10,7 +10,7 @@ use weir_protocol::{Batch, Error, Result, WritePlan};
 use zstd::bulk::Compressor;
 
 use super::line::{Held, append_json};
-use super::{ObjectName, folder};
+use super::{ObjectName, Parts, folder};
 use crate::storage::Storage;
 
 /// Bytes of lines in one object, before compression. They stand in memory until they are compressed
@@ -26,7 +26,7 @@ pub(crate) struct BronzeWriter {
     /// The end of each line's beginning: `","source":"…","stream":"…","cursor":`.
     middle: Vec<u8>,
     sequence: u64,
-    part: u32,
+    parts: Parts,
     /// The day of the lines that wait.
     day: String,
     lines: Vec<u8>,
@@ -52,7 +52,7 @@ impl BronzeWriter {
             run: plan.run.clone(),
             middle,
             sequence,
-            part: 0,
+            parts: Parts::default(),
             day: String::new(),
             lines: Vec::new(),
             bytes_written: 0,
@@ -93,10 +93,7 @@ impl BronzeWriter {
     /// belongs to checkpoint `next`.
     pub(crate) async fn flush(&mut self, next: u64) -> Result<u64> {
         self.put().await?;
-        if next != self.sequence {
-            self.sequence = next;
-            self.part = 0;
-        }
+        self.parts.turn(&mut self.sequence, next);
         Ok(self.bytes_written)
     }
 
@@ -108,7 +105,7 @@ impl BronzeWriter {
         self.lines.clear();
         let name = ObjectName {
             sequence: self.sequence,
-            part: self.part,
+            part: self.parts.next(),
             run: self.run.clone(),
         };
         let path = self
@@ -118,7 +115,6 @@ impl BronzeWriter {
             .join(name.to_string());
         self.bytes_written += body.len() as u64;
         self.storage.put(&path, Bytes::from(body)).await?;
-        self.part += 1;
         Ok(())
     }
 }

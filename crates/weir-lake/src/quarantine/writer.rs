@@ -7,7 +7,7 @@ use weir_protocol::{Error, Result, WritePlan};
 
 use super::entry::{self, Origin};
 use super::folder;
-use crate::bronze::ObjectName;
+use crate::bronze::{ObjectName, Parts};
 use crate::storage::Storage;
 use crate::typed::Rejected;
 
@@ -22,7 +22,7 @@ pub(crate) struct QuarantineWriter {
     folder: Path,
     run: String,
     sequence: u64,
-    part: u32,
+    parts: Parts,
     lines: Vec<u8>,
     lines_count: u64,
     /// Objects of the present checkpoint.
@@ -37,7 +37,7 @@ impl QuarantineWriter {
             folder: folder(&plan.source, &plan.stream.name),
             run,
             sequence,
-            part: 0,
+            parts: Parts::default(),
             lines: Vec::new(),
             lines_count: 0,
             written: Vec::new(),
@@ -77,7 +77,11 @@ impl QuarantineWriter {
     fn id(&self, rejected: &Rejected) -> String {
         let place = format!(
             "{}\n{}\n{}\n{}\n{}\n",
-            self.run, self.sequence, self.part, self.lines_count, rejected.emitted_at
+            self.run,
+            self.sequence,
+            self.parts.put(),
+            self.lines_count,
+            rejected.emitted_at
         );
         let digest = Sha256::new()
             .chain_update(place)
@@ -92,11 +96,10 @@ impl QuarantineWriter {
     /// Makes everything pushed so far durable; what comes next belongs to checkpoint `next`.
     pub(crate) async fn flush(&mut self, next: u64) -> Result<()> {
         self.put().await?;
-        if next != self.sequence {
-            self.sequence = next;
-            self.part = 0;
+        if next > self.sequence {
             self.written.clear();
         }
+        self.parts.turn(&mut self.sequence, next);
         Ok(())
     }
 
@@ -116,13 +119,12 @@ impl QuarantineWriter {
             .map_err(|error| Error::internal("cannot compress held records").caused_by(error))?;
         let name = ObjectName {
             sequence: self.sequence,
-            part: self.part,
+            part: self.parts.next(),
             run: self.run.clone(),
         };
         let path = self.folder.clone().join(name.to_string());
         self.storage.put(&path, Bytes::from(body)).await?;
         self.written.push(path);
-        self.part += 1;
         self.lines.clear();
         self.lines_count = 0;
         Ok(())

@@ -124,6 +124,17 @@ impl LakeWriter {
     /// Commits all accepted batches with `state`. Where nothing changed, nothing is committed,
     /// unless the end of a staged read asks for it. Answers whether a full refresh is published with it.
     async fn advance(&mut self, state: &StreamState, last: bool) -> Result<bool> {
+        let before = self.sequence();
+        let published = self.commit(state, last).await?;
+        if self.sequence() == before && !last {
+            // The number was not used up: what comes next belongs to it.
+            let next = new_rows(&self.lake, &self.shape, &self.folder(), self.memory_bytes);
+            self.pipeline.flush(next, before + 1).await?;
+        }
+        Ok(published)
+    }
+
+    async fn commit(&mut self, state: &StreamState, last: bool) -> Result<bool> {
         let next = new_rows(&self.lake, &self.shape, &self.folder(), self.memory_bytes);
         let sequence = self.sequence() + 1;
         let mut flushed = self.pipeline.flush(next, sequence + 1).await?;
@@ -136,7 +147,7 @@ impl LakeWriter {
         if self.accepted == Books::default() && is_same && !publishes {
             return Ok(false);
         }
-        let record = self.record(state, sequence, flushed.quarantined);
+        let record = self.record(state, sequence, self.accepted.quarantined);
         let schema = self.target.table_schema(&flushed.schema);
         if publishes && state.complete && self.publish_directly(&mut flushed.rows, &record, &schema).await? {
             return Ok(true);

@@ -1,8 +1,8 @@
 //! Writers that stop anywhere, and those that come after.
 
-use weir_protocol::{ErrorKind, SyncMode};
+use weir_protocol::{ErrorKind, SyncMode, WritePlan};
 
-use crate::harness::{TestLake, batch, complete, order, partly, plan};
+use crate::harness::{TestLake, batch, complete, order, partly, plan, raw_batch};
 
 const TABLE: &str = "acme_orders";
 
@@ -113,4 +113,67 @@ async fn of_two_writers_of_a_stream_the_later_is_refused() {
         two.write(batch(&[])).await.unwrap_err().kind(),
         ErrorKind::Internal
     );
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_changes_nothing_uses_up_no_number() {
+    let lake = TestLake::new();
+    let merge = |run| plan(SyncMode::IncrementalMerge, run);
+    lake.sync(&merge("r1"), &[&[order(1, "01-01", 1.0)]]).await;
+    let mut writer = lake.open(&merge("r2")).await;
+    let state = writer.committed().unwrap().state.clone();
+    // Known already, then nothing at all, then news.
+    writer.write(batch(&[order(1, "01-01", 1.0)])).await.unwrap();
+    writer.checkpoint(&state).await.unwrap();
+    writer.checkpoint(&state).await.unwrap();
+    writer.write(batch(&[order(2, "01-02", 2.0)])).await.unwrap();
+    writer.checkpoint(&partly(3)).await.unwrap();
+    drop(writer);
+    drop(lake.open(&merge("r3")).await);
+    let before = lake.rows("acme_orders", &["id", "total"]).await;
+    assert_eq!(before.len(), 2);
+    lake.lake.rebuild(&merge("r4"), false).await.unwrap();
+    assert_eq!(lake.rows("acme_orders", &["id", "total"]).await, before);
+}
+
+#[tokio::test]
+async fn held_records_before_the_first_table_keep_their_bronze() {
+    let lake = TestLake::new();
+    let mut by_day = plan(SyncMode::IncrementalMerge, "r1");
+    by_day.stream.policy.partition_by = vec!["day(at)".to_owned()];
+    let mut writer = lake.open(&by_day).await;
+    writer
+        .write(raw_batch(&["{not json".to_owned()], "2026-11-21T10:00:00Z"))
+        .await
+        .unwrap();
+    writer.checkpoint(&partly(0)).await.unwrap();
+    writer
+        .write(raw_batch(&["{nor this".to_owned()], "2026-11-21T10:00:00Z"))
+        .await
+        .unwrap();
+    writer.checkpoint(&partly(1)).await.unwrap();
+    writer.write(batch(&[order(1, "01-01", 1.0)])).await.unwrap();
+    let books = writer.checkpoint(&partly(2)).await.unwrap().books;
+    assert_eq!((books.read, books.landed, books.quarantined), (3, 1, 2));
+    drop(writer);
+    drop(
+        lake.open(&WritePlan {
+            run: "r2".to_owned(),
+            ..by_day.clone()
+        })
+        .await,
+    );
+    let held = lake.lake.quarantined("acme", "orders", 0).await.unwrap().total;
+    assert_eq!(held, 2);
+    lake.lake
+        .rebuild(
+            &WritePlan {
+                run: "r3".to_owned(),
+                ..by_day
+            },
+            false,
+        )
+        .await
+        .unwrap();
+    assert_eq!(lake.rows("acme_orders", &["id"]).await.len(), 1);
 }
