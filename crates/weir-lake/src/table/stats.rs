@@ -75,18 +75,18 @@ impl Gather {
     }
 
     /// `footer` is that of the file: its writer has compared all texts already.
-    pub(crate) fn to_json(&mut self, footer: &ParquetMetaData) -> String {
-        for column in self.columns.iter_mut().filter(|column| column.is_text) {
-            if column.nulls < self.rows {
-                column.range = texts(footer, &column.name);
-            }
-        }
+    pub(crate) fn to_json(&self, footer: &ParquetMetaData) -> String {
         let mut min = Map::new();
         let mut max = Map::new();
         let mut nulls = Map::new();
         for column in self.columns.iter().filter(|column| !column.nested) {
             nulls.insert(column.name.clone(), json!(column.nulls));
-            let Some((low, high)) = column.bounds() else {
+            let bounds = if column.is_text {
+                texts(footer, &column.name).as_ref().and_then(Range::bounds)
+            } else {
+                column.bounds()
+            };
+            let Some((low, high)) = bounds else {
                 continue;
             };
             min.insert(column.name.clone(), low);
@@ -121,18 +121,22 @@ impl Column {
         if self.unordered {
             return None;
         }
-        match self.range.as_ref()? {
-            Range::Int(low, high) => Some((json!(low), json!(high))),
-            Range::Float(low, high) => Some((json!(low), json!(high))),
-            Range::Bool(low, high) => Some((json!(low), json!(high))),
-            Range::Text(low, high) => Some((json!(cut(low)), json!(cut_up(high)?))),
-            Range::Date(low, high) => Some((json!(day(*low)?), json!(day(*high)?))),
-            Range::Time(low, high) => Some((json!(instant(*low)?), json!(instant(*high)?))),
-        }
+        self.range.as_ref()?.bounds()
     }
 }
 
 impl Range {
+    fn bounds(&self) -> Option<(Value, Value)> {
+        match self {
+            Self::Int(low, high) => Some((json!(low), json!(high))),
+            Self::Float(low, high) => Some((json!(low), json!(high))),
+            Self::Bool(low, high) => Some((json!(low), json!(high))),
+            Self::Text(low, high) => Some((json!(cut(low)), json!(cut_up(high)?))),
+            Self::Date(low, high) => Some((json!(day(*low)?), json!(day(*high)?))),
+            Self::Time(low, high) => Some((json!(instant(*low)?), json!(instant(*high)?))),
+        }
+    }
+
     fn union(self, other: Self) -> Option<Self> {
         Some(match (self, other) {
             (Self::Int(a, b), Self::Int(c, d)) => Self::Int(a.min(c), b.max(d)),
