@@ -239,6 +239,7 @@ pub(super) enum Oddity {
     CursorMissing,
     CursorUnreadable,
     CursorFarAhead,
+    EdgeFull,
     OutOfOrder,
     PageRefused,
     ParentKeyMissing,
@@ -284,6 +285,10 @@ impl Oddity {
             Self::CursorFarAhead => (
                 format!("{count} records have a cursor '{field}' that lies in the future, as in {example}"),
                 "they are kept, but do not move the cursor; check the clock of whoever writes them",
+            ),
+            Self::EdgeFull => (
+                format!("more records without a key than can be remembered share the cursor {example}"),
+                "the next read may land some of them again: declare a primary_key, or a cursor.field that tells records apart",
             ),
             Self::OutOfOrder => (
                 format!("records are not in ascending order of '{field}' ({count} pages), as in {example}"),

@@ -222,6 +222,9 @@ impl PageReader<'_> {
             return Ok(Seen::Kept(at));
         }
         self.tracker.observe(&point, raw, json)?;
+        if self.tracker.is_edge_full() {
+            notices.note(Oddity::EdgeFull, raw);
+        }
         if lowest.as_ref().is_none_or(|lowest| point.is_before(lowest)) {
             *lowest = Some(point);
         }

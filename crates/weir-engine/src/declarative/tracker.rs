@@ -114,6 +114,11 @@ impl Tracker {
         Ok(())
     }
 
+    /// Whether more records share the newest cursor than can be remembered.
+    pub(super) fn is_edge_full(&self) -> bool {
+        self.tracking.keeps_edge && self.best_edge.len() >= EDGE_MAX
+    }
+
     pub(super) fn set_etag(&mut self, etag: Option<String>) {
         self.state.etag = etag;
     }

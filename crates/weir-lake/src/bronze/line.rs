@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use weir_protocol::{Error, Result};
 
@@ -34,6 +34,14 @@ impl RawRecord<'_> {
     }
 }
 
+/// A member that is there: `null` is a record too.
+pub(crate) fn present<'de: 'a, 'a, D>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
 /// A line of Bronze, read back. The record's members stand here by name: `flatten` would buffer
 /// values and could not borrow raw ones.
 #[derive(Debug, Deserialize)]
@@ -41,7 +49,7 @@ pub(super) struct Line<'a> {
     pub(super) emitted_at: Timestamp,
     #[serde(borrow, default)]
     pub(super) cursor: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "present")]
     record: Option<&'a RawValue>,
     #[serde(borrow, default)]
     raw: Option<Cow<'a, str>>,

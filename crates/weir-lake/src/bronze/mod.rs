@@ -9,7 +9,7 @@ mod object;
 mod reader;
 mod writer;
 
-pub(crate) use line::{Held, RawRecord};
+pub(crate) use line::{Held, RawRecord, present};
 pub(crate) use object::{ObjectName, Parts};
 pub(crate) use reader::{batches, lines, objects};
 pub(crate) use writer::BronzeWriter;

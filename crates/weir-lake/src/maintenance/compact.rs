@@ -75,7 +75,7 @@ fn groups(files: Vec<DataFile>) -> Vec<Vec<DataFile>> {
     groups
 }
 
-async fn join(table: &mut Table, group: &[DataFile], memory_bytes: u64) -> Result<u64> {
+pub(super) async fn join(table: &mut Table, group: &[DataFile], memory_bytes: u64) -> Result<u64> {
     let mut writer = FileWriter::new(Layout::of(table, table.schema().clone())?, memory_bytes);
     let bytes: u64 = group.iter().map(|file| file.size).sum();
     let keys = shape::primary_key(&table.properties()?);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use object_store::{ObjectMeta, path::Path};
 use weir_protocol::{Error, Result};
 
-use super::archive;
+use super::{archive, compact};
 use crate::children::together;
 use crate::failpoint;
 use crate::lake::{Lake, Layer, folder};
@@ -79,7 +79,16 @@ impl Lake {
         together::refuse_child(&table, "cut")?;
         let column = dated_partition(&table)?;
         if let Some(archive) = archive {
+            // The archive has no log that could say which rows are gone.
+            for file in older(&table, &column, before)? {
+                if file.deletion_vector.is_some() {
+                    compact::join(&mut table, &[file], MEMORY_BYTES).boxed().await?;
+                }
+            }
             let old = older(&table, &column, before)?;
+            if old.iter().any(|file| file.deletion_vector.is_some()) {
+                return Err(table.contended());
+            }
             let objects = objects(&self.storage, &table, &old).await?;
             archive::copy(&self.storage, archive, &objects, Timestamp::now())
                 .boxed()

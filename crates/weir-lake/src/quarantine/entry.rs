@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use weir_protocol::{Error, Result};
 
-use crate::bronze::{Held, RawRecord};
+use crate::bronze::{Held, RawRecord, present};
 use crate::typed::Rejected;
 
 /// A record in quarantine.
@@ -50,7 +50,7 @@ struct Line<'a> {
     slice: Arc<str>,
     #[serde(borrow, default)]
     cursor: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "present")]
     record: Option<&'a RawValue>,
     #[serde(borrow, default)]
     raw: Option<Cow<'a, str>>,

@@ -92,8 +92,19 @@ fn names(schema: &Schema) -> String {
     names.join(", ")
 }
 
-/// The batch with its derived partition columns set.
-pub(crate) fn derive(batch: RecordBatch, by: &[PartitionBy]) -> Result<RecordBatch> {
+/// The batch with its derived partition columns set. An empty text in a partition column becomes null,
+/// as which Delta keeps it: rows are compared by what the table will say.
+pub(crate) fn derive(mut batch: RecordBatch, by: &[PartitionBy]) -> Result<RecordBatch> {
+    for by in by.iter().filter(|by| by.from.is_none()) {
+        let Ok(index) = batch.schema_ref().index_of(&by.column) else {
+            continue;
+        };
+        if let Some(array) = without_blanks(batch.column(index)) {
+            let mut arrays = batch.columns().to_vec();
+            arrays[index] = array;
+            batch = RecordBatch::try_new(batch.schema(), arrays).map_err(unsplit)?;
+        }
+    }
     let derived: Vec<_> = by.iter().filter(|by| by.from.is_some()).collect();
     if derived.is_empty() {
         return Ok(batch);
@@ -115,6 +126,19 @@ pub(crate) fn derive(batch: RecordBatch, by: &[PartitionBy]) -> Result<RecordBat
         }
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(unsplit)
+}
+
+/// None where no text is empty.
+fn without_blanks(array: &ArrayRef) -> Option<ArrayRef> {
+    let texts = array.as_string_opt::<i32>()?;
+    if !texts.iter().any(|text| text == Some("")) {
+        return None;
+    }
+    let texts: StringArray = texts
+        .iter()
+        .map(|text| text.filter(|text| !text.is_empty()))
+        .collect();
+    Some(Arc::new(texts))
 }
 
 fn formatted(array: &ArrayRef, pattern: &str) -> Result<StringArray> {

@@ -224,7 +224,8 @@ fn cut(text: &str) -> String {
 fn cut_up(text: &str) -> Option<String> {
     let mut short = cut(text);
     if short.len() < text.len() {
-        if short.contains(char::MAX) {
+        // Nothing sorts behind it.
+        if text.contains(char::MAX) {
             return None;
         }
         short.push(char::MAX);

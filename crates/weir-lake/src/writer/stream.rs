@@ -342,11 +342,14 @@ impl LakeWriter {
         reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         reasons.truncate(REASONS_MAX);
         let ours = self.last.as_ref().filter(|record| record.run == self.plan.run);
+        let mut books = ours.map(|record| record.books).unwrap_or_default();
+        // Where no table could be made yet, what was accepted waits for its first version.
+        books += self.accepted;
         Receipt {
             sequence: self.sequence(),
             table: self.shape.name.clone(),
             version: self.version,
-            books: ours.map(|record| record.books).unwrap_or_default(),
+            books,
             bronze_bytes: self.bronze_bytes,
             silver_bytes: ours.map_or(0, |record| record.silver_bytes),
             schema_changes: self.changes.clone(),

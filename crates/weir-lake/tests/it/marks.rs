@@ -1,6 +1,11 @@
 //! Tables whose rows are marked as gone instead of written away with their file.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use serde_json::{Value, json};
 use weir_lake::AsOf;
 use weir_protocol::{SyncMode, WritePlan};
 
@@ -179,4 +184,46 @@ async fn a_lost_object_of_marks_is_named() {
     }
     let error = lake.rows_at(TABLE, COLUMNS, None).await.unwrap_err();
     assert!(error.to_string().contains("deletion vector"), "{error}");
+}
+
+#[tokio::test]
+async fn an_archive_holds_no_row_that_is_gone() {
+    let lake = TestLake::new();
+    let merge = |run: &str| {
+        let mut plan = marking(SyncMode::IncrementalMerge, run);
+        plan.stream.policy.partition_by = vec!["day(made)".to_owned()];
+        plan
+    };
+    let rows = |ids: std::ops::Range<i64>, at: &str| -> Vec<Value> {
+        let row =
+            |id| json!({ "id": id, "at": format!("2026-{at}T00:00:00Z"), "made": "2026-01-01T00:00:00Z" });
+        ids.map(row).collect()
+    };
+    lake.sync(&merge("r1"), &[&rows(0..50, "01-01")]).await;
+    lake.sync(&merge("r2"), &[&rows(0..5, "01-02")]).await;
+    assert_eq!(vectors(&lake).await, [5]);
+    let cold = tempfile::tempdir().unwrap();
+    let archive = weir_lake::Storage::open(cold.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
+    let before = "2026-06-01T00:00:00Z".parse().unwrap();
+    let done = lake
+        .lake
+        .retain_silver(TABLE, before, Some(&archive))
+        .await
+        .unwrap();
+    assert_eq!((done.rows, done.archived), (50, true));
+    assert_eq!(stored_rows(cold.path()), 50);
+}
+
+/// Rows in all Parquet files below a folder.
+fn stored_rows(folder: &Path) -> i64 {
+    let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let rows = entries.map(|entry| match entry.extension() {
+        _ if entry.is_dir() => stored_rows(&entry),
+        Some(end) if end == "parquet" => {
+            let reader = SerializedFileReader::new(File::open(entry).unwrap()).unwrap();
+            reader.metadata().file_metadata().num_rows()
+        }
+        _ => 0,
+    });
+    rows.sum()
 }

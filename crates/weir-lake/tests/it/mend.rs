@@ -297,3 +297,34 @@ async fn released_parents_bring_their_children() {
         assert_eq!(bronze_bytes(&lake), bronze, "{mode}");
     }
 }
+
+#[tokio::test]
+async fn a_record_that_is_null_is_held_like_any_other() {
+    let lake = TestLake::new();
+    let plan = plan(SyncMode::IncrementalMerge, "r1");
+    lake.sync(&plan, &[&[order(1, "01-01", 1.0), Value::Null]]).await;
+    let held = lake.lake.quarantined("acme", "orders", 9).await.unwrap();
+    assert_eq!((held.total, held.entries[0].record.as_ref()), (1, &b"null"[..]));
+    let before = lake.rows("acme_orders", &["id"]).await;
+    let again = WritePlan {
+        run: "r2".to_owned(),
+        ..plan
+    };
+    lake.lake.rebuild(&again, false).await.unwrap();
+    assert_eq!(lake.rows("acme_orders", &["id"]).await, before);
+    assert_eq!(lake.lake.quarantined("acme", "orders", 9).await.unwrap().total, 1);
+}
+
+#[tokio::test]
+async fn an_empty_text_in_a_partitioned_key_does_not_double_its_row() {
+    let lake = TestLake::new();
+    let mut by_country = plan(SyncMode::IncrementalMerge, "r1");
+    by_country.stream.primary_key = vec!["country".to_owned(), "id".to_owned()];
+    by_country.stream.policy.partition_by = vec!["country".to_owned()];
+    let rows = ["", "de"].map(|country| json!({ "id": 1, "country": country, "at": "2026-01-01T00:00:00Z" }));
+    for run in ["r1", "r2", "r3"] {
+        by_country.run = run.to_owned();
+        lake.sync(&by_country, &[&rows]).await;
+        assert_eq!(lake.rows("acme_orders", &["id", "country"]).await.len(), 2);
+    }
+}

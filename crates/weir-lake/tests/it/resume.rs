@@ -146,7 +146,8 @@ async fn held_records_before_the_first_table_keep_their_bronze() {
         .write(raw_batch(&["{not json".to_owned()], "2026-11-21T10:00:00Z"))
         .await
         .unwrap();
-    writer.checkpoint(&partly(0)).await.unwrap();
+    let books = writer.checkpoint(&partly(0)).await.unwrap().books;
+    assert_eq!((books.read, books.quarantined), (1, 1));
     writer
         .write(raw_batch(&["{nor this".to_owned()], "2026-11-21T10:00:00Z"))
         .await
