@@ -107,12 +107,15 @@ fn choose<'a>(input: &AuthInput<'a>) -> Result<Option<&'a AuthSpec>> {
             .find(|spec| Values::new(input).has_all(spec))
             .or(known.first());
         return complete.copied().map(Some).ok_or_else(|| {
+            let hint = match &methods[..] {
+                [] => format!(
+                    "the connector has no auth method at all: remove credential from {file}, or say by auth: in its config (or in the connector's file) how requests are signed"
+                ),
+                methods => format!("set credential.method in {file} to one of: {}", methods.join(", ")),
+            };
             Error::spec(format!("the connector knows no auth method '{method}'"))
                 .with("connection", input.connection)
-                .hint(format!(
-                    "set credential.method in {file} to one of: {}",
-                    methods.join(", ")
-                ))
+                .hint(hint)
         });
     }
     match input.specs {

@@ -132,6 +132,8 @@ fn what_is_missing_is_named_with_its_place() {
     insta::assert_snapshot!(format!("{error:?}"), @"[spec] the credential does not say which auth method it is for (connection: acme) -> set credential.method in connections/acme.yaml to one of: bearer, basic");
     let error = Rig::new(json!([bearer]), json!({ "method": "magic" })).refused();
     insta::assert_snapshot!(format!("{error:?}"), @"[spec] the connector knows no auth method 'magic' (connection: acme) -> set credential.method in connections/acme.yaml to one of: bearer");
+    let error = Rig::new(json!([]), json!({ "method": "magic" })).refused();
+    insta::assert_snapshot!(format!("{error:?}"), @"[spec] the connector knows no auth method 'magic' (connection: acme) -> the connector has no auth method at all: remove credential from connections/acme.yaml, or say by auth: in its config (or in the connector's file) how requests are signed");
 }
 
 fn oauth2(server: &MockServer, grant: &str) -> Rig {

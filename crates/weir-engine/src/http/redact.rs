@@ -6,6 +6,8 @@ use weir_protocol::secret::REDACTED;
 
 /// Shorter values are too common to be searched for in text.
 const SECRET_MIN_CHARS: usize = 4;
+/// Shorter lines of a secret of several lines are not searched for by themselves.
+const LINE_MIN_CHARS: usize = 8;
 
 /// Parts of parameter names whose values are never shown.
 const SENSITIVE_NAMES: &[&str] = &[
@@ -46,34 +48,36 @@ pub fn show_url(url: &Url) -> String {
     shown
 }
 
-/// Blots out known secret values.
+/// Blots out known secret values, however they are spelled.
 #[derive(Default)]
 pub struct Redactor {
-    secrets: Vec<Secret>,
+    /// What is searched for, longest first: one that begins with another leaves no rest of itself.
+    spellings: Vec<Secret>,
 }
 
 impl Redactor {
     pub fn new(secrets: Vec<Secret>) -> Self {
-        Self {
-            secrets: secrets
-                .into_iter()
-                .filter(|secret| secret.expose().len() >= SECRET_MIN_CHARS)
-                .collect(),
-        }
+        let mut spellings: Vec<Secret> = secrets.iter().flat_map(spellings).collect();
+        spellings.sort_by(|one, other| {
+            let (one, other) = (one.expose(), other.expose());
+            other.len().cmp(&one.len()).then_with(|| one.cmp(other))
+        });
+        spellings.dedup();
+        Self { spellings }
     }
 
     /// Whether the text holds one of the secrets.
     pub fn finds(&self, text: &str) -> bool {
-        self.secrets.iter().any(|secret| text.contains(secret.expose()))
+        self.spellings.iter().any(|secret| text.contains(secret.expose()))
     }
 
-    /// The text without the secrets, also in their URL-encoded spelling.
+    /// The text without the secrets, also where they are encoded for a URL or for JSON.
     pub fn clean(&self, text: &str) -> String {
         let mut clean = text.to_owned();
-        for secret in &self.secrets {
-            clean = clean.replace(secret.expose(), REDACTED);
-            let encoded: String = url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect();
-            clean = clean.replace(&encoded, REDACTED);
+        for secret in &self.spellings {
+            if clean.contains(secret.expose()) {
+                clean = clean.replace(secret.expose(), REDACTED);
+            }
         }
         clean
     }
@@ -92,6 +96,61 @@ impl Redactor {
         }
         cut
     }
+}
+
+/// How a secret may stand in text.
+fn spellings(secret: &Secret) -> Vec<Secret> {
+    let whole = secret.expose();
+    let trimmed = whole.trim();
+    // What is said line by line, as a log is, holds no more than a line of it.
+    let lines = whole
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.chars().count() >= LINE_MIN_CHARS && *line != trimmed);
+    let parts = [whole, trimmed].into_iter().chain(lines);
+    parts
+        .filter(|part| part.len() >= SECRET_MIN_CHARS)
+        .flat_map(|part| {
+            let json = json_inner(part);
+            let ascii = [
+                json_ascii(&json, |unit| format!("\\u{unit:04x}")),
+                json_ascii(&json, |unit| format!("\\u{unit:04X}")),
+            ];
+            let plain = [
+                part.to_owned(),
+                url::form_urlencoded::byte_serialize(part.as_bytes()).collect(),
+            ];
+            let json = [json].into_iter().chain(ascii);
+            let json = json.flat_map(|text| [text.replace('/', "\\/"), text]);
+            plain.into_iter().chain(json).map(Secret::new).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The text as it stands between the quotes of a JSON string.
+fn json_inner(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(&quoted).to_owned()
+}
+
+/// What other characters than ASCII become where a program writes no others.
+fn json_ascii(json: &str, escape: impl Fn(u16) -> String) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() {
+            text.push(character);
+        } else {
+            let mut units = [0; 2];
+            text.extend(
+                character
+                    .encode_utf16(&mut units)
+                    .iter()
+                    .map(|unit| escape(*unit)),
+            );
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -113,5 +172,46 @@ mod tests {
         let redactor = Redactor::new(vec![Secret::new("hunter2 x"), Secret::new("a")]);
         let text = redactor.excerpt(b"bad  token\n hunter2 x and hunter2+x of a caller", 40);
         assert_eq!(text, "bad token [redacted] and [redacted] of a…");
+    }
+
+    #[test]
+    fn a_secret_is_found_as_json_spells_it() {
+        let secret = "pä/s\"w\\😀";
+        let redactor = Redactor::new(vec![Secret::new(secret)]);
+        for spelling in [
+            r#"pä/s\"w\\😀"#,
+            r#"pä\/s\"w\\😀"#,
+            r#"p\u00e4/s\"w\\\ud83d\ude00"#,
+            r#"p\u00E4\/s\"w\\\uD83D\uDE00"#,
+        ] {
+            let json: String = serde_json::from_str(&format!("\"{spelling}\"")).unwrap();
+            assert_eq!(json, secret);
+            let text = format!(r#"{{"a":"x {spelling} y"}}"#);
+            assert_eq!(redactor.clean(&text), r#"{"a":"x [redacted] y"}"#);
+            assert!(redactor.finds(&text));
+        }
+    }
+
+    #[test]
+    fn a_secret_that_begins_with_another_leaves_no_rest() {
+        for secrets in [["abcd", "abcdefgh"], ["abcdefgh", "abcd"]] {
+            let redactor = Redactor::new(secrets.map(Secret::new).to_vec());
+            assert_eq!(redactor.clean("abcdefgh, abcd"), "[redacted], [redacted]");
+        }
+    }
+
+    #[test]
+    fn a_secret_of_several_lines_is_hidden_line_by_line() {
+        let redactor = Redactor::new(vec![Secret::new("-----BEGIN KEY-----\r\nMIIEvQIBADAN\nq==\n")]);
+        assert_eq!(
+            redactor.clean("say MIIEvQIBADAN; q==; -----BEGIN KEY-----"),
+            "say [redacted]; q==; [redacted]"
+        );
+        assert_eq!(
+            redactor.clean(r#""-----BEGIN KEY-----\r\nMIIEvQIBADAN\nq==""#),
+            r#""[redacted]""#
+        );
+        let ended = Redactor::new(vec![Secret::new("t0ken\n")]);
+        assert_eq!(ended.clean("Bearer t0ken."), "Bearer [redacted].");
     }
 }

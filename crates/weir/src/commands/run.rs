@@ -1,3 +1,4 @@
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use weir_control::runs::{self, RunFilter, RunStatus};
@@ -25,7 +26,7 @@ enum RunCommand {
         #[arg(long)]
         connection: Option<String>,
         /// Only those with this status, as in failed
-        #[arg(long)]
+        #[arg(long, value_parser = status())]
         status: Option<RunStatus>,
         #[arg(long, default_value_t = 20, value_name = "N")]
         limit: u32,
@@ -42,6 +43,12 @@ enum RunCommand {
         /// Id of the run, or its beginning
         id: String,
     },
+}
+
+/// Takes a status, and says which there are.
+fn status() -> impl TypedValueParser<Value = RunStatus> {
+    PossibleValuesParser::new(RunStatus::ALL.map(RunStatus::as_str))
+        .try_map(|status| status.parse::<RunStatus>())
 }
 
 pub(crate) async fn run(args: &RunArgs, context: &Context) -> Result<()> {
@@ -202,4 +209,23 @@ async fn logs(store: &weir_control::Store, run: &Run, format: Format) -> Result<
         sheet.push([time(Some(at)), stream.into(), kind.into(), message.into()]);
     }
     sheet.print(format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_status_is_answered_with_those_there_are() {
+        let parse = |status: &str| {
+            RunArgs::augment_args(clap::Command::new("run"))
+                .try_get_matches_from(["run", "list", "--status", status])
+        };
+        assert!(parse("abandoned").is_ok());
+        let said = parse("nope").unwrap_err().to_string();
+        assert!(
+            said.contains("[possible values: queued, running, succeeded, failed, cancelled, abandoned]"),
+            "{said}"
+        );
+    }
 }

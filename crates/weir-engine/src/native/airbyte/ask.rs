@@ -4,10 +4,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use weir_protocol::{Error, Result};
 
-use super::super::process::{Argument, Line, Program, Running};
+use super::super::process::{Argument, Line, Program, Running, named};
 use super::catalog::Catalog;
 use super::failure::Failures;
-use super::messages::{Message, Status, log, part, told};
+use super::messages::{Control, Message, Status, Trace, log, part, told};
 
 const CONFIG: &str = "config.json";
 
@@ -81,14 +81,14 @@ async fn ask(
                 Some(message) => {
                     let found = answer_of(&message, wanted)?;
                     answer = found.or(answer);
-                    let aside = Aside::of(&message)?;
-                    aside.map(Ok)
+                    hide_changed(program, &message);
+                    Aside::of(&message).map(Ok)
                 }
                 None => Some(Err(line.to_vec())),
             }
         };
         match noise {
-            Some(Ok(aside)) => aside.take(&running, &mut failures)?,
+            Some(Ok(aside)) => aside.take(&running, &mut failures),
             Some(Err(line)) => tracing::info!(target: "weir::process", "{}", running.note(&line)),
             None => {}
         }
@@ -100,11 +100,25 @@ async fn ask(
     {
         return Ok(answer);
     }
-    failures.result(ended, &redactor)?;
+    failures.result(ended, redactor)?;
     Err(running.with_tail(
         Error::source_failed(format!("'{}' ended without a {wanted} message", program.name()))
             .hint("look whether it is a source that speaks the Airbyte protocol"),
     ))
+}
+
+/// A program may replace a token before it is asked to read: the new one is as secret as the old.
+fn hide_changed(program: &Program, message: &Message<'_>) {
+    let Some(raw) = message.control.filter(|_| message.kind == "CONTROL") else {
+        return;
+    };
+    match part::<Control>("CONTROL", raw) {
+        Ok(told) => {
+            let changed = told.connector_config.map(|changed| changed.config);
+            program.hide(named(&Value::Object(changed.unwrap_or_default())));
+        }
+        Err(error) => tracing::debug!(%error, "a message that the answer does not need"),
+    }
 }
 
 fn answer_of(message: &Message<'_>, wanted: &str) -> Result<Option<Value>> {
@@ -120,27 +134,24 @@ fn answer_of(message: &Message<'_>, wanted: &str) -> Result<Option<Value>> {
 }
 
 /// What may be told beside any answer.
-pub(super) enum Aside {
+enum Aside {
     Log(Box<serde_json::value::RawValue>),
-    Trace(Box<super::messages::Trace>),
+    Trace(Box<Trace>),
 }
 
 impl Aside {
-    pub(super) fn of(message: &Message<'_>) -> Result<Option<Self>> {
-        Ok(match (message.kind.as_ref(), message.log, message.trace) {
+    fn of(message: &Message<'_>) -> Option<Self> {
+        match (message.kind.as_ref(), message.log, message.trace) {
             ("LOG", Some(raw), _) => Some(Self::Log(raw.to_owned())),
-            ("TRACE", _, Some(raw)) => Some(Self::Trace(Box::new(part("TRACE", raw)?))),
+            ("TRACE", _, Some(raw)) => Some(Self::Trace(Box::new(Trace::of(raw)))),
             _ => None,
-        })
+        }
     }
 
-    fn take(self, running: &Running, failures: &mut Failures) -> Result<()> {
+    fn take(self, running: &Running, failures: &mut Failures) {
         match self {
             Self::Log(raw) => log(running, &raw),
-            Self::Trace(trace) => {
-                failures.take(*trace);
-                Ok(())
-            }
+            Self::Trace(trace) => failures.take(*trace),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use weir_protocol::{Error, ErrorKind, Result};
 
+use super::super::process::SharedRedactor;
 use super::messages::{Trace, TraceError};
-use crate::http::Redactor;
 
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
@@ -13,15 +13,13 @@ pub(super) struct Failures(Option<TraceError>);
 
 impl Failures {
     pub(super) fn take(&mut self, trace: Trace) {
-        if trace.kind == "ERROR"
-            && let Some(error) = trace.error
-        {
+        if let Trace::Error(error) = trace {
             self.0.get_or_insert(error);
         }
     }
 
     /// What the program told counts more than how it ended.
-    pub(super) fn result(self, ended: Result<()>, redactor: &Redactor) -> Result<()> {
+    pub(super) fn result(self, ended: Result<()>, redactor: &SharedRedactor) -> Result<()> {
         match self.0 {
             Some(told) => Err(error(&told, redactor)),
             None => ended,
@@ -29,17 +27,17 @@ impl Failures {
     }
 }
 
-fn error(told: &TraceError, redactor: &Redactor) -> Error {
+fn error(told: &TraceError, redactor: &SharedRedactor) -> Error {
     let show = |text: &str| redactor.excerpt(text.as_bytes(), MESSAGE_CHARS_MAX);
-    if let Some(trace) = &told.stack_trace {
-        tracing::debug!(target: "weir::process", "{}", redactor.clean(trace));
+    if !told.stack_trace.is_empty() {
+        tracing::debug!(target: "weir::process", "{}", redactor.clean(&told.stack_trace));
     }
-    let (kind, hint) = match told.failure_type.as_deref() {
-        Some("config_error") => (
+    let (kind, hint) = match told.failure_type.as_str() {
+        "config_error" => (
             ErrorKind::Spec,
             "mend config.settings; `weir check` tells whether they work",
         ),
-        Some("transient_error") => (
+        "transient_error" => (
             ErrorKind::Unavailable,
             "run again later; what was committed stays",
         ),
@@ -48,14 +46,15 @@ fn error(told: &TraceError, redactor: &Redactor) -> Error {
             "what was committed stays; `--verbose` logs what the program says",
         ),
     };
-    let message = match show(&told.message) {
-        empty if empty.is_empty() => "the program failed and does not say why".to_owned(),
-        message => message,
+    let internal = show(&told.internal_message);
+    let message = match (show(&told.message), internal.as_str()) {
+        (message, _) if !message.is_empty() => message,
+        (_, "") => "the program failed and does not say why".to_owned(),
+        (_, internal) => internal.to_owned(),
     };
     let error = Error::new(kind, message.clone());
-    match told.internal_message.as_deref().map(show) {
-        Some(internal) if !internal.is_empty() && internal != message => error.with("internally", internal),
-        _ => error,
+    if internal.is_empty() || internal == message {
+        return error.hint(hint);
     }
-    .hint(hint)
+    error.with("internally", internal).hint(hint)
 }

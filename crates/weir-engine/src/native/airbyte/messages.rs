@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use weir_protocol::{Error, Result};
 
-use super::super::process::Running;
+use super::super::process::{Running, Stray, bare};
 
 /// A message whose parts are not parsed before they are needed.
 #[derive(Debug, Deserialize)]
@@ -41,16 +41,18 @@ pub(super) struct RecordMessage<'a> {
     pub(super) namespace: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(super) data: &'a RawValue,
-    #[serde(default)]
-    pub(super) emitted_at: Option<i64>,
+    #[serde(borrow, default)]
+    emitted_at: Option<&'a RawValue>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Log {
-    #[serde(default)]
-    pub(super) level: String,
-    #[serde(default)]
-    pub(super) message: String,
+impl RecordMessage<'_> {
+    /// Milliseconds since 1970, which some programs write as a real number; none where it is
+    /// anything else, as it is only for people.
+    pub(super) fn emitted_at(&self) -> Option<i64> {
+        let text = self.emitted_at?.get();
+        let real = || text.parse::<f64>().ok().map(|ms| ms as i64);
+        text.parse().ok().or_else(real)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -60,35 +62,57 @@ pub(super) struct Descriptor {
     pub(super) namespace: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Trace {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) error: Option<TraceError>,
-    pub(super) estimate: Option<Estimate>,
-    pub(super) stream_status: Option<StreamStatus>,
+/// What a program tells about its work.
+#[derive(Debug)]
+pub(super) enum Trace {
+    Error(TraceError),
+    /// So many rows are expected.
+    Estimate(u64),
+    StreamStatus {
+        stream: String,
+        status: String,
+    },
+    Other,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug)]
 pub(super) struct TraceError {
     pub(super) message: String,
-    pub(super) internal_message: Option<String>,
-    pub(super) stack_trace: Option<String>,
-    pub(super) failure_type: Option<String>,
+    pub(super) internal_message: String,
+    pub(super) stack_trace: String,
+    pub(super) failure_type: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Estimate {
-    pub(super) row_estimate: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct StreamStatus {
-    pub(super) stream_descriptor: Descriptor,
-    pub(super) status: String,
+impl Trace {
+    /// Never fails: an odd member is as good as none.
+    pub(super) fn of(raw: &RawValue) -> Self {
+        let trace = loose("TRACE", raw);
+        match trace["type"].as_str().unwrap_or_default() {
+            "ERROR" => {
+                let of = |name: &str| text(trace["error"].get(name));
+                Self::Error(TraceError {
+                    message: of("message"),
+                    internal_message: of("internal_message"),
+                    stack_trace: of("stack_trace"),
+                    failure_type: of("failure_type"),
+                })
+            }
+            "ESTIMATE" => {
+                let rows = &trace["estimate"]["row_estimate"];
+                // Some programs write whole numbers as real ones.
+                let real = || rows.as_f64().filter(|rows| *rows >= 0.0).map(|rows| rows as u64);
+                rows.as_u64().or_else(real).map_or(Self::Other, Self::Estimate)
+            }
+            "STREAM_STATUS" => {
+                let told = &trace["stream_status"];
+                Self::StreamStatus {
+                    stream: text(told["stream_descriptor"].get("name")),
+                    status: text(told.get("status")),
+                }
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,6 +144,9 @@ pub(super) fn part<T: DeserializeOwned>(what: &'static str, raw: &RawValue) -> R
     })
 }
 
+/// Messages that must not be lost.
+const KINDS: [&str; 2] = ["\"RECORD\"", "\"STATE\""];
+
 /// A line as a message; none where it is something else, which anything that the program uses may
 /// print. What begins as a message and breaks off is a loss.
 pub(super) fn told<'a>(
@@ -127,39 +154,56 @@ pub(super) fn told<'a>(
     is_cut: bool,
     show: impl Fn(&[u8]) -> String,
 ) -> Result<Option<Message<'a>>> {
+    let line = bare(line);
     let error = match serde_json::from_slice::<Message<'a>>(line) {
         Ok(message) => return Ok(Some(message)),
         Err(error) => error,
     };
-    let begins = line.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
-    let holds = |word: &[u8]| memchr::memmem::find(line, word).is_some();
-    if begins && is_cut && !is_json() {
-        return Err(Error::decode("the output ends in the middle of a message")
-            .with("line", show(line))
-            .hint("the program was ended while it wrote; run again. What was committed stays"));
-    }
-    if begins && (holds(b"\"RECORD\"") || holds(b"\"STATE\"")) {
-        return Err(Error::decode("a line of output is a broken message")
-            .with("line", show(line))
-            .with("column", error.column())
-            .hint("the program writes what is no JSON (NaN, or two lines in one); nothing after the last checkpoint was taken"));
-    }
-    Ok(None)
+    let stray = Stray {
+        line,
+        is_cut,
+        column: error.column(),
+        kinds: &KINDS,
+        allows_objects: true,
+        program: "program",
+    };
+    stray.judge(show).map(|()| None)
 }
 
 /// Hands a program's log message on.
-pub(super) fn log(running: &Running, raw: &RawValue) -> Result<()> {
-    let log: Log = part("LOG", raw)?;
-    let message = running.clean(&log.message);
-    match log.level.as_str() {
+pub(super) fn log(running: &Running, raw: &RawValue) {
+    let log = loose("LOG", raw);
+    let said = match &log {
+        Value::Object(members) => text(members.get("message")),
+        other => text(Some(other)),
+    };
+    let message = running.clean(&said);
+    match log["level"].as_str().unwrap_or_default() {
         "FATAL" | "ERROR" => {
             tracing::error!(target: "weir::process", "{message}");
-            running.note(log.message.as_bytes());
+            running.note(said.as_bytes());
         }
         "WARN" => tracing::warn!(target: "weir::process", "{message}"),
         "INFO" => tracing::info!(target: "weir::process", "{message}"),
         _ => tracing::debug!(target: "weir::process", "{message}"),
     }
-    Ok(())
+}
+
+/// A part that people read rather than we: whatever stands in it harms nothing.
+fn loose(what: &'static str, raw: &RawValue) -> Value {
+    match serde_json::from_str(raw.get()) {
+        Ok(value) => value,
+        Err(error) => {
+            tracing::debug!(column = error.column(), "a {what} message cannot be read");
+            Value::Null
+        }
+    }
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
 }

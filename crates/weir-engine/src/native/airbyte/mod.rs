@@ -25,7 +25,7 @@ use weir_protocol::{
     Error, ForeignState, ReadEvent, ReadRequest, Result, Secret, Source, StreamDescriptor, StreamState,
 };
 
-use super::process::{self, Declared, ProcessSettings, Program, marked};
+use super::process::{self, Declared, ProcessSettings, Program, marked, named};
 use crate::EngineSettings;
 use crate::clock::Clock;
 use catalog::Catalog;
@@ -52,7 +52,8 @@ struct Inner {
     counts: Counts,
     choices: BTreeMap<String, StreamChoice>,
     clock: Clock,
-    specified: OnceCell<()>,
+    /// The program's specification of its settings.
+    specified: OnceCell<Value>,
     catalog: OnceCell<Catalog>,
 }
 
@@ -95,7 +96,7 @@ impl Inner {
     }
 
     /// Judges the settings by the program's own specification, once.
-    async fn specify(&self) -> Result<()> {
+    async fn specify(&self) -> Result<&Value> {
         self.specified
             .get_or_try_init(|| async {
                 let schema = ask::specification(&self.program).await?;
@@ -111,14 +112,23 @@ impl Inner {
                 self.program.hide(secrets.into_iter().map(|(_, secret)| secret));
                 if let Err(error) = jsonschema::validator_for(&schema) {
                     tracing::warn!(%error, "the program's specification is no JSON Schema; its settings are not judged by it");
-                    return Ok(());
+                    return Ok(schema);
                 }
                 let filled = crate::config::validate_at("config.settings", Some(&schema), &settings)?;
                 self.replace_settings(filled);
-                Ok(())
+                Ok(schema)
             })
             .await
-            .copied()
+    }
+
+    /// Blots out the secrets of settings that the program changed.
+    fn hide(&self, changed: &Map<String, Value>) {
+        let changed = Value::Object(changed.clone());
+        let mut secrets = named(&changed);
+        if let Some(schema) = self.specified.get() {
+            secrets.extend(marked(schema, &changed).into_iter().map(|(_, secret)| secret));
+        }
+        self.program.hide(secrets);
     }
 
     fn is_from_outside(&self, secret: &Secret) -> bool {

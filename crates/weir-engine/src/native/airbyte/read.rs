@@ -135,11 +135,11 @@ impl Reading<'_> {
             };
             match later {
                 Later::Noise(line) => tracing::info!(target: "weir::process", "{}", running.note(&line)),
-                Later::Log(raw) => log(&running, &raw)?,
+                Later::Log(raw) => log(&running, &raw),
             }
         }
         let ended = running.end().await;
-        std::mem::take(&mut self.failures).result(ended, &redactor)?;
+        std::mem::take(&mut self.failures).result(ended, redactor)?;
         if self.is_incomplete {
             return Err(running.with_tail(
                 Error::source_failed("the program says that the stream is incomplete, and not why")
@@ -169,7 +169,7 @@ impl Reading<'_> {
             "LOG" => return Ok(message.log.map(|raw| Later::Log(raw.to_owned()))),
             "TRACE" => {
                 if let Some(raw) = message.trace {
-                    self.trace(part("TRACE", raw)?);
+                    self.trace(Trace::of(raw));
                 }
             }
             "CONTROL" => {
@@ -192,7 +192,7 @@ impl Reading<'_> {
         }
         self.since_state += 1;
         let at = record
-            .emitted_at
+            .emitted_at()
             .and_then(|ms| Timestamp::from_millisecond(ms).ok());
         self.batches.record(record.data.get().as_bytes(), at).await
     }
@@ -238,20 +238,14 @@ impl Reading<'_> {
     }
 
     fn trace(&mut self, trace: Trace) {
-        match trace.kind.as_str() {
-            "ESTIMATE" => {
-                if let Some(rows) = trace.estimate.as_ref().and_then(|estimate| estimate.row_estimate) {
-                    self.batches.expect(rows);
+        match trace {
+            Trace::Estimate(rows) => self.batches.expect(rows),
+            Trace::StreamStatus { stream, status } => {
+                if stream == self.stream.name {
+                    self.is_incomplete = status == "INCOMPLETE";
                 }
             }
-            "STREAM_STATUS" => {
-                if let Some(told) = &trace.stream_status
-                    && told.stream_descriptor.name == self.stream.name
-                {
-                    self.is_incomplete = told.status == "INCOMPLETE";
-                }
-            }
-            _ => self.failures.take(trace),
+            Trace::Error(_) | Trace::Other => self.failures.take(trace),
         }
     }
 
@@ -260,6 +254,7 @@ impl Reading<'_> {
         let Some(changed) = control.connector_config else {
             return Ok(());
         };
+        self.source.hide(&changed.config);
         let before = self.source.settings();
         let names: Vec<&str> = changed
             .config

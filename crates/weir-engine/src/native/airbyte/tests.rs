@@ -158,8 +158,8 @@ async fn what_goes_wrong_is_named() {
     insta::assert_snapshot!(failure(&trace("transient_error")).await, @"[unavailable] no luck, [redacted] (internally: KeyError, stream: things) -> run again later; what was committed stays");
     insta::assert_snapshot!(failure(&trace("system_error")).await, @"[source] no luck, [redacted] (internally: KeyError, stream: things) -> what was committed stays; `--verbose` logs what the program says");
     insta::assert_snapshot!(failure("echo 'Traceback' >&2; exit 7").await, @"[source] 'sh' ended with exit code 7 (last said: Traceback, stream: things) -> `--verbose` logs all that it says; what was committed stays");
-    insta::assert_snapshot!(failure(r#"printf '{"type":"RECORD","record":{"stream":"things","da'"#).await, @r#"[decode] the output ends in the middle of a message (line: {"type":"RECORD","record":{"stream":"things","da, stream: things) -> the program was ended while it wrote; run again. What was committed stays"#);
-    insta::assert_snapshot!(failure(r#"echo '{"type":"RECORD","record":{"stream":"things","data":{"a":NaN}}}'"#).await, @r#"[decode] a line of output is a broken message (line: {"type":"RECORD","record":{"stream":"things","data":{"a":NaN}}}, column: 58, stream: things) -> the program writes what is no JSON (NaN, or two lines in one); nothing after the last checkpoint was taken"#);
+    insta::assert_snapshot!(failure(r#"printf '{"type":"RECORD","record":{"stream":"things","da'"#).await, @r#"[decode] the output ends in the middle of a message (line: {"type":"RECORD","record":{"stream":"things","da, column: 48, stream: things) -> the program was ended while it wrote; run again. What was committed stays"#);
+    insta::assert_snapshot!(failure(r#"echo '{"type":"RECORD","record":{"stream":"things","data":{"a":NaN}}}'"#).await, @r#"[decode] a line of output is a broken message (line: {"type":"RECORD","record":{"stream":"things","data":{"a":NaN}}}, column: 58, stream: things) -> the program writes what is no JSON (NaN, two lines in one, one message on several lines); nothing after the last checkpoint was taken"#);
     insta::assert_snapshot!(failure(r#"echo '{"type":"TRACE","trace":{"type":"STREAM_STATUS","stream_status":{"stream_descriptor":{"name":"things"},"status":"INCOMPLETE"}}}'"#).await, @"[source] the program says that the stream is incomplete, and not why (stream: things) -> run again; what was committed stays");
     insta::assert_snapshot!(failure(r#"echo '{"type":"STATE","state":{"type":"GLOBAL","global":{"shared_state":{"lsn":1},"stream_states":[]}}}'"#).await, @"[spec] the program keeps one state for all its streams, but each stream is read by a process of its own (stream: things) -> choose one stream under streams:, and give each further stream a connection with its own source:");
 }
@@ -200,6 +200,41 @@ async fn changed_settings_are_used_and_told() {
     let done = read(&source, "things", ReadMode::Incremental).await;
     insta::assert_snapshot!(done.notices.join("\n"), @"the program changed its settings: token");
     assert_eq!(source.0.settings()["token"], "n3w");
+}
+
+/// What replaced a secret is one from then on, wherever it is said.
+#[tokio::test]
+async fn changed_secrets_are_hidden() {
+    let control = r#"echo '{"type":"CONTROL","control":{"type":"CONNECTOR_CONFIG","emitted_at":1,"connectorConfig":{"config":{"user":"good","token":"n3wt0ken","refresh":{"api_key":"k3yk3y"}}}}}'"#;
+    let error = r#"echo '{"type":"TRACE","trace":{"type":"ERROR","error":{"message":"no n3wt0ken","internal_message":"k3yk3y hunter2"}}}'"#;
+    insta::assert_snapshot!(failure(&format!("{control}; {error}")).await, @"[source] no [redacted] (internally: [redacted] [redacted], stream: things) -> what was committed stays; `--verbose` logs what the program says");
+    insta::assert_snapshot!(failure(&format!("echo early n3wt0ken >&2; {control}; echo late k3yk3y >&2; exit 1")).await, @"[source] 'sh' ended with exit code 1 (last said: early [redacted] | late [redacted], stream: things) -> `--verbose` logs all that it says; what was committed stays");
+    insta::assert_snapshot!(failure(&format!(r#"{control}; echo '{{"type":"RECORD" n3wt0ken'"#)).await, @r#"[decode] a line of output is a broken message (line: {"type":"RECORD" [redacted], column: 18, stream: things) -> the program writes what is no JSON (NaN, two lines in one, one message on several lines); nothing after the last checkpoint was taken"#);
+}
+
+/// What is told for people is never fatal.
+#[tokio::test]
+async fn odd_logs_and_traces_do_no_harm() {
+    let script = format!(
+        r#"echo '{{"type":"LOG","log":{{"level":null,"message":null}}}}'; echo '{{"type":"LOG","log":"plain"}}'; echo '{{"type":"LOG","log":{{"level":"INFO","message":{{"a":1}}}}}}'
+echo '{{"type":"TRACE","trace":{{"type":"ESTIMATE","emitted_at":1.5,"estimate":{{"row_estimate":100.0}}}}}}'; echo '{{"type":"TRACE","trace":{{"type":"ESTIMATE","estimate":null}}}}'
+echo '{{"type":"TRACE","trace":{{"type":"STREAM_STATUS","stream_status":{{"status":null}}}}}}'; echo '{{"type":"TRACE","trace":[]}}'
+echo '{{"type":"RECORD","record":{{"stream":"things","data":{{"id":2}},"emitted_at":1700000000000.5}}}}'; printf '\357\273\277'; {ONE}"#
+    );
+    let done = read(&source(&script), "things", ReadMode::Incremental).await;
+    assert!(done.error.is_none() && done.is_complete, "{:?}", done.error);
+    assert_eq!(done.records, [r#"{"id":2}"#, r#"{"id":1,"at":1}"#]);
+    let internal = r#"echo '{"type":"TRACE","trace":{"type":"ERROR","emitted_at":1.5,"error":{"message":null,"internal_message":"db is down","failure_type":"transient_error"}}}'; exit 1"#;
+    insta::assert_snapshot!(failure(internal).await, @"[unavailable] db is down (stream: things) -> run again later; what was committed stays");
+    insta::assert_snapshot!(failure(r#"echo '{"type":"TRACE","trace":{"type":"ERROR"}}'"#).await, @"[source] the program failed and does not say why (stream: things) -> what was committed stays; `--verbose` logs what the program says");
+}
+
+/// A message that would be taken for noise.
+#[tokio::test]
+async fn hidden_messages_are_missed() {
+    insta::assert_snapshot!(failure(&format!("printf '50%%|##  | '; {ONE}")).await, @r#"[decode] a message stands behind other text in its line (line: 50%|## | {"type":"RECORD","record":{"stream":"things","data":{"id":1,"at":1},"emitted_at":1}}, column: 2, stream: things) -> let the program print nothing but messages to standard output (a progress bar belongs to standard error); nothing after the last checkpoint was taken"#);
+    insta::assert_snapshot!(failure("echo '{'; echo ' \"type\": \"RECORD\"'; echo '}'").await, @"[decode] a line of output is a broken message (line: {, column: 1, stream: things) -> the program writes what is no JSON (NaN, two lines in one, one message on several lines); nothing after the last checkpoint was taken");
+    insta::assert_snapshot!(failure(r#"echo '{"type":"RECORD","record":{"data":{}}}'"#).await, @r#"[decode] a message lacks a member or has one of another type (line: {"type":"RECORD","record":{"data":{}}}, column: 37, stream: things) -> look at the program's version; it may speak another protocol"#);
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ impl Batches {
     fn slice(&self) -> SliceState {
         SliceState {
             cursor: self.state.clone(),
-            edge: self.edge.as_ref().map(Edge::digests).unwrap_or_default(),
+            edge: self.edge.as_ref().map(Edge::stored).unwrap_or_default(),
             ..SliceState::default()
         }
     }
@@ -206,26 +206,30 @@ fn record(at: Range<usize>, cursor: &Range<usize>) -> Result<Record> {
 struct Edge {
     old: HashSet<String>,
     newest: Option<Value>,
+    /// Those at the newest value.
     digests: Vec<String>,
 }
 
+/// Begins the entry of the stored digests that holds the value they are at, as JSON. The state's
+/// cursor is the program's own and does not say it.
+const NEWEST: &str = "newest ";
+
 impl Edge {
-    fn new(old: &[String]) -> Self {
+    fn new(stored: &[String]) -> Self {
+        let newest = stored.iter().find_map(|entry| entry.strip_prefix(NEWEST));
+        let digests = stored.iter().filter(|entry| !entry.starts_with(NEWEST));
+        let digests: Vec<String> = digests.cloned().collect();
         Self {
-            old: old.iter().cloned().collect(),
-            newest: None,
-            digests: Vec::new(),
+            old: digests.iter().cloned().collect(),
+            // An older record that comes late must not take the place of what is stored.
+            newest: newest.and_then(|json| serde_json::from_str(json).ok()),
+            digests,
         }
     }
 
-    /// Those at the newest value; those of the last read where this one gave nothing.
-    fn digests(&self) -> Vec<String> {
-        if self.newest.is_some() {
-            return self.digests.clone();
-        }
-        let mut old: Vec<String> = self.old.iter().cloned().collect();
-        old.sort();
-        old
+    fn stored(&self) -> Vec<String> {
+        let newest = self.newest.iter().map(|newest| format!("{NEWEST}{newest}"));
+        newest.chain(self.digests.iter().cloned()).collect()
     }
 
     /// Whether an earlier read gave this record already. Takes notice of it.
@@ -243,7 +247,10 @@ impl Edge {
                 self.newest = Some(cursor);
                 self.digests = vec![digest.clone()];
             }
-            Some(std::cmp::Ordering::Equal) if self.digests.len() < EDGE_MAX => {
+            // Those of the last read are among them already.
+            Some(std::cmp::Ordering::Equal)
+                if self.digests.len() < EDGE_MAX && !self.old.contains(&digest) =>
+            {
                 self.digests.push(digest.clone());
             }
             Some(_) => {}
@@ -267,5 +274,40 @@ fn order(one: &Value, other: &Value) -> std::cmp::Ordering {
         (Value::String(one), Value::String(other)) => one.cmp(other),
         (one, other) if one == other => std::cmp::Ordering::Equal,
         _ => std::cmp::Ordering::Greater,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(stored: &[String], records: &[(&str, &str)]) -> (Vec<bool>, Vec<String>) {
+        let mut edge = Edge::new(stored);
+        let known = records
+            .iter()
+            .map(|(json, cursor)| edge.knows(json.as_bytes(), cursor.as_bytes()))
+            .collect();
+        (known, edge.stored())
+    }
+
+    #[test]
+    fn a_late_record_leaves_those_at_the_newest_value_known() {
+        let (_, first) = read(&[], &[("a", "1"), ("b", "2"), ("c", "2")]);
+        assert_eq!((first[0].as_str(), first.len()), ("newest 2", 3));
+        let (known, second) = read(&first, &[("late", "1")]);
+        assert_eq!((known, &second), (vec![false], &first));
+        let (known, third) = read(&second, &[("c", "2"), ("d", "2")]);
+        assert_eq!((known, third.len()), (vec![true, false], 4));
+        let (known, fourth) = read(&third, &[("b", "2"), ("d", "2"), ("e", "3")]);
+        assert_eq!((known, fourth.len()), (vec![true, true, false], 2));
+        assert_eq!(read(&third, &[]).1, third);
+    }
+
+    /// A state of before the value was stored.
+    #[test]
+    fn digests_without_their_value_hold_until_the_next_record() {
+        let (_, stored) = read(&[], &[("a", "1")]);
+        let (known, next) = read(&stored[1..], &[("a", "1"), ("b", "2")]);
+        assert_eq!((known, next[0].as_str()), (vec![true, false], "newest 2"));
     }
 }

@@ -14,6 +14,8 @@ mod program;
 mod running;
 mod secrets;
 mod settings;
+mod shared_redactor;
+mod stray;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -30,8 +32,10 @@ use lifeline::Lifeline;
 pub(super) use private_folder::PrivateFolder;
 pub(super) use program::{Argument, Program};
 pub(super) use running::{Line, Running};
-pub(super) use secrets::{marked, suspected};
+pub(super) use secrets::{marked, named, suspected};
 pub(super) use settings::ProcessSettings;
+pub(super) use shared_redactor::SharedRedactor;
+pub(super) use stray::{Stray, bare};
 #[cfg(test)]
 pub(super) use tests::engine;
 

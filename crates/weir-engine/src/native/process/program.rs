@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -12,9 +11,8 @@ use weir_protocol::{Error, Result, Secret};
 
 use super::lifeline::Lifeline;
 use super::running::Parts;
-use super::{PrivateFolder, ProcessSettings, Running, suspected};
+use super::{PrivateFolder, ProcessSettings, Running, SharedRedactor, suspected};
 use crate::EngineSettings;
-use crate::http::Redactor;
 
 /// Longest line that a program may write.
 const LINE_BYTES_MAX: usize = 32 << 20;
@@ -46,8 +44,7 @@ pub(in crate::native) struct Program {
     own: Vec<String>,
     silence: Duration,
     line_bytes_max: usize,
-    redactor: RwLock<Arc<Redactor>>,
-    suspected: Vec<Secret>,
+    redactor: SharedRedactor,
 }
 
 impl Program {
@@ -73,8 +70,7 @@ impl Program {
             own: given.env.keys().cloned().collect(),
             silence: given.silence(),
             line_bytes_max: LINE_BYTES_MAX,
-            redactor: RwLock::new(Arc::new(Redactor::new(suspected.clone()))),
-            suspected,
+            redactor: SharedRedactor::new(suspected),
         })
     }
 
@@ -86,15 +82,11 @@ impl Program {
 
     /// Adds values that are blotted out of whatever the program says from now on.
     pub(in crate::native) fn hide(&self, secrets: impl IntoIterator<Item = Secret>) {
-        let all = self.suspected.iter().cloned().chain(secrets).collect();
-        *self.redactor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Redactor::new(all));
+        self.redactor.hide(secrets);
     }
 
-    pub(in crate::native) fn redactor(&self) -> Arc<Redactor> {
-        self.redactor
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub(in crate::native) fn redactor(&self) -> &SharedRedactor {
+        &self.redactor
     }
 
     pub(in crate::native) fn folder(&self) -> Result<PrivateFolder> {
@@ -144,7 +136,7 @@ impl Program {
             folder,
             silence: self.silence,
             line_bytes_max: self.line_bytes_max,
-            redactor: self.redactor(),
+            redactor: self.redactor.clone(),
         })
     }
 

@@ -1,7 +1,6 @@
 //! A program that runs: its lines, its end, and its being ended.
 
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::process::{Child, ChildStdout};
@@ -13,8 +12,7 @@ use weir_protocol::{Error, Result};
 use super::lifeline::Wish;
 use super::lines::{Lines, Read};
 use super::tail::{LINE_CHARS_MAX, Tail};
-use super::{Lifeline, PrivateFolder};
-use crate::http::Redactor;
+use super::{Lifeline, PrivateFolder, SharedRedactor};
 
 /// Longest log message that is handed on.
 const LOG_CHARS_MAX: usize = 4_000;
@@ -32,7 +30,7 @@ pub(super) struct Parts {
     pub(super) folder: PrivateFolder,
     pub(super) silence: Duration,
     pub(super) line_bytes_max: usize,
-    pub(super) redactor: Arc<Redactor>,
+    pub(super) redactor: SharedRedactor,
 }
 
 /// What a program wrote.
@@ -50,7 +48,7 @@ pub(in crate::native) struct Running {
     name: String,
     silence: Duration,
     line_bytes_max: usize,
-    redactor: Arc<Redactor>,
+    redactor: SharedRedactor,
     tail: Tail,
     listener: JoinHandle<()>,
     status: Option<ExitStatus>,
@@ -151,10 +149,6 @@ impl Running {
         line
     }
 
-    pub(in crate::native) fn redactor(&self) -> Arc<Redactor> {
-        self.redactor.clone()
-    }
-
     /// Text without secrets.
     pub(in crate::native) fn clean(&self, text: &str) -> String {
         self.redactor.excerpt(text.as_bytes(), LOG_CHARS_MAX)
@@ -163,7 +157,8 @@ impl Running {
     /// The error with the last things that the program said.
     pub(in crate::native) fn with_tail(&self, error: Error) -> Error {
         match self.tail.text() {
-            Some(said) => error.with("last said", said),
+            // Cleaned again: it may hold what was told to be secret only after it was said.
+            Some(said) => error.with("last said", self.redactor.clean(&said)),
             None => error,
         }
     }

@@ -18,6 +18,8 @@ const SENSITIVE: &[&str] = &[
 ];
 /// Shorter values of variables are too common to be blotted out wherever they occur.
 const VARIABLE_CHARS_MIN: usize = 6;
+/// A number of fewer digits is taken for a size or a count.
+const DIGITS_MIN: usize = 6;
 /// Word by which a specification marks a setting as secret.
 const MARK: &str = "airbyte_secret";
 
@@ -28,13 +30,25 @@ pub(in crate::native) fn suspected(
     variables: &[Secret],
     env: &BTreeMap<String, String>,
 ) -> Vec<Secret> {
-    let mut found = Vec::new();
-    by_name(settings, false, &mut found);
-    let telling = |text: &str| text.len() >= VARIABLE_CHARS_MIN && text.parse::<f64>().is_err();
+    let mut found = named(settings);
+    let telling =
+        |text: &str| text.len() >= VARIABLE_CHARS_MIN && (text.parse::<f64>().is_err() || has_digits(text));
     found.extend(variables.iter().filter(|value| telling(value.expose())).cloned());
     let named = env.iter().filter(|(name, _)| is_sensitive(name));
     found.extend(named.map(|(_, value)| Secret::new(value.clone())));
     found
+}
+
+/// Values under telling names.
+pub(in crate::native) fn named(settings: &Value) -> Vec<Secret> {
+    let mut found = Vec::new();
+    by_name(settings, false, &mut found);
+    found
+}
+
+/// Whether a number is long enough to be a secret.
+fn has_digits(number: &str) -> bool {
+    number.bytes().filter(u8::is_ascii_digit).count() >= DIGITS_MIN
 }
 
 fn is_sensitive(name: &str) -> bool {
@@ -45,6 +59,9 @@ fn is_sensitive(name: &str) -> bool {
 fn by_name(value: &Value, is_named: bool, found: &mut Vec<Secret>) {
     match value {
         Value::String(text) if is_named => found.push(Secret::new(text.clone())),
+        Value::Number(number) if is_named && has_digits(&number.to_string()) => {
+            found.push(Secret::new(number.to_string()));
+        }
         Value::Object(members) => members
             .iter()
             .for_each(|(name, value)| by_name(value, is_named || is_sensitive(name), found)),
@@ -64,8 +81,13 @@ pub(in crate::native) fn marked(schema: &Value, settings: &Value) -> Vec<(String
 
 fn collect(schema: &Value, value: &Value, path: &str, found: &mut Vec<(String, Secret)>) {
     let is_secret = schema[MARK] == Value::Bool(true);
-    if is_secret && let Value::String(text) = value {
-        found.push((path.to_owned(), Secret::new(text.clone())));
+    let text = match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    if let Some(text) = text.filter(|_| is_secret) {
+        found.push((path.to_owned(), Secret::new(text)));
     }
     for choice in ["oneOf", "anyOf", "allOf"] {
         for branch in schema[choice].as_array().into_iter().flatten() {
@@ -104,9 +126,10 @@ mod tests {
 
     #[test]
     fn what_looks_sensitive_is_found() {
-        let settings =
-            json!({ "count": "10", "credentials": { "user": "ann", "more": ["x1"] }, "api_key": "k1" });
-        let variables = [Secret::new("hunter2"), Secret::new("1000000"), Secret::new("eu")];
+        let settings = json!({
+            "count": 10_000_000, "credentials": { "user": "ann", "more": ["x1", 99_999, 482_913] }, "api_key": "k1",
+        });
+        let variables = ["hunter2", "1000000", "eu", "10.000", "true"].map(Secret::new);
         let env = [
             ("DB_PASSWORD".to_owned(), "p1".to_owned()),
             ("MODE".to_owned(), "fast".to_owned()),
@@ -114,7 +137,7 @@ mod tests {
         .into();
         assert_eq!(
             exposed(&suspected(&settings, &variables, &env)),
-            ["ann", "x1", "k1", "hunter2", "p1"]
+            ["ann", "x1", "482913", "k1", "hunter2", "1000000", "p1"]
         );
     }
 
@@ -128,5 +151,7 @@ mod tests {
         let found = marked(&schema, &json!({ "plain": "a", "login": { "token": "t1" } }));
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].0.as_str(), found[0].1.expose()), (".login.token", "t1"));
+        let found = marked(&schema, &json!({ "login": { "token": 4711 } }));
+        assert_eq!(found[0].1.expose(), "4711");
     }
 }

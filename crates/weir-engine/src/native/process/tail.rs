@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
 
-use crate::http::Redactor;
+use super::SharedRedactor;
 
 const LINES_MAX: usize = 12;
 pub(super) const LINE_CHARS_MAX: usize = 400;
@@ -60,7 +60,7 @@ impl Tail {
     }
 
     /// Reads standard error to its end, so that the program never waits for it to be read.
-    pub(super) async fn listen(self, mut errors: impl AsyncRead + Unpin, redactor: Arc<Redactor>) {
+    pub(super) async fn listen(self, mut errors: impl AsyncRead + Unpin, redactor: SharedRedactor) {
         let mut waiting: Vec<u8> = Vec::new();
         let mut piece = vec![0; PIECE_BYTES];
         loop {
@@ -86,7 +86,7 @@ impl Tail {
         self.line(&waiting, &redactor);
     }
 
-    fn line(&self, line: &[u8], redactor: &Redactor) {
+    fn line(&self, line: &[u8], redactor: &SharedRedactor) {
         let line = redactor.excerpt(line, LINE_CHARS_MAX);
         if !line.is_empty() {
             tracing::debug!(target: "weir::process", "{line}");
@@ -109,7 +109,7 @@ mod tests {
         }
         text.extend(std::iter::repeat_n(b'x', 100_000));
         let tail = Tail::new();
-        let redactor = Arc::new(Redactor::new(vec![Secret::new("hunter2")]));
+        let redactor = SharedRedactor::new(vec![Secret::new("hunter2")]);
         tail.clone().listen(text.as_slice(), redactor).await;
         let said = tail.text().unwrap();
         assert!(said.starts_with("line 89 [redacted] | "), "{said}");

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, ReadMode, Result};
 
-use super::super::process::Declared;
+use super::super::process::{Declared, bare};
 
 pub(super) struct Catalog {
     whole: Map<String, Value>,
@@ -22,7 +22,7 @@ impl Catalog {
                 "run the tap with --discover by hand; a tap that cannot discover needs config.catalog_file",
             )
         };
-        let whole: Value = serde_json::from_slice(text).map_err(|error| {
+        let whole: Value = serde_json::from_slice(bare(text)).map_err(|error| {
             broken("it is no JSON")
                 .with("line", error.line())
                 .with("column", error.column())

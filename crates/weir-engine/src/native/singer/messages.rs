@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use weir_protocol::{Error, Result};
+use weir_protocol::Result;
+
+use super::super::process::{Stray, bare};
 
 /// A message whose parts are not parsed before they are needed.
 #[derive(Debug, Deserialize)]
@@ -22,10 +25,34 @@ pub(super) struct Message<'a> {
     #[serde(default)]
     pub(super) key_properties: Option<Vec<String>>,
     #[serde(borrow, default)]
-    pub(super) time_extracted: Option<Cow<'a, str>>,
-    #[serde(default)]
-    pub(super) version: Option<i64>,
+    time_extracted: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    version: Option<&'a RawValue>,
 }
+
+impl Message<'_> {
+    /// When the record was read at the source; none where it is no time.
+    pub(super) fn time_extracted(&self) -> Option<Timestamp> {
+        serde_json::from_str::<Cow<'_, str>>(self.time_extracted?.get())
+            .ok()?
+            .parse()
+            .ok()
+    }
+
+    /// Version of the table, a number for most taps. It is only compared.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.version.map(|version| version.get().trim_matches('"'))
+    }
+}
+
+/// Messages that must not be lost.
+const KINDS: [&str; 5] = [
+    "\"RECORD\"",
+    "\"STATE\"",
+    "\"SCHEMA\"",
+    "\"BATCH\"",
+    "\"ACTIVATE_VERSION\"",
+];
 
 /// A line as a message; none where it is something else that the tap printed. What begins as a
 /// message and breaks off is a loss.
@@ -34,28 +61,19 @@ pub(super) fn told<'a>(
     is_cut: bool,
     show: impl Fn(&[u8]) -> String,
 ) -> Result<Option<Message<'a>>> {
+    let line = bare(line);
     let error = match serde_json::from_slice::<Message<'a>>(line) {
         Ok(message) => return Ok(Some(message)),
         Err(error) => error,
     };
-    let begins = line.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let broken = |message: &str, hint: &str| {
-        Err(Error::decode(message)
-            .with("line", show(line))
-            .with("column", error.column())
-            .hint(hint))
+    let stray = Stray {
+        line,
+        is_cut,
+        column: error.column(),
+        kinds: &KINDS,
+        // A record whose type is missing would be lost.
+        allows_objects: false,
+        program: "tap",
     };
-    if begins && is_cut {
-        return broken(
-            "the output ends in the middle of a message",
-            "the tap was ended while it wrote; run again. What was committed stays",
-        );
-    }
-    if begins {
-        return broken(
-            "a line of output is a broken message",
-            "the tap writes what is no JSON (NaN, or two lines in one); nothing after the last checkpoint was taken",
-        );
-    }
-    Ok(None)
+    stray.judge(show).map(|()| None)
 }

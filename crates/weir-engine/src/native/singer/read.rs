@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use weir_protocol::state::WHOLE;
 use weir_protocol::{Error, ReadMode, ReadRequest, Result, StreamDescriptor, SyncMode};
 
-use super::super::process::{Argument, Batches, Events, Line, Running, described};
+use super::super::process::{Argument, Batches, Events, Line, Running, SharedRedactor, described};
 use super::Inner;
 use super::catalog::{Catalog, Stream};
 use super::messages::{Message, told};
@@ -54,6 +53,7 @@ async fn read(tap: &Inner, request: ReadRequest, out: &Events) -> Result<()> {
         chosen.cursor_field.as_deref(),
     );
     let mut reading = Reading {
+        redactor: tap.program.redactor(),
         alias: stream.alias(),
         keys: &chosen.primary_key,
         is_keyed: tap
@@ -111,6 +111,7 @@ fn start(
 }
 
 struct Reading<'a> {
+    redactor: &'a SharedRedactor,
     /// The stream's name in messages.
     alias: &'a str,
     keys: &'a [String],
@@ -126,15 +127,15 @@ struct Reading<'a> {
     /// The schema's properties as they were told last.
     known: Map<String, Value>,
     /// Version of the table that records belong to.
-    version: Option<i64>,
+    version: Option<String>,
     others: u64,
 }
 
 impl Reading<'_> {
     async fn drive(&mut self, mut running: Running) -> Result<()> {
+        let redactor = self.redactor;
         loop {
             let noise = {
-                let redactor = running.redactor();
                 let (line, is_cut) = match running.next_line().await? {
                     None => break,
                     Some(Line::Whole(line)) => (line, false),
@@ -176,7 +177,7 @@ impl Reading<'_> {
                 None => Err(part_missing("STATE", "value")),
             },
             "SCHEMA" if is_ours => self.schema(message).await,
-            "ACTIVATE_VERSION" if is_ours => self.activate(message.version).await,
+            "ACTIVATE_VERSION" if is_ours => self.activate(message.version()).await,
             "BATCH" => Err(Error::decode(
                 "the tap hands its records over in files (BATCH), which weir does not read",
             )
@@ -190,11 +191,12 @@ impl Reading<'_> {
 
     async fn record(&mut self, message: &Message<'_>) -> Result<()> {
         let record = message.record.ok_or_else(|| part_missing("RECORD", "record"))?;
-        let at = message
-            .time_extracted
-            .as_deref()
-            .and_then(|at| at.parse::<Timestamp>().ok());
-        self.version = message.version.or(self.version);
+        let at = message.time_extracted();
+        if let Some(version) = message.version()
+            && self.version.as_deref() != Some(version)
+        {
+            self.version = Some(version.to_owned());
+        }
         self.batches.record(record.get().as_bytes(), at).await
     }
 
@@ -259,8 +261,8 @@ impl Reading<'_> {
     }
 
     /// Rows of other versions are gone at the source. A full read leaves them out by itself.
-    async fn activate(&mut self, version: Option<i64>) -> Result<()> {
-        let is_same = self.version.is_none() || self.version == version;
+    async fn activate(&mut self, version: Option<&str>) -> Result<()> {
+        let is_same = self.version.is_none() || self.version.as_deref() == version;
         if is_same && (self.is_full || self.version.is_some()) {
             return Ok(());
         }

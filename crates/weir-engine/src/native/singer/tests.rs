@@ -141,13 +141,25 @@ async fn what_goes_wrong_is_named() {
     let one = r#"echo '{"type":"RECORD","stream":"things","record":{"id":1}}'"#;
     insta::assert_snapshot!(failure(&format!("{one}; echo 'CRITICAL no hunter2' >&2; exit 1")).await, @"[source] 'sh' ended with exit code 1 (last said: CRITICAL no [redacted], stream: things) -> `--verbose` logs all that it says; what was committed stays");
     insta::assert_snapshot!(failure(&format!("{one}; printf '{{\"type\":\"REC'")).await, @r#"[decode] the output ends in the middle of a message (line: {"type":"REC, column: 12, stream: things) -> the tap was ended while it wrote; run again. What was committed stays"#);
-    insta::assert_snapshot!(failure(r#"echo '{"type":"RECORD","stream":"things","record":{"id":NaN}}'"#).await, @r#"[decode] a line of output is a broken message (line: {"type":"RECORD","stream":"things","record":{"id":NaN}}, column: 51, stream: things) -> the tap writes what is no JSON (NaN, or two lines in one); nothing after the last checkpoint was taken"#);
+    insta::assert_snapshot!(failure(r#"echo '{"type":"RECORD","stream":"things","record":{"id":NaN}}'"#).await, @r#"[decode] a line of output is a broken message (line: {"type":"RECORD","stream":"things","record":{"id":NaN}}, column: 51, stream: things) -> the tap writes what is no JSON (NaN, two lines in one, one message on several lines); nothing after the last checkpoint was taken"#);
     insta::assert_snapshot!(failure(r#"echo '{"type":"BATCH","stream":"things","manifest":[]}'"#).await, @"[decode] the tap hands its records over in files (BATCH), which weir does not read (stream: things) -> remove batch_config from the tap's settings");
     let error = tap("echo 'no such account' >&2; exit 1")
         .check()
         .await
         .unwrap_err();
     assert!(error.to_string().contains("no such account"), "{error}");
+}
+
+#[tokio::test]
+async fn odd_times_and_versions_are_taken_and_hidden_messages_are_missed() {
+    let script = r#"printf '\357\273\277'; echo '{"type":"RECORD","stream":"things","record":{"id":1},"time_extracted":1700000000,"version":"v7"}'
+echo '{"type":"ACTIVATE_VERSION","stream":"things","version":"v7"}'"#;
+    let done = read(&tap(script), "things", ReadMode::Incremental).await;
+    assert!(done.is_complete && done.error.is_none(), "{:?}", done.error);
+    assert_eq!((done.records.len(), done.notices.len()), (1, 0));
+    insta::assert_snapshot!(failure(r#"echo '50% {"type":"SCHEMA","stream":"things","schema":{}}'"#).await, @r#"[decode] a message stands behind other text in its line (line: 50% {"type":"SCHEMA","stream":"things","schema":{}}, column: 2, stream: things) -> let the tap print nothing but messages to standard output (a progress bar belongs to standard error); nothing after the last checkpoint was taken"#);
+    insta::assert_snapshot!(failure(r#"echo '{"stream":"things","record":{}}'"#).await, @r#"[decode] a message lacks a member or has one of another type (line: {"stream":"things","record":{}}, column: 31, stream: things) -> look at the tap's version; it may speak another protocol"#);
+    insta::assert_snapshot!(failure(r#"echo '{"type":"RECORD","stream":7,"record":{}}'"#).await, @r#"[decode] a message lacks a member or has one of another type (line: {"type":"RECORD","stream":7,"record":{}}, column: 27, stream: things) -> look at the tap's version; it may speak another protocol"#);
 }
 
 #[tokio::test]
