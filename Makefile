@@ -8,8 +8,9 @@ TOOLS := $(CURDIR)/.tools
 ORACLE ?= $(CURDIR)/../shared/oracle
 WEIR  := $(CARGO_TARGET_DIR)/debug/weir
 FEATURES := --features weir/failpoints
+FEATURES_SIM := --features weir-control/failpoints
 
-.PHONY: help demo test lint unit judges deny bench oracle clean
+.PHONY: help demo test lint unit judges deny bench simulate oracle clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +42,9 @@ judges: tools ## the binary against programs that nobody here wrote
 
 bench: ## the whole path against the peers that are installed (see bench/README.md)
 	bench/run.sh
+
+simulate: ## the checkpoint protocol under 10,000 seeds (docs/reliability.md)
+	WEIR_SIM_SEEDS=$${WEIR_SIM_SEEDS:-10000} cargo test -p weir-control $(FEATURES_SIM) --test it -- --nocapture simulation
 
 oracle: ## manifests against the recordings of the reference, where they are (docs/compatibility.md)
 	@if [ ! -f $(ORACLE)/compare.py ]; then \

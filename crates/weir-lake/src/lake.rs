@@ -124,6 +124,14 @@ impl Lake {
         })
     }
 
+    /// A lake at the root of any object store, such as one in memory.
+    pub fn over(store: Arc<dyn ObjectStore>, pii_key: Secret) -> Result<Self> {
+        Ok(Self {
+            storage: Storage::over(store)?,
+            pii_key,
+        })
+    }
+
     pub fn storage(&self) -> &Storage {
         &self.storage
     }

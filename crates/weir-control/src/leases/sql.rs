@@ -31,13 +31,17 @@ pub(super) async fn held(
     stream: &str,
 ) -> sqlx::Result<Option<Held>> {
     sqlx::query_as(
-        "SELECT run, host, pid, machine, process_start, acquired_at_ms, expires_at_ms <= now_ms AS expired
+        // No lease ends later than its whole time from now, unless the clock was put back since: its holder,
+        // if it lives, renews it with its next heartbeat.
+        "SELECT run, host, pid, machine, process_start, acquired_at_ms,
+             expires_at_ms <= now_ms OR expires_at_ms > now_ms + $4 AS expired
          FROM leases, clock
          WHERE tenant = $1 AND connection = $2 AND stream = $3 AND run IS NOT NULL",
     )
     .bind(&connection.tenant)
     .bind(&connection.name)
     .bind(stream)
+    .bind(lease_ms())
     .fetch_optional(db)
     .await
 }

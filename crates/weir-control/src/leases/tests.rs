@@ -27,3 +27,21 @@ async fn a_lease_that_was_taken_over_is_worth_nothing() {
     let (_, third) = start().await.unwrap();
     assert_eq!(third[0].term, 3);
 }
+
+#[tokio::test]
+async fn a_clock_that_was_put_back_makes_no_lease_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("weir.db")).await.unwrap();
+    let github = Connection::new("github", "github", "github");
+    let streams = [("issues".to_owned(), SyncMode::IncrementalMerge)];
+    let me = Owner::this_process();
+    let start = || runs::start_sync(&store, &github, &streams, Trigger::Person, &me);
+
+    let (_, first) = start().await.unwrap();
+    start().await.unwrap_err();
+    // As if the clock had been an hour ahead when the lease was taken.
+    let ahead = "UPDATE leases SET expires_at_ms = expires_at_ms + 3600000";
+    sqlx::query(ahead).execute(store.writer()).await.unwrap();
+    let (_, second) = start().await.unwrap();
+    assert_eq!((first[0].term, second[0].term), (1, 2));
+}

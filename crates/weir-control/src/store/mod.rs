@@ -98,12 +98,14 @@ impl Store {
 
     /// For a single statement that writes.
     pub(crate) fn writer(&self) -> &SqlitePool {
+        fail::fail_point!("control.before_write", |_| std::process::abort());
         &self.writer
     }
 
     /// A transaction that holds the write lock from its first statement on, so that what it reads
     /// is still true when it writes.
     pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
+        fail::fail_point!("control.before_write", |_| std::process::abort());
         self.writer
             .begin_with("BEGIN IMMEDIATE")
             .await

@@ -42,6 +42,8 @@ pub struct SyncOptions {
     pub bounds: Bounds,
     /// How often a stream is opened anew after another writer changed its table first.
     pub conflict_retries_max: u32,
+    /// Wait before the first new try after a conflict; doubled each time.
+    pub conflict_wait: Duration,
 }
 
 impl Default for SyncOptions {
@@ -55,6 +57,7 @@ impl Default for SyncOptions {
             streams_at_once_max: 4,
             bounds: Bounds::default(),
             conflict_retries_max: 3,
+            conflict_wait: Duration::from_millis(200),
         }
     }
 }

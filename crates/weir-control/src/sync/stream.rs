@@ -20,9 +20,6 @@ use crate::leases::{self, Lease};
 use crate::runs::{self, RunStatus};
 use crate::states::{self, Wish};
 
-/// Wait before the first new try after a conflict; doubled each time.
-const CONFLICT_WAIT: Duration = Duration::from_millis(200);
-
 pub(super) struct StreamJob {
     pub(super) store: Store,
     pub(super) plan: Arc<SyncPlan>,
@@ -150,7 +147,7 @@ impl StreamJob {
                     if tries < self.plan.options.conflict_retries_max && !heartbeat.is_lost() =>
                 {
                     tracing::warn!(run = self.lease.run, stream = self.lease.stream, %error, "trying the stream again");
-                    tokio::time::sleep(CONFLICT_WAIT * 2_u32.saturating_pow(tries)).await;
+                    tokio::time::sleep(self.plan.options.conflict_wait * 2_u32.saturating_pow(tries)).await;
                     tries += 1;
                 }
                 Fault::Conflict(error) | Fault::Final(error) => return Err(error),

@@ -24,11 +24,17 @@ pub(crate) fn folder(source: &str, stream: &str) -> Path {
     Path::from("bronze").join(name::bronze(source, stream))
 }
 
-/// Removes the objects in `folder` of checkpoints after `committed`, and says how many there were.
-pub(crate) async fn remove_after(storage: &Storage, folder: &Path, committed: u64) -> Result<u64> {
+/// Removes the objects in `folder` of checkpoints after `committed`, those of one run or all, and says
+/// how many there were.
+pub(crate) async fn remove_after(
+    storage: &Storage,
+    folder: &Path,
+    committed: u64,
+    run: Option<&str>,
+) -> Result<u64> {
     let mut removed = 0;
     for (name, meta) in objects(storage, folder).await? {
-        if name.sequence > committed {
+        if name.sequence > committed && run.is_none_or(|run| run == name.run) {
             storage.delete(&meta.location).await?;
             removed += 1;
         }

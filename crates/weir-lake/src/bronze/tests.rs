@@ -97,6 +97,6 @@ async fn orphans_are_removed_and_a_repeated_write_overwrites_itself() {
         writer.flush(sequence + 1).await.unwrap();
     }
     assert_eq!(objects(&storage, &folder).await.unwrap().len(), 2);
-    assert_eq!(remove_after(&storage, &folder, 1).await.unwrap(), 1);
+    assert_eq!(remove_after(&storage, &folder, 1, None).await.unwrap(), 1);
     assert_eq!(read_all(&storage, &folder).await.len(), 1);
 }

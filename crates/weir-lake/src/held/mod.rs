@@ -107,6 +107,7 @@ impl<'a> Release<'a> {
             form.check(shape)?;
         }
         quarantine::settle(&lake.storage, source, stream, &table).await?;
+        Box::pin(lake.clear_strays(plan, &record)).await?;
         let chosen = quarantine::chosen(&lake.storage, source, stream, choice).await?;
         if chosen.is_empty() {
             return Ok(None);

@@ -70,6 +70,7 @@ pub(super) async fn record(lake: &Lake, plan: &WritePlan, shape: &Shape) -> Resu
         undone: Vec::new(),
         held: 0,
         refused: false,
+        writers: Vec::new(),
         children: std::collections::BTreeMap::new(),
         child_rows: std::collections::BTreeMap::new(),
     })

@@ -11,7 +11,7 @@ use super::exchange::Replayed;
 use super::guard::Guard;
 use super::orphan;
 use super::rebuild::RawBatch;
-use super::scratch::{Scratch, Step};
+use super::scratch::{Scratch, Step, outrun};
 use crate::bronze;
 use crate::lake::Lake;
 use crate::quarantine::{self, Digest, Ledger, Origin, QuarantineWriter};
@@ -22,7 +22,7 @@ use crate::writer::form::TableForm;
 use crate::writer::gathered::Gathered;
 use crate::writer::lineage::with_run;
 use crate::writer::shape::Shape;
-use crate::writer::staging;
+use crate::writer::staging::{self, Published};
 use crate::writer::state::StateRecord;
 
 /// Runs under which rebuilds hold records begin so.
@@ -61,7 +61,7 @@ impl<'a> Replay<'a> {
         let shape = Shape::new(plan)?;
         let (source, stream) = (&plan.source, &plan.stream.name);
         let main = Table::find(&lake.storage, &shape.folder).await?;
-        let mut record = match &main {
+        let record = match &main {
             Some(main) => {
                 let found = StateRecord::read(main, &plan.connection, stream).await?;
                 checkpoint::check_partitions(main, &shape)?;
@@ -73,8 +73,15 @@ impl<'a> Replay<'a> {
             }
             None => orphan::record(lake, plan, &shape).boxed().await?,
         };
-        staging::drop_all(&lake.storage, &shape, plan, &record).await?;
+        let mut published = Published {
+            main,
+            record: Some(record),
+        };
+        staging::drop_all(&lake.storage, &shape, plan, &mut published).await?;
+        let Published { main, record } = published;
+        let mut record = record.ok_or_else(|| outrun(&shape.name))?;
         remove_leftovers(lake, plan, record.sequence).await?;
+        lake.clear_strays(plan, &record).boxed().await?;
         if let Some(family) = &shape.family {
             let sequence = main.is_some().then_some(record.sequence);
             family.recover(&lake.storage, sequence).boxed().await?;

@@ -198,6 +198,7 @@ fn set_state(change: &mut Change, now: StateRecord, then: StateRecord, run: &str
         sequence: now.sequence + 1,
         run: run.to_owned(),
         books: Books::default(),
+        writers: now.writers,
         ..then
     };
     let with_state =

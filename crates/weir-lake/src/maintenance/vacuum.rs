@@ -136,8 +136,9 @@ async fn staged(lake: &Lake, folder: &Path) -> Result<Vec<String>> {
         if !staging::is_name(&name) {
             continue;
         }
-        if let Some(table) = Table::find(&lake.storage, &folder.clone().join(name.as_str())).await? {
-            let files = table.files()?;
+        let folder = folder.clone().join(name.as_str());
+        if staging::is_begun(&lake.storage, &folder).await? {
+            let files = Table::open(&lake.storage, &folder).await?.files()?;
             paths.extend(files.into_iter().map(|file| format!("{name}/{}", file.path)));
         }
     }

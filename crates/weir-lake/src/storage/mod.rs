@@ -13,6 +13,9 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use url::Url;
 use weir_protocol::{Error, Result};
 
+/// Stands for the URL of a store that has none.
+const ANYWHERE: &str = "memory:///";
+
 /// The lake's place. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Storage {
@@ -36,6 +39,17 @@ impl Storage {
             url,
             root,
             prefix,
+            store,
+        })
+    }
+
+    /// The root of a store that was opened elsewhere.
+    pub fn over(store: Arc<dyn ObjectStore>) -> Result<Self> {
+        let url = Url::parse(ANYWHERE).map_err(|error| unusable(ANYWHERE).caused_by(error))?;
+        Ok(Self {
+            url,
+            root: store.clone(),
+            prefix: Path::default(),
             store,
         })
     }

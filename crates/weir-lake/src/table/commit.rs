@@ -5,12 +5,14 @@
 //! transaction version again between two tries.
 
 use arrow::datatypes::Schema;
+use bytes::Bytes;
+use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 use deltalake::kernel::{
     Action, Add, CommitInfo, DomainMetadata, Metadata, MetadataExt, Protocol, Remove, StructType,
     Transaction, new_metadata,
 };
-use deltalake::logstore::CommitOrBytes;
+use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use object_store::path::Path;
 use serde_json::json;
 use weir_protocol::{Error, Result};
@@ -107,11 +109,11 @@ impl Table {
         ];
         change.append_to(&mut actions);
         let log = storage.log_store(folder)?;
-        let entry = CommitOrBytes::LogBytes(lines(&actions)?.into());
-        match log.write_commit_entry(0, entry, uuid::Uuid::new_v4()).await {
-            Ok(()) => Ok(Attempt::Committed(0)),
-            Err(TransactionError::VersionAlreadyExists(_)) => Ok(Attempt::Lost),
-            Err(error) => Err(failed("create", folder, error.into())),
+        let entry = Bytes::from(lines(&actions)?);
+        let written = write(&log, folder, 0, entry).await;
+        match written.map_err(|error| failed("create", folder, error))? {
+            true => Ok(Attempt::Committed(0)),
+            false => Ok(Attempt::Lost),
         }
     }
 
@@ -129,21 +131,14 @@ impl Table {
     pub(crate) async fn commit_last(&mut self, change: &Change) -> Result<Attempt> {
         let version = self.version() + 1;
         let actions = self.actions(change)?;
-        let entry = CommitOrBytes::LogBytes(lines(&actions)?.into());
+        let entry = Bytes::from(lines(&actions)?);
         let wanted = u64::try_from(version)
             .map_err(|error| Error::internal("a table version is negative").caused_by(error))?;
-        let written = self
-            .log
-            .write_commit_entry(wanted, entry, uuid::Uuid::new_v4())
-            .await;
-        match written {
-            Ok(()) => {}
-            Err(TransactionError::VersionAlreadyExists(_)) => {
-                tracing::debug!(table = self.name(), version, "another writer took the version");
-                self.refresh().await?;
-                return Ok(Attempt::Lost);
-            }
-            Err(error) => return Err(failed("commit to", &self.folder, error.into())),
+        let written = write(&self.log, &self.folder, wanted, entry).await;
+        if !written.map_err(|error| failed("commit to", &self.folder, error))? {
+            tracing::debug!(table = self.name(), version, "another writer took the version");
+            self.refresh().await?;
+            return Ok(Attempt::Lost);
         }
         if version % CHECKPOINT_VERSIONS == 0 {
             self.refresh().await?;
@@ -180,6 +175,31 @@ impl Table {
             metadata?.add_config_key(key.clone(), value.clone())
         });
         metadata.map_err(|error| failed("change the columns of", &self.folder, error.into()))
+    }
+}
+
+/// Writes the log entry of a version; false where another writer has written it.
+///
+/// A store's client repeats a request whose answer it lost, and is told then that the entry is there: it
+/// is ours if it says what we wrote. Taken for another's, the files that it names would be discarded.
+async fn write(
+    log: &LogStoreRef,
+    folder: &Path,
+    version: u64,
+    entry: Bytes,
+) -> Result<bool, DeltaTableError> {
+    let given = CommitOrBytes::LogBytes(entry.clone());
+    match log.write_commit_entry(version, given, uuid::Uuid::new_v4()).await {
+        Ok(()) => Ok(true),
+        Err(TransactionError::VersionAlreadyExists(_)) => {
+            let found = log.read_commit_entry(version).await?;
+            let is_ours = found.is_some_and(|found| found == entry);
+            if is_ours {
+                tracing::debug!(%folder, version, "the version was written by a try whose answer was lost");
+            }
+            Ok(is_ours)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -162,6 +162,8 @@ fn with_outcome(record: &StateRecord, outcome: &Outcome) -> Result<StateRecord> 
 
 /// A change that carries a stream's state.
 pub(crate) fn change(operation: &'static str, outcome: &Outcome, record: &StateRecord) -> Result<Change> {
+    let mut record = record.clone();
+    record.sign();
     let mut change = Change::new(operation);
     change.adds = outcome.adds.iter().map(|file| file.add(true)).collect();
     change.removes = outcome.removes.iter().map(|file| file.remove(true)).collect();
@@ -230,6 +232,13 @@ pub(crate) fn check_partitions(table: &Table, shape: &Shape) -> Result<()> {
     )
 }
 
+/// Makes a table what its stream says it is to be.
+pub(crate) async fn ready(mut table: Table, shape: &Shape) -> Result<Table> {
+    check_partitions(&table, shape)?;
+    table.mark_rows(shape.marks_rows).await?;
+    Ok(table)
+}
+
 /// Makes the table if it is not there yet.
 pub(crate) async fn table(
     storage: &Storage,
@@ -237,10 +246,8 @@ pub(crate) async fn table(
     folder: &object_store::path::Path,
     schema: &SchemaRef,
 ) -> Result<Table> {
-    if let Some(mut table) = Table::find(storage, folder).await? {
-        check_partitions(&table, shape)?;
-        table.mark_rows(shape.marks_rows).await?;
-        return Ok(table);
+    if let Some(table) = Table::find(storage, folder).await? {
+        return ready(table, shape).boxed().await;
     }
     shape.check_partitions(schema)?;
     Table::create(

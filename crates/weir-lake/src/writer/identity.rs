@@ -10,35 +10,53 @@ use object_store::path::Path;
 use weir_protocol::{Error, Result, WritePlan};
 
 use super::shape::{self, Shape};
+use super::state::StateRecord;
 use crate::bronze::{self, ObjectName};
 use crate::lake::Lake;
 use crate::quarantine;
 use crate::table::Table;
 
-/// Objects of one folder that lie after the newest checkpoint that the stream's table knows.
+/// Objects of one folder that no checkpoint of the stream's table covers.
 struct Beyond {
     folder: Path,
-    /// Of the next checkpoint, which never happened: a writer died before its commit.
+    /// Of checkpoints that another run committed: their own run never did.
+    strays: Vec<Path>,
+    /// Of the next checkpoint, by the run that opens the stream: it is being tried again.
     leftovers: Vec<Path>,
+    /// Of the next checkpoint, by other runs. They died before its commit, or may still come to it.
+    open: Vec<Path>,
     /// Of checkpoints that happened, in a table that is not there any more.
     unknown: Vec<(ObjectName, Path)>,
 }
 
 impl Lake {
-    /// Readies the folders of a stream whose table stands at checkpoint `committed`: what a writer that
-    /// died before its commit left is removed. Refuses, and changes nothing, where there is more that
+    /// Readies the folders of a stream whose table stands at `last`: what was written for checkpoints
+    /// that never happened is removed. Answers with what other runs wrote for the next one; it is done
+    /// with once that checkpoint is another's. Refuses, and changes nothing, where there is more that
     /// the table does not know.
-    pub(super) async fn clear_folders(&self, plan: &WritePlan, committed: u64) -> Result<()> {
-        let found = self.beyond(plan, committed).await?;
+    pub(super) async fn clear_folders(
+        &self,
+        plan: &WritePlan,
+        last: Option<&StateRecord>,
+    ) -> Result<Vec<Path>> {
+        let committed = last.map_or(0, |record| record.sequence);
+        let found = self.beyond(plan, last).await?;
         if found.iter().any(|folder| !folder.unknown.is_empty()) {
             return Err(unknown(plan, committed, &found));
         }
-        for path in found.iter().flat_map(|folder| &folder.leftovers) {
+        let done_with = |folder: &Beyond| [folder.strays.clone(), folder.leftovers.clone()].concat();
+        for path in found.iter().flat_map(done_with) {
             tracing::info!(object = %path, "removing an object that no checkpoint took");
-            if committed == 0 {
-                // Of a first checkpoint nothing else tells that it never happened.
-                self.storage.set_aside(path).await?;
-            } else {
+            self.storage.delete(&path).await?;
+        }
+        Ok(found.into_iter().flat_map(|folder| folder.open).collect())
+    }
+
+    /// Removes what was written for checkpoints that another run then committed.
+    pub(crate) async fn clear_strays(&self, plan: &WritePlan, record: &StateRecord) -> Result<()> {
+        for folder in self.beyond(plan, Some(record)).await? {
+            for path in &folder.strays {
+                tracing::info!(object = %path, "removing an object that no checkpoint took");
                 self.storage.delete(path).await?;
             }
         }
@@ -49,14 +67,15 @@ impl Lake {
     /// removes it. Answers how many objects that were.
     pub async fn set_aside(&self, plan: &WritePlan) -> Result<u64> {
         let shape = Shape::new(plan)?;
-        let committed = self
-            .state(&shape.name, &plan.connection, &plan.stream.name)
-            .await?
-            .map_or(0, |committed| committed.sequence);
+        let table = Table::find(&self.storage, &shape.folder).await?;
+        let last = match &table {
+            Some(table) => StateRecord::read(table, &plan.connection, &plan.stream.name).await?,
+            None => None,
+        };
         let mut moved = 0;
-        for folder in self.beyond(plan, committed).await? {
+        for folder in self.beyond(plan, last.as_ref()).await? {
             let unknown = folder.unknown.into_iter().map(|(_, path)| path);
-            for path in unknown.chain(folder.leftovers) {
+            for path in unknown.chain(folder.leftovers).chain(folder.open) {
                 self.storage.set_aside(&path).await?;
                 moved += 1;
             }
@@ -64,12 +83,12 @@ impl Lake {
         Ok(moved)
     }
 
-    async fn beyond(&self, plan: &WritePlan, committed: u64) -> Result<Vec<Beyond>> {
+    async fn beyond(&self, plan: &WritePlan, last: Option<&StateRecord>) -> Result<Vec<Beyond>> {
         let (source, stream) = (&plan.source, &plan.stream.name);
         let mut found = Vec::new();
         for folder in [bronze::folder(source, stream), quarantine::folder(source, stream)] {
             let objects = bronze::objects(&self.storage, &folder).await?;
-            found.push(sorted(folder, objects, committed, plan.known_sequence));
+            found.push(sorted(folder, objects, last, plan));
         }
         Ok(found)
     }
@@ -77,20 +96,32 @@ impl Lake {
 
 /// A checkpoint that the control store knows happened. So did each but the very next one: numbers are
 /// given one after the other.
-fn sorted(folder: Path, objects: Vec<(ObjectName, ObjectMeta)>, committed: u64, known: u64) -> Beyond {
+fn sorted(
+    folder: Path,
+    objects: Vec<(ObjectName, ObjectMeta)>,
+    last: Option<&StateRecord>,
+    plan: &WritePlan,
+) -> Beyond {
+    let committed = last.map_or(0, |record| record.sequence);
     let mut found = Beyond {
         folder,
+        strays: Vec::new(),
         leftovers: Vec::new(),
+        open: Vec::new(),
         unknown: Vec::new(),
     };
     for (name, meta) in objects {
         if name.sequence <= committed {
-            continue;
-        }
-        if name.sequence == committed + 1 && name.sequence > known {
+            let writer = last.and_then(|record| record.writer_of(name.sequence));
+            if writer.is_some_and(|run| run != name.run) {
+                found.strays.push(meta.location);
+            }
+        } else if name.sequence > committed + 1 || name.sequence <= plan.known_sequence {
+            found.unknown.push((name, meta.location));
+        } else if name.run == plan.run {
             found.leftovers.push(meta.location);
         } else {
-            found.unknown.push((name, meta.location));
+            found.open.push(meta.location);
         }
     }
     found

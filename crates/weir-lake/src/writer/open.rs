@@ -12,7 +12,7 @@ use super::pipeline::Pipeline;
 use super::publish::Publish;
 use super::raw;
 use super::shape::Shape;
-use super::staging;
+use super::staging::{self, Published};
 use super::state::{Generation, StateRecord};
 use super::stream::{LakeWriter, new_rows};
 use crate::lake::Lake;
@@ -44,7 +44,7 @@ impl Lake {
         let memory_bytes = (plan.memory_bytes / MEMORY_PARTS).max(1 << 20);
         let found = self.recover(&plan, &shape, memory_bytes).boxed().await?;
         let sequence = found.last.as_ref().map_or(0, |record| record.sequence);
-        self.clear_folders(&plan, sequence).boxed().await?;
+        let open = self.clear_folders(&plan, found.last.as_ref()).boxed().await?;
         let raw = raw::Raw::new(self, &plan, sequence)?;
         let held = raw::Held::new(self, &plan, sequence);
         let registered = found
@@ -83,6 +83,7 @@ impl Lake {
             accepted: Books::default(),
             changes: Vec::new(),
             reasons: BTreeMap::new(),
+            open,
             broken: false,
         })
     }
@@ -93,27 +94,28 @@ impl Lake {
         self.storage
             .delete_folder(&shape.folder.clone().join(SPILL_FOLDER))
             .await?;
-        let mut main = Table::find(&self.storage, &shape.folder).await?;
-        let mut last = match &main {
+        let main = Table::find(&self.storage, &shape.folder).await?;
+        let record = match &main {
             Some(table) => own_state(table, plan, shape).boxed().await?,
             None => None,
         };
-        let published = last.as_ref().map_or(0, |record| record.sequence);
-        let children = self.children(shape, last.as_ref()).boxed().await?;
+        let mut published = Published { main, record };
+        let staged = staging::find(&self.storage, shape, plan, &mut published)
+            .boxed()
+            .await?;
+        let sequence = published.record.as_ref().map_or(0, |record| record.sequence);
+        let children = self.children(shape, published.record.as_ref()).boxed().await?;
         let mut found = Found {
             children,
-            table: main.clone(),
-            generation: published + 1,
-            generations: generations(last.as_ref()),
-            last: last.clone(),
+            table: published.main.clone(),
+            generation: sequence + 1,
+            generations: generations(published.record.as_ref()),
+            last: published.record.clone(),
         };
-        let Some(staged) = staging::find(&self.storage, shape, plan, last.as_ref())
-            .boxed()
-            .await?
-        else {
+        let Some(staged) = staged else {
             return Ok(found);
         };
-        let generation = staging::generation(&staged.table).unwrap_or(published + 1);
+        let generation = staging::generation(&staged.table).unwrap_or(sequence + 1);
         if !staged.record.state.complete {
             found.generation = generation;
             found.last = Some(staged.record);
@@ -136,14 +138,17 @@ impl Lake {
         if let Some(refusal) = publish.refusal().boxed().await? {
             tracing::warn!(table = shape.name, %refusal, "the full refresh that an earlier run completed is given up");
             // It is marked as refused by now, and dropped with its records.
-            staging::find(&self.storage, shape, plan, last.as_ref())
+            staging::find(&self.storage, shape, plan, &mut published)
                 .boxed()
                 .await?;
+            found.generation = published.record.as_ref().map_or(0, |record| record.sequence) + 1;
+            found.table = published.main;
+            found.last = published.record;
             return Ok(found);
         }
         let written = publish.run().boxed().await?;
-        main = Table::find(&self.storage, &shape.folder).await?;
-        last = Some(written.record);
+        let main = Table::find(&self.storage, &shape.folder).await?;
+        let last = Some(written.record);
         let children = self.children(shape, last.as_ref()).boxed().await?;
         Ok(Found {
             children,

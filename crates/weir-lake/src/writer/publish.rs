@@ -44,6 +44,11 @@ impl Publish<'_> {
                 done = Some(found);
                 break;
             }
+            // Whoever used the numbers up gave this refresh up, and its Bronze with it.
+            let before = sequence_of(&main, &self.staging.record.application()).await?;
+            if before.unwrap_or(0) + 1 != self.from {
+                return Err(staging::given_up(&self.staging.record));
+            }
             let adopts = self.adopts(&main).await?;
             if !adopts || self.shape.mode.write() != WriteMode::Replace {
                 main.evolve(&columns, self.memory_bytes).await?;
@@ -61,6 +66,9 @@ impl Publish<'_> {
                 change.schema = Some(columns.as_ref().clone());
             }
             failpoint::reach("lake.in_publish")?;
+            if before.is_none() && !staging::is_begun(self.storage, staged.folder()).await? {
+                return Err(staging::given_up(&self.staging.record));
+            }
             match main.try_commit(&change).await? {
                 Attempt::Committed(version) => {
                     done = Some(Written { record, version });

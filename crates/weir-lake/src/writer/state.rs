@@ -13,6 +13,10 @@ use crate::table::Table;
 /// Generations that are remembered for a rebuild; Bronze older than these is archived long before.
 const GENERATIONS_MAX: usize = 1_000;
 
+/// Runs that are remembered with their checkpoints. A process that slept through more than these comes
+/// back to nothing that it could still disturb but its own objects.
+const WRITERS_MAX: usize = 16;
+
 /// The content of the domain `weir.state.<connection>.<stream>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StateRecord {
@@ -51,6 +55,10 @@ pub(crate) struct StateRecord {
     /// A full refresh that must not be published; the next writer drops it with its records.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) refused: bool,
+    /// The runs that wrote the newest checkpoints, oldest first: objects under their numbers by any
+    /// other run were never committed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) writers: Vec<Writer>,
     /// Child table to the version that this checkpoint stands for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) children: BTreeMap<String, i64>,
@@ -80,6 +88,13 @@ pub(crate) struct Generation {
     /// Whether it brought no record at all, and so left nothing in Bronze.
     #[serde(default)]
     pub(crate) empty: bool,
+}
+
+/// A run and the first of the checkpoints that it wrote one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Writer {
+    pub(crate) from: u64,
+    pub(crate) run: String,
 }
 
 impl StateRecord {
@@ -145,6 +160,24 @@ impl StateRecord {
             *self.child_rows.entry(table).or_default() += rows;
         }
         self.silver_bytes += children.bytes;
+    }
+
+    /// Notes that this checkpoint is its run's.
+    pub(crate) fn sign(&mut self) {
+        self.writers.retain(|writer| writer.from < self.sequence);
+        if self.writers.last().is_none_or(|last| last.run != self.run) {
+            let (from, run) = (self.sequence, self.run.clone());
+            self.writers.push(Writer { from, run });
+        }
+        let surplus = self.writers.len().saturating_sub(WRITERS_MAX);
+        self.writers.drain(..surplus);
+    }
+
+    /// The run that wrote a checkpoint, as far back as that is known.
+    pub(crate) fn writer_of(&self, sequence: u64) -> Option<&str> {
+        let mut newest_first = self.writers.iter().rev();
+        let writer = newest_first.find(|writer| writer.from <= sequence)?;
+        Some(&writer.run)
     }
 
     pub(crate) fn remember(&mut self, generation: Generation) {

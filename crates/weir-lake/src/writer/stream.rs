@@ -51,6 +51,8 @@ pub(super) struct LakeWriter {
     pub(super) bronze_bytes: u64,
     pub(super) changes: Vec<SchemaChange>,
     pub(super) reasons: BTreeMap<String, u64>,
+    /// Objects that other runs wrote for the checkpoint that comes next.
+    pub(super) open: Vec<object_store::path::Path>,
     /// An error left accepted batches behind: nothing more may be committed.
     pub(super) broken: bool,
 }
@@ -126,6 +128,9 @@ impl LakeWriter {
     async fn advance(&mut self, state: &StreamState, last: bool) -> Result<bool> {
         let before = self.sequence();
         let published = self.commit(state, last).await?;
+        if self.sequence() > before {
+            self.clear_open().await;
+        }
         if self.sequence() == before && !last {
             // The number was not used up: what comes next belongs to it.
             let next = new_rows(&self.lake, &self.shape, &self.folder(), self.memory_bytes);
@@ -164,9 +169,17 @@ impl LakeWriter {
             self.version = NO_VERSION;
             return Ok(false);
         }
-        let mut table = checkpoint::table(&self.lake.storage, &self.target, &folder, &schema)
-            .boxed()
-            .await?;
+        let storage = &self.lake.storage;
+        let mut table = match self.staged() {
+            Some(last) => {
+                let table = staging::check(storage, &folder, last).boxed().await?;
+                checkpoint::ready(table, &self.target).boxed().await?
+            }
+            None => {
+                let made = checkpoint::table(storage, &self.target, &folder, &schema);
+                made.boxed().await?
+            }
+        };
         let checkpoint = Checkpoint {
             shape: &self.target,
             whole: self.shape.whole_schema(&flushed.schema),
@@ -182,13 +195,21 @@ impl LakeWriter {
         };
         let mut written = checkpoint.commit(flushed.rows, &mut table).boxed().await?;
         if written.record.sequence < sequence {
-            // What was read again stands in Bronze already, under the checkpoint that landed it.
-            bronze::remove_after(&self.lake.storage, &self.bronze_folder(), written.record.sequence).await?;
-            let before = self.last.as_ref().map(|last| last.lines);
-            written.record.lines = before.unwrap_or(Some(0));
+            self.take_back(&mut written.record).boxed().await?;
         }
         self.accept(written);
         Ok(false)
+    }
+
+    /// Nothing was committed: what was read again stands in Bronze already, under the checkpoint that
+    /// landed it.
+    async fn take_back(&self, record: &mut StateRecord) -> Result<()> {
+        let (folder, run) = (self.bronze_folder(), Some(self.plan.run.as_str()));
+        bronze::remove_after(&self.lake.storage, &folder, record.sequence, run).await?;
+        let before = self.last.as_ref();
+        record.lines = before.map_or(Some(0), |last| last.lines);
+        record.writers = before.map(|last| last.writers.clone()).unwrap_or_default();
+        Ok(())
     }
 
     /// Publishes a full refresh whose rows are all here, where no staging table is needed for it.
@@ -246,7 +267,7 @@ impl LakeWriter {
             Some(last) if self.shape.is_staged() && last.sequence >= self.generation => last.held,
             _ => 0,
         };
-        StateRecord {
+        let mut record = StateRecord {
             connection: self.plan.connection.clone(),
             stream: self.plan.stream.name.clone(),
             source: self.plan.source.clone(),
@@ -278,7 +299,14 @@ impl LakeWriter {
                 .map(|record| record.children.clone())
                 .unwrap_or_default(),
             child_rows: before.map(|record| record.child_rows.clone()).unwrap_or_default(),
-        }
+            writers: self
+                .last
+                .as_ref()
+                .map(|record| record.writers.clone())
+                .unwrap_or_default(),
+        };
+        record.sign();
+        record
     }
 
     /// The first checkpoint with records: a rebuild that finds no Bronze of it knows that some is gone.
@@ -302,6 +330,12 @@ impl LakeWriter {
         before.map(|before| before + self.accepted_lines())
     }
 
+    /// The newest checkpoint, if it stands in a staging table.
+    fn staged(&self) -> Option<&StateRecord> {
+        let last = self.last.as_ref()?;
+        (self.shape.is_staged() && last.sequence >= self.generation).then_some(last)
+    }
+
     fn replaces(&self) -> bool {
         self.shape.is_staged() && self.shape.mode.write() == WriteMode::Replace
     }
@@ -316,10 +350,12 @@ impl LakeWriter {
     /// Answers with why nothing was published, if so.
     async fn publish(&mut self) -> Result<Option<Error>> {
         let folder = self.folder();
-        let table = Table::open(&self.lake.storage, &folder).await?;
         let Some(record) = self.last.clone() else {
             return Ok(None);
         };
+        let table = staging::check(&self.lake.storage, &folder, &record)
+            .boxed()
+            .await?;
         let mut publish = Publish {
             storage: &self.lake.storage,
             shape: &self.shape,
@@ -335,6 +371,23 @@ impl LakeWriter {
         let written = publish.run().boxed().await?;
         self.accept(written);
         Ok(None)
+    }
+
+    /// What other runs wrote for the checkpoint that is this run's now can become of no use any more. Where
+    /// it cannot be removed, the next writer does it.
+    async fn clear_open(&mut self) {
+        let is_first = self.sequence() == 1;
+        for path in std::mem::take(&mut self.open) {
+            tracing::info!(object = %path, "removing an object that no checkpoint took");
+            // Of a first checkpoint nothing else tells that it never happened.
+            let gone = match is_first {
+                true => self.lake.storage.set_aside(&path).await,
+                false => self.lake.storage.delete(&path).await,
+            };
+            if let Err(error) = gone {
+                tracing::warn!(object = %path, %error, "it stays for now");
+            }
+        }
     }
 
     fn receipt(&self) -> Receipt {

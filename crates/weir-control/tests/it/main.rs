@@ -1,0 +1,6 @@
+//! The pump, the control store and the lake together.
+
+#![cfg(test)]
+
+#[cfg(feature = "failpoints")]
+mod simulation;
