@@ -70,6 +70,8 @@ impl Replayed {
             None => {
                 let (folder, partitions) = (&shape.folder, shape.partition_columns());
                 let properties = shape.properties();
+                // Where no record lands, nothing tells a partition column's type.
+                shape.check_partitions(&columns)?;
                 Table::create_with(&storage, folder, &columns, &partitions, &properties, &change)
                     .boxed()
                     .await?

@@ -7,6 +7,7 @@ mod child_faults;
 mod children;
 mod conformance;
 mod damage;
+mod drift;
 #[cfg(feature = "failpoints")]
 mod faults;
 mod gold;

@@ -25,8 +25,8 @@ use desk::{Kind, pass};
 use flaw::Flaw;
 
 const SEEDS: u64 = 1_000;
-/// Seeds that found a defect once.
-const FOUND: &[u64] = &[];
+/// Seeds that found a defect once: 372, a table without columns from a rebuild of which no record landed.
+const FOUND: &[u64] = &[372];
 /// Lines of a trace that a failure shows.
 const LINES_MAX: usize = 400;
 
