@@ -20,7 +20,7 @@ use super::publish::Publish;
 use super::shape::Shape;
 use super::staging::{self, Staging};
 use super::state::{Generation, StateRecord};
-use crate::bronze;
+use crate::bronze::{self, ObjectName};
 use crate::children::{ChildRows, ChildRule};
 use crate::lake::Lake;
 use crate::table::Table;
@@ -128,7 +128,8 @@ impl LakeWriter {
     async fn advance(&mut self, state: &StreamState, last: bool) -> Result<bool> {
         let before = self.sequence();
         let published = self.commit(state, last).await?;
-        if self.sequence() > before {
+        // A number is taken in the table alone: what stands in a staging table may be given up yet.
+        if self.sequence() > before && (published || !self.shape.is_staged()) {
             self.clear_open().await;
         }
         if self.sequence() == before && !last {
@@ -370,17 +371,18 @@ impl LakeWriter {
         }
         let written = publish.run().boxed().await?;
         self.accept(written);
+        self.clear_open().await;
         Ok(None)
     }
 
     /// What other runs wrote for the checkpoint that is this run's now can become of no use any more. Where
     /// it cannot be removed, the next writer does it.
     async fn clear_open(&mut self) {
-        let is_first = self.sequence() == 1;
         for path in std::mem::take(&mut self.open) {
             tracing::info!(object = %path, "removing an object that no checkpoint took");
             // Of a first checkpoint nothing else tells that it never happened.
-            let gone = match is_first {
+            let name = path.filename().and_then(ObjectName::parse);
+            let gone = match name.is_some_and(|name| name.sequence == 1) {
                 true => self.lake.storage.set_aside(&path).await,
                 false => self.lake.storage.delete(&path).await,
             };
