@@ -111,7 +111,7 @@ impl Story {
                 full: true,
                 restart: self.dice.percent(30),
             },
-            7 => Task::Sync {
+            7 if !still => Task::Sync {
                 full: false,
                 restart: true,
             },
