@@ -237,6 +237,8 @@ impl StreamJob {
         restart: bool,
         known_sequence: u64,
     ) -> Result<Box<dyn StreamWriter>, Fault> {
+        // Opening removes what nobody finished: only who holds the stream may say what that is.
+        leases::renew(&self.store, &self.lease).await?;
         let started_at = jiff::Timestamp::from_millisecond(self.store.now_ms().await?).unwrap_or_default();
         let plan = WritePlan {
             run: self.lease.run.clone(),
