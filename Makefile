@@ -10,7 +10,7 @@ WEIR  := $(CARGO_TARGET_DIR)/debug/weir
 FEATURES := --features weir/failpoints
 FEATURES_SIM := --features weir-control/failpoints
 
-.PHONY: help demo test lint unit judges deny bench simulate oracle clean
+.PHONY: help demo test lint unit judges deny bench simulate fuzz oracle clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,15 @@ bench: ## the whole path against the peers that are installed (see bench/README.
 
 simulate: ## the checkpoint protocol under 10,000 seeds (docs/reliability.md)
 	WEIR_SIM_SEEDS=$${WEIR_SIM_SEEDS:-10000} cargo test -p weir-control $(FEATURES_SIM) --test it -- --nocapture simulation
+
+FUZZ := spec manifest template jinja decode select
+FUZZ_SECONDS ?= 600
+
+fuzz: ## parsers, templates and decoders with libFuzzer: needs nightly and cargo-fuzz (docs/reliability.md)
+	for target in $(FUZZ); do \
+	  cargo +nightly fuzz run -D -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=8192; \
+	done
 
 oracle: ## manifests against the recordings of the reference, where they are (docs/compatibility.md)
 	@if [ ! -f $(ORACLE)/compare.py ]; then \

@@ -29,3 +29,5 @@ mod time;
 pub use add::{MANIFEST_FILE, add};
 pub use manifest::Manifest;
 pub use source::{AirbyteSource, SourceSettings};
+#[cfg(fuzzing)]
+pub use template::render;

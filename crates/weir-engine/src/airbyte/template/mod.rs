@@ -193,6 +193,21 @@ enum Form {
     },
 }
 
+/// Parses and renders a text that nobody vouches for.
+#[cfg(fuzzing)]
+pub fn render(text: &str) {
+    let config = serde_json::json!({"key": "value", "count": 3, "list": [1, 2, 3], "when": "2026-01-31"});
+    let now = Moment {
+        micros: 0,
+        offset: Some(0),
+    };
+    let scope = Scope::new(now, &config).with_json("record", &config);
+    if let Ok(text) = Text::new(text, &Value::Null, Otherwise::Null) {
+        let _ = text.eval(&scope, Takes::Anything);
+        let _ = text.eval_text(&scope);
+    }
+}
+
 /// A text of a manifest, parsed once.
 #[derive(Debug, Clone)]
 pub(crate) struct Text(Arc<Parsed>);
