@@ -50,7 +50,7 @@ FUZZ := spec manifest template jinja decode select
 FUZZ_SECONDS ?= 600
 
 fuzz: ## parsers, templates and decoders with libFuzzer: needs nightly and cargo-fuzz (docs/reliability.md)
-	for target in $(FUZZ); do \
+	for target in $(FUZZ); do mkdir -p fuzz/corpus/$$target; \
 	  cargo +nightly fuzz run -D -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=8192; \
 	done
