@@ -34,7 +34,8 @@ enum Shows {
 }
 
 struct Line {
-    bar: ProgressBar,
+    /// None where there is no terminal: each bar has a thread that turns its spinner.
+    bar: Option<ProgressBar>,
     begun: Instant,
     said: Instant,
 }
@@ -66,7 +67,7 @@ impl Watcher {
             Err(poisoned) => poisoned.into_inner(),
         };
         let line = streams.entry(stream.to_owned()).or_insert_with(|| Line {
-            bar: self.bar(stream),
+            bar: (self.shows == Shows::Bars).then(|| self.bar(stream)),
             begun: Instant::now(),
             said: Instant::now(),
         });
@@ -93,12 +94,13 @@ impl Watcher {
 impl Observer for Watcher {
     fn on_progress(&self, stream: &str, progress: &Progress, books: &Books) {
         self.with_line(stream, |line| {
-            let text = state(progress, books, line.begun.elapsed());
-            if self.shows == Shows::Lines && line.said.elapsed() >= LINE_EVERY {
+            let text = || state(progress, books, line.begun.elapsed());
+            if let Some(bar) = &line.bar {
+                bar.set_message(text());
+            } else if self.shows == Shows::Lines && line.said.elapsed() >= LINE_EVERY {
+                eprintln!("{stream}: {}", text());
                 line.said = Instant::now();
-                eprintln!("{stream}: {text}");
             }
-            line.bar.set_message(text);
         });
     }
 
@@ -112,7 +114,11 @@ impl Observer for Watcher {
     }
 
     fn on_stream_done(&self, outcome: &StreamOutcome) {
-        self.with_line(&outcome.stream, |line| line.bar.finish_and_clear());
+        self.with_line(&outcome.stream, |line| {
+            if let Some(bar) = &line.bar {
+                bar.finish_and_clear();
+            }
+        });
         self.say(&format!(
             "{}: {}, read {}, landed {}, {} in {:.1} s",
             outcome.stream,

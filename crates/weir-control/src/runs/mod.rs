@@ -105,23 +105,23 @@ pub(crate) async fn stream_step(
     to: RunStatus,
     error: Option<&Error>,
 ) -> Result<()> {
+    let failed = |error| store.failed("change the stream's status", error);
+    let run_name = name::run(source, &lease.stream, mode);
+    // One statement, for it is asked twice of every stream; what stood in its way is looked for after.
+    let is_done = sql::set_stream_status(store.writer(), lease, &run_name, mode, to, error)
+        .await
+        .map_err(failed)?;
+    if is_done {
+        return Ok(());
+    }
     let mut transaction = store.write().await?;
     let db: &mut SqliteConnection = &mut transaction;
-    let failed = |error| store.failed("change the stream's status", error);
     leases::fence(db, lease).await.map_err(failed)??;
     let from = sql::stream_status(db, &lease.run, &lease.stream)
         .await
         .map_err(failed)?;
     let from: RunStatus = from.ok_or_else(|| no_such_run(&lease.run))?.parse()?;
-    // A stream that is tried again is already running.
-    if from != to {
-        rules::step(&lease.run, from, to)?;
-    }
-    let run_name = name::run(source, &lease.stream, mode);
-    sql::set_stream_status(db, lease, &run_name, mode, to, error)
-        .await
-        .map_err(failed)?;
-    store.commit(transaction).await
+    rules::step(&lease.run, from, to)
 }
 
 /// What one checkpoint left behind.

@@ -129,21 +129,28 @@ pub(super) async fn stream_mode(
         .await
 }
 
+/// Gives back whether the step could be taken: the lease is held, and the status before allows it.
 pub(super) async fn set_stream_status(
-    db: &mut SqliteConnection,
+    db: &SqlitePool,
     lease: &Lease,
     name: &str,
     mode: SyncMode,
     status: RunStatus,
     error: Option<&Error>,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<bool> {
     let failure = error.map(Failure::from);
-    sqlx::query(
+    // A stream that is tried again is already running.
+    let before = RunStatus::ALL.into_iter();
+    let before = before.filter(|before| *before == status || before.may_become(status));
+    let before: Vec<&str> = before.map(RunStatus::as_str).collect();
+    let changed = sqlx::query(
         "UPDATE run_streams SET status = $3, error_kind = $5, error_message = $6, error_hint = $7,
              name = $8, mode = $9,
              started_at_ms = coalesce(started_at_ms, (SELECT now_ms FROM clock)),
              finished_at_ms = CASE WHEN $4 THEN (SELECT now_ms FROM clock) END
-         WHERE run = $1 AND stream = $2",
+         WHERE run = $1 AND stream = $2 AND status IN (SELECT value FROM json_each($10))
+             AND EXISTS (SELECT 1 FROM leases WHERE tenant = $11 AND connection = $12 AND leases.stream = $2
+                 AND leases.run = $1 AND term = $13)",
     )
     .bind(&lease.run)
     .bind(&lease.stream)
@@ -154,9 +161,13 @@ pub(super) async fn set_stream_status(
     .bind(failure.as_ref().and_then(|failure| failure.hint.as_ref()))
     .bind(name)
     .bind(mode.as_str())
+    .bind(sqlx::types::Json(before))
+    .bind(&lease.tenant)
+    .bind(&lease.connection)
+    .bind(lease.term)
     .execute(db)
-    .await
-    .map(drop)
+    .await?;
+    Ok(changed.rows_affected() == 1)
 }
 
 /// Gives back whether the receipt is new.

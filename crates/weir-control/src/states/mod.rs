@@ -49,8 +49,10 @@ pub async fn list(store: &Store, tenant: &str, connection: &str) -> Result<Vec<S
 }
 
 pub async fn get(store: &Store, tenant: &str, connection: &str, stream: &str) -> Result<Option<StoredState>> {
-    let states = list(store, tenant, connection).await?;
-    Ok(states.into_iter().find(|state| state.stream == stream))
+    let row = sql::get(store.readers(), tenant, connection, stream)
+        .await
+        .map_err(|error| store.failed("read the state", error))?;
+    row.map(sql::StateRow::read).transpose()
 }
 
 /// Makes the next run of a stream read on from elsewhere. Refused while a run has the stream.

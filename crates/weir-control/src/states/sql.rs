@@ -51,6 +51,23 @@ pub(super) async fn list(db: &SqlitePool, tenant: &str, connection: &str) -> sql
     .await
 }
 
+pub(super) async fn get(
+    db: &SqlitePool,
+    tenant: &str,
+    connection: &str,
+    stream: &str,
+) -> sqlx::Result<Option<StateRow>> {
+    sqlx::query_as(
+        "SELECT stream, sequence, run, mode, state, wish, updated_at_ms FROM states
+         WHERE tenant = $1 AND connection = $2 AND stream = $3",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .bind(stream)
+    .fetch_optional(db)
+    .await
+}
+
 pub(super) async fn set_wish(
     db: &mut SqliteConnection,
     (tenant, connection): (&str, &str),

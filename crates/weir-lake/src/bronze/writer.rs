@@ -16,6 +16,8 @@ use crate::storage::Storage;
 /// Bytes of lines in one object, before compression. They stand in memory until they are compressed
 /// at once, which costs less than bit by bit.
 const OBJECT_BYTES_MAX: usize = 16 << 20;
+/// What a line has beside its beginning and its record, roughly: the cursor and punctuation.
+const LINE_BYTES_MORE: usize = 64;
 /// Fast: storage is cheaper than the time of a sync, and Silver compresses again.
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -69,6 +71,9 @@ impl BronzeWriter {
         }
         let mut start = format!("{{\"emitted_at\":\"{}", batch.emitted_at).into_bytes();
         start.extend_from_slice(&self.middle);
+        let records: usize = batch.records.iter().map(|record| record.len as usize).sum();
+        let lines = records + batch.records.len() * (start.len() + LINE_BYTES_MORE);
+        self.lines.reserve(lines.min(OBJECT_BYTES_MAX));
         let mut unreadable = unreadable.iter().peekable();
         for (place, record) in batch.records.iter().enumerate() {
             self.lines.extend_from_slice(&start);

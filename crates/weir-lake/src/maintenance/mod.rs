@@ -11,6 +11,7 @@ mod replay;
 mod restore;
 mod retention;
 mod scratch;
+pub(crate) mod tidy;
 mod usage;
 mod vacuum;
 

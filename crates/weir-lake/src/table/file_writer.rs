@@ -283,9 +283,10 @@ fn properties(purpose: Purpose, size: Size) -> WriterProperties {
         (Purpose::Table, Size::Any) => builder
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_statistics_enabled(EnabledStatistics::Page),
-        // A zstd context and a dictionary for each column would cost more than its few values.
+        // A compressor's tables and a dictionary for each column would cost more than its few values,
+        // and save a few blocks of the disk, until the file is joined with others.
         (Purpose::Table, Size::Small) => builder
-            .set_compression(Compression::SNAPPY)
+            .set_compression(Compression::UNCOMPRESSED)
             .set_dictionary_enabled(false)
             .set_statistics_enabled(EnabledStatistics::Chunk),
         (Purpose::Spill, _) => builder

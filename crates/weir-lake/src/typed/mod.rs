@@ -62,8 +62,11 @@ use lineage::Lineage;
 use misfit::{Misfit, Problem};
 use object::Object;
 use pii::{Hasher, PiiRules, split_path};
-use tape::{Parsed, Parser};
+use tape::{Kept, Parsed, Parser};
 
+/// The records of a first batch, whose types are not known, are parsed once for both looks at them
+/// if they have no more bytes together.
+const KEPT_BYTES_MAX: usize = 512 << 10;
 /// Columns of one table, nested ones included.
 const COLUMNS_MAX: usize = 2_000;
 
@@ -238,18 +241,17 @@ impl Typer {
 
     /// Types a batch. What does not fit goes to `quarantined`, unless the contract is `freeze`.
     pub fn decode(&mut self, batch: &Batch) -> Result<Decoded> {
-        let first = self.members.is_empty();
-        if first {
-            // The first types of a new table are no change of it.
-            self.evolve(batch)?;
-        }
         let mut changes = std::mem::take(&mut self.pending);
-        let refused = match self.pass(batch, self.contract == Contract::Evolve && !first)? {
-            Some(refused) => refused,
-            None => {
-                changes.extend(self.evolve(batch)?);
-                // Whatever still does not fit does not fit at all.
-                self.pass(batch, false)?.unwrap_or_default()
+        let refused = if self.members.is_empty() {
+            self.begin(batch)?
+        } else {
+            match self.pass(batch, &[], self.contract == Contract::Evolve)? {
+                Some(refused) => refused,
+                None => {
+                    changes.extend(self.evolve(batch, &[])?);
+                    // Whatever still does not fit does not fit at all.
+                    self.pass(batch, &[], false)?.unwrap_or_default()
+                }
             }
         };
         let rows = self.finish(batch)?;
@@ -261,6 +263,18 @@ impl Typer {
             unreadable: refused.unreadable,
             changes,
         })
+    }
+
+    /// The first batch of a new table: its types are no change of it.
+    fn begin(&mut self, batch: &Batch) -> Result<Refused> {
+        let is_small = batch.body.len() <= KEPT_BYTES_MAX;
+        let mut texts = vec![Vec::new(); if is_small { batch.records.len() } else { 0 }];
+        let places = texts.iter_mut().zip(&batch.records);
+        let kept: Vec<_> = places
+            .map(|(text, record)| self.parser.keep(batch.json(record), text))
+            .collect();
+        self.evolve(batch, &kept)?;
+        Ok(self.pass(batch, &kept, false)?.unwrap_or_default())
     }
 
     /// Notes which columns live on in records that are held, as far as the table has them.
@@ -275,7 +289,12 @@ impl Typer {
     }
 
     /// Writes the batch's records into the columns; none where the schema must evolve first.
-    fn pass(&mut self, batch: &Batch, may_evolve: bool) -> Result<Option<Refused>> {
+    fn pass(
+        &mut self,
+        batch: &Batch,
+        kept: &[Option<Kept<'_>>],
+        may_evolve: bool,
+    ) -> Result<Option<Refused>> {
         self.root.truncate(0);
         self.lineage.clear();
         let emitted_us = batch.emitted_at.as_microsecond();
@@ -284,7 +303,8 @@ impl Typer {
             let row = self.lineage.rows();
             let (root, lineage, keys) = (&mut self.root, &self.lineage, &self.primary_key);
             let casts = &self.casts;
-            let parsed = self.parser.parse(batch.json(record), |parsed| {
+            let kept = kept.get(place).and_then(Option::as_ref);
+            let parsed = self.parser.parse_unless_kept(kept, batch.json(record), |parsed| {
                 casts.check(parsed)?;
                 write_row(root, keys, row, parsed).map(|()| lineage.deleted_at(parsed, emitted_us))
             });
@@ -330,13 +350,14 @@ impl Typer {
     }
 
     /// Grows the schema by what the batch's records hold.
-    fn evolve(&mut self, batch: &Batch) -> Result<Vec<SchemaChange>> {
+    fn evolve(&mut self, batch: &Batch, kept: &[Option<Kept<'_>>]) -> Result<Vec<SchemaChange>> {
         let mut seen = Seen::default();
-        for record in &batch.records {
+        for (place, record) in batch.records.iter().enumerate() {
             // What cannot be parsed says nothing; the pass that follows sends it to quarantine.
             let pii = &self.pii;
             let (keys, casts) = (&self.primary_key, &self.casts);
-            let looked_at = self.parser.parse(batch.json(record), |parsed| {
+            let kept = kept.get(place).and_then(Option::as_ref);
+            let looked_at = self.parser.parse_unless_kept(kept, batch.json(record), |parsed| {
                 if keys.iter().all(|key| has_value(parsed, key)) && casts.check(parsed).is_ok() {
                     seen.observe(0, parsed, Some(pii));
                 }

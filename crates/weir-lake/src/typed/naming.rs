@@ -39,9 +39,15 @@ fn refused(c: char) -> bool {
 }
 
 fn is_taken(name: &str, taken: &[Member], top: bool) -> bool {
-    let lower = name.to_lowercase();
-    let reserved = top && RESERVED.contains(&lower.as_str());
-    reserved || taken.iter().any(|member| member.column.to_lowercase() == lower)
+    let reserved = top && RESERVED.iter().any(|reserved| are_same(reserved, name));
+    reserved || taken.iter().any(|member| are_same(&member.column, name))
+}
+
+fn are_same(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        return a.eq_ignore_ascii_case(b);
+    }
+    a.to_lowercase() == b.to_lowercase()
 }
 
 #[cfg(test)]

@@ -18,6 +18,12 @@ pub(crate) struct Parser {
     spans: Spans,
 }
 
+/// A record parsed ahead, to be looked at more than once. The texts in it lie in a buffer of its own.
+pub(crate) struct Kept<'t> {
+    nodes: Vec<Node<'t>>,
+    structurals: Vec<u32>,
+}
+
 /// A parsed record.
 pub(crate) struct Parsed<'a> {
     pub(crate) nodes: &'a [Node<'a>],
@@ -71,6 +77,43 @@ impl Parser {
             },
             Err((_, why)) => Err(why),
         }
+    }
+
+    /// Parses `raw` to be looked at later; `scratch` holds its texts. One with numbers beyond 64 bits
+    /// is not kept, nor is one that cannot be parsed.
+    pub(crate) fn keep<'t>(&mut self, raw: &[u8], scratch: &'t mut Vec<u8>) -> Option<Kept<'t>> {
+        scratch.reserve_exact(raw.len() + INPUT_PADDING);
+        scratch.extend_from_slice(raw);
+        scratch.resize(raw.len() + INPUT_PADDING, b' ');
+        if raw.is_empty() {
+            return None;
+        }
+        let mut tape = Tape(Vec::new());
+        simd_json::fill_tape_padded(scratch, raw.len(), &mut self.buffers, &mut tape).ok()?;
+        Some(Kept {
+            nodes: tape.0,
+            structurals: self.buffers.structural_indexes().to_vec(),
+        })
+    }
+
+    /// As [`Parser::parse`], without parsing what was kept.
+    pub(crate) fn parse_unless_kept<R>(
+        &mut self,
+        kept: Option<&Kept<'_>>,
+        raw: &[u8],
+        use_it: impl FnOnce(&mut Parsed<'_>) -> R,
+    ) -> Result<R, Unreadable> {
+        let Some(kept) = kept else {
+            return self.parse(raw, use_it);
+        };
+        self.spans.built = false;
+        let mut parsed = Parsed {
+            nodes: &kept.nodes,
+            raw,
+            structurals: &kept.structurals,
+            spans: &mut self.spans,
+        };
+        Ok(use_it(&mut parsed))
     }
 
     /// `text` is what is parsed: `raw`, or `raw` with its big numbers (at `big`) blanked out.

@@ -22,7 +22,8 @@ use super::staging::{self, Staging};
 use super::state::{Generation, StateRecord};
 use crate::bronze::{self, ObjectName};
 use crate::children::{ChildRows, ChildRule};
-use crate::lake::Lake;
+use crate::lake::{Lake, Layer, folder};
+use crate::maintenance::tidy;
 use crate::table::Table;
 
 const REASONS_MAX: usize = 10;
@@ -88,6 +89,7 @@ impl StreamWriter for LakeWriter {
         } else {
             None
         };
+        self.tidy().await;
         Ok(Finished {
             receipt: self.receipt(),
             refusal,
@@ -346,6 +348,23 @@ impl LakeWriter {
         self.version = written.version;
         self.committed = Some(written.record.committed());
         self.last = Some(written.record);
+    }
+
+    /// Joins small files, where this run added to the table. A table that cannot be tidied now is a
+    /// concern of the next run.
+    async fn tidy(&self) {
+        let Some(record) = self.last.as_ref().filter(|record| record.run == self.plan.run) else {
+            return;
+        };
+        if !tidy::is_due(self.version) {
+            return;
+        }
+        let children = record.children.keys().map(|name| folder(Layer::Silver, name));
+        for folder in std::iter::once(self.shape.folder.clone()).chain(children) {
+            if let Err(error) = self.lake.tidy(&folder, self.memory_bytes).boxed().await {
+                tracing::warn!(%folder, %error, "small files were not joined; the next sync tries again");
+            }
+        }
     }
 
     /// Answers with why nothing was published, if so.

@@ -27,3 +27,4 @@ mod release;
 mod release_faults;
 mod resume;
 mod schema;
+mod tidying;
