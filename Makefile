@@ -10,7 +10,7 @@ WEIR  := $(CARGO_TARGET_DIR)/debug/weir
 FEATURES := --features weir/failpoints
 FEATURES_SIM := --features weir-control/failpoints
 
-.PHONY: help demo test lint unit judges deny bench simulate fuzz oracle clean
+.PHONY: help demo test lint unit judges deny bench bench-check simulate fuzz oracle clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,10 @@ judges: tools ## the binary against programs that nobody here wrote
 
 bench: ## the whole path against the peers that are installed (see bench/README.md)
 	bench/run.sh
+
+bench-check: ## instructions of the data path, against bench/instructions.json
+	cargo build --release --bin weir
+	python3 bench/instructions.py $(CARGO_TARGET_DIR)/release/weir
 
 simulate: ## the checkpoint protocol under 10,000 seeds (docs/reliability.md)
 	WEIR_SIM_SEEDS=$${WEIR_SIM_SEEDS:-10000} cargo test -p weir-control $(FEATURES_SIM) --test it -- --nocapture simulation

@@ -29,6 +29,17 @@ pub(crate) async fn read(
     schema: &SchemaRef,
     selection: Option<RowSelection>,
 ) -> Result<Rows> {
+    read_in(store, file, schema, selection, BATCH_ROWS).await
+}
+
+/// As [`read`], so many rows at a time.
+pub(crate) async fn read_in(
+    store: &Arc<dyn ObjectStore>,
+    file: &DataFile,
+    schema: &SchemaRef,
+    selection: Option<RowSelection>,
+    batch_rows: usize,
+) -> Result<Rows> {
     let path = file.path.clone();
     let reader = ParquetObject {
         store: store.clone(),
@@ -38,7 +49,7 @@ pub(crate) async fn read(
     let mut builder = ParquetRecordBatchStreamBuilder::new(reader)
         .await
         .map_err(|error| failed(&path, error))?
-        .with_batch_size(BATCH_ROWS);
+        .with_batch_size(batch_rows);
     let roots: Vec<usize> = builder
         .schema()
         .fields()

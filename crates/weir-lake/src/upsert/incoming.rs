@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, RecordBatch};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, ArrayRef, Int32Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use futures::FutureExt;
 use futures::TryStreamExt;
@@ -65,7 +65,7 @@ pub(crate) struct Bucket {
 }
 
 enum Rows {
-    Memory(Vec<RecordBatch>),
+    Memory(RecordBatch),
     Files(Arc<dyn ObjectStore>, Vec<DataFile>),
 }
 
@@ -118,6 +118,7 @@ impl Incoming {
         if self.spill.is_some() {
             return self.spill(&batch).await;
         }
+        let batch = without_slack(batch)?;
         self.bytes += batch.get_array_memory_size() as u64;
         self.batches.push(batch);
         if self.bytes <= self.memory_bytes {
@@ -173,17 +174,19 @@ impl Incoming {
         }
     }
 
-    /// The parts of the load.
-    pub(crate) async fn buckets(&mut self) -> Result<Vec<Bucket>> {
+    /// The parts of the load, which is to have the columns of `schema`.
+    pub(crate) async fn buckets(&mut self, schema: &SchemaRef) -> Result<Vec<Bucket>> {
         if let Some(spill) = self.spill.take() {
             self.spilled.extend(spill.finish().await?);
         }
         if self.spilled.is_empty() {
-            let rows = Rows::Memory(self.batches.clone());
+            // Kept joined, for a commit that is lost asks again.
+            let batch = joined(std::mem::take(&mut self.batches), schema)?;
+            self.batches.push(batch.clone());
             return Ok(vec![Bucket {
                 number: 0,
                 of: 1,
-                rows,
+                rows: Rows::Memory(batch),
             }]);
         }
         // Every part means another look at the table's keys, so there are no more than memory asks for.
@@ -222,19 +225,50 @@ impl Bucket {
 
     /// All rows of the part with the columns of `schema`.
     pub(crate) async fn load(&self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let batches = match &self.rows {
-            Rows::Memory(batches) => batches
-                .iter()
-                .map(|batch| adapt(batch, schema))
-                .collect::<Result<_>>()?,
+        match &self.rows {
+            Rows::Memory(batch) => adapt(batch, schema),
             Rows::Files(store, files) => {
-                scan::read_all(store.clone(), files.clone(), schema.clone())
-                    .try_collect::<Vec<_>>()
-                    .await?
+                let batches: Vec<RecordBatch> = scan::read_all(store.clone(), files.clone(), schema.clone())
+                    .try_collect()
+                    .await?;
+                concat_batches(schema, &batches).map_err(unfit)
             }
-        };
-        concat_batches(schema, &batches).map_err(unfit)
+        }
     }
+}
+
+/// The rows without the room that was left for more of them: they may wait for long.
+fn without_slack(batch: RecordBatch) -> Result<RecordBatch> {
+    let (schema, mut columns, rows) = batch.into_parts();
+    columns.iter_mut().for_each(Array::shrink_to_fit);
+    whole(schema, columns, rows)
+}
+
+/// One batch of all rows. Each column is let go as soon as it is joined, so that the rows do not
+/// stand in memory twice.
+fn joined(batches: Vec<RecordBatch>, schema: &SchemaRef) -> Result<RecordBatch> {
+    let rows = batches.iter().map(RecordBatch::num_rows).sum();
+    let mut parts = vec![Vec::with_capacity(batches.len()); schema.fields().len()];
+    for batch in batches {
+        let (_, columns, _) = adapt(&batch, schema)?.into_parts();
+        for (part, column) in parts.iter_mut().zip(columns) {
+            part.push(column);
+        }
+    }
+    let mut columns = Vec::with_capacity(parts.len());
+    for (part, field) in parts.into_iter().zip(schema.fields()) {
+        let arrays: Vec<&dyn Array> = part.iter().map(AsRef::as_ref).collect();
+        columns.push(match arrays.is_empty() {
+            true => arrow::array::new_empty_array(field.data_type()),
+            false => concat(&arrays).map_err(unfit)?,
+        });
+    }
+    whole(schema.clone(), columns, rows)
+}
+
+fn whole(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema, columns, &options).map_err(unfit)
 }
 
 fn bucket_of(file: &DataFile) -> Option<u64> {

@@ -10,6 +10,7 @@ mod load;
 mod mark;
 mod prune;
 mod removal;
+mod sieve;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub(crate) use keys::Keys;
 use load::Load;
 use prune::Wanted;
 pub(crate) use removal::Removal;
+use sieve::Sieve;
 
 use crate::children::ChildRows;
 use crate::table::columns::{self, CHILDREN_DIGEST, DELETED_AT, IS_CURRENT, RUN, VALID_FROM, VALID_TO};
@@ -122,7 +124,7 @@ impl Upsert<'_> {
             superseded: 0,
             outcome: Outcome::default(),
         };
-        for bucket in incoming.buckets().await? {
+        for bucket in incoming.buckets(&self.schema).await? {
             merging.merge(&bucket).await?;
         }
         merging.finish().await
@@ -142,11 +144,21 @@ impl Merging<'_> {
         let keys = self.upsert.keys.keys(&batch)?;
         let mut load = Load::choose(&batch, &keys, &self.upsert.keys)?;
         let wanted = self.wanted(&batch)?;
+        let stored: u64 = self.files.iter().map(|file| file.rows).sum();
+        // Where rows vanish, those that the load lacks are looked for too.
+        let is_worth = self.upsert.vanish.is_none() && sieve::is_worth(batch.num_rows(), stored);
+        let sieve = is_worth
+            .then(|| Sieve::new(&self.upsert.keys, &batch, &self.upsert.schema))
+            .transpose()?;
         for index in 0..self.files.len() {
             if self.upsert.vanish.is_none() && !prune::may_hold(&self.files[index], &wanted)? {
                 continue;
             }
-            let matches = self.find(index, bucket, &mut load).await?;
+            let places = match &sieve {
+                Some(sieve) => sieve.candidates(self.upsert.table, &self.files[index]).await?,
+                None => None,
+            };
+            let matches = self.find(index, places, bucket, &mut load).await?;
             if !matches.is_empty() {
                 self.judge(index, &matches, &mut load).await?;
             }
@@ -176,32 +188,46 @@ impl Merging<'_> {
         Ok(wanted)
     }
 
-    /// Reads the key columns of a file and finds the rows that the load is about.
-    async fn find(&mut self, index: usize, bucket: &Bucket, load: &mut Load<'_>) -> Result<Vec<Match>> {
+    /// Reads key, cursor and what else decides of a file's rows, of those at `places` or of all, and
+    /// finds the rows that the load is about.
+    async fn find(
+        &mut self,
+        index: usize,
+        places: Option<Vec<u32>>,
+        bucket: &Bucket,
+        load: &mut Load<'_>,
+    ) -> Result<Vec<Match>> {
+        let mut matches = Vec::new();
+        if places.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(matches);
+        }
         let mut names = self.upsert.keys.roots(&self.upsert.schema);
         names.extend([IS_CURRENT, DELETED_AT, VALID_FROM, VALID_TO, RUN].map(str::to_owned));
         let schema = keys::project(&self.upsert.schema, &names);
-        let mut rows = scan::read(&self.upsert.table.store(), &self.files[index], &schema, None)
+        let selection = places.as_ref().map(|places| select(places.iter().copied()));
+        let mut places: Box<dyn Iterator<Item = u32> + Send> = match places {
+            Some(places) => Box::new(places.into_iter()),
+            None => Box::new(0..),
+        };
+        let mut rows = scan::read(&self.upsert.table.store(), &self.files[index], &schema, selection)
             .boxed()
             .await?;
-        let mut matches = Vec::new();
-        let mut position = 0;
         while let Some(batch) = rows.try_next().await? {
-            let replaced = self.find_in(&batch, position, bucket, load, &mut matches)?;
+            let places: Vec<u32> = places.by_ref().take(batch.num_rows()).collect();
+            let replaced = self.find_in(&batch, &places, bucket, load, &mut matches)?;
             if !replaced.is_empty() {
                 self.hits.entry(index).or_default().extend(replaced);
             }
-            position += u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
         }
         Ok(matches)
     }
 
-    /// Answers with the rows that go in any case: those that merge with a row whose cursor is newer.
+    /// `places` are those of the batch's rows in their file. Answers with the rows that go in any case: those that merge with a row whose cursor is newer.
     /// For the others the rest of the row must be looked at.
     fn find_in(
         &mut self,
         batch: &RecordBatch,
-        position: u32,
+        places: &[u32],
         bucket: &Bucket,
         load: &mut Load<'_>,
         matches: &mut Vec<Match>,
@@ -227,7 +253,7 @@ impl Merging<'_> {
             Rule::History => Some((mark::times(batch, VALID_FROM)?, mark::times(batch, VALID_TO)?)),
             Rule::Distinct | Rule::Merge | Rule::Late => None,
         };
-        for (index, row) in (position..).zip(0..batch.num_rows()) {
+        for (index, row) in places.iter().copied().zip(0..batch.num_rows()) {
             let is_past = current.is_some_and(|flags| !(flags.is_valid(row) && flags.value(row)));
             let place = load.find(keys.row(row).data());
             if let (Some(place), Some((from, to))) = (place, &times) {

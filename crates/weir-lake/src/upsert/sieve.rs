@@ -1,0 +1,186 @@
+//! Which rows of a file may have a key of the load, told from the key columns alone. Of a large table
+//! and a small load they are few, and of the others nothing more has to be read.
+
+use std::hash::{BuildHasher, Hasher};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef};
+use foldhash::fast::FixedState;
+use futures::{FutureExt, TryStreamExt};
+use weir_protocol::Result;
+
+use super::keys::{self, Keys};
+use crate::table::{DataFile, Table, scan};
+
+/// Of so many bits one is set for each key: one row in so many passes by accident.
+const BITS_PER_KEY: usize = 16;
+/// Key columns are narrow, so that more rows can be looked at together.
+const BATCH_ROWS: usize = 16 << 10;
+/// Where more than one row in so many passes, the file is better read whole.
+const SHARE_MIN: u64 = 16;
+
+/// Whether a load of so many rows can be expected to concern few of those stored.
+pub(super) fn is_worth(load: usize, stored: u64) -> bool {
+    load as u64 * SHARE_MIN <= stored
+}
+
+/// A set of keys that may take a foreign one for its own, but never misses one of its own.
+pub(super) struct Sieve<'a> {
+    keys: &'a Keys,
+    schema: SchemaRef,
+    bits: Vec<u64>,
+}
+
+impl<'a> Sieve<'a> {
+    /// Of the keys of a load with the columns of `schema`.
+    pub(super) fn new(keys: &'a Keys, load: &RecordBatch, schema: &SchemaRef) -> Result<Self> {
+        let bits = (load.num_rows() * BITS_PER_KEY).next_power_of_two().max(64);
+        let mut sieve = Self {
+            keys,
+            schema: keys::project(schema, &keys.key_roots(schema)),
+            bits: vec![0; bits / 64],
+        };
+        for hash in hashes(&keys.key_columns(load)?, load.num_rows())? {
+            let (word, bit) = sieve.place(hash);
+            sieve.bits[word] |= bit;
+        }
+        Ok(sieve)
+    }
+
+    fn place(&self, hash: u64) -> (usize, u64) {
+        let word = (hash >> 6) as usize & (self.bits.len() - 1);
+        (word, 1 << (hash & 63))
+    }
+
+    fn may_hold(&self, hash: u64) -> bool {
+        let (word, bit) = self.place(hash);
+        self.bits[word] & bit != 0
+    }
+
+    /// The places of the rows that may have a key of the load, among those that are left of the file;
+    /// none where they are so many that all of them should be looked at.
+    pub(super) async fn candidates(&self, table: &Table, file: &DataFile) -> Result<Option<Vec<u32>>> {
+        let mut rows = scan::read_in(&table.store(), file, &self.schema, None, BATCH_ROWS)
+            .boxed()
+            .await?;
+        let mut found = Vec::new();
+        let mut place: u32 = 0;
+        while let Some(batch) = rows.try_next().await? {
+            let hashes = hashes(&self.keys.key_columns(&batch)?, batch.num_rows())?;
+            let passed = (place..).zip(hashes).filter(|(_, hash)| self.may_hold(*hash));
+            found.extend(passed.map(|(place, _)| place));
+            place += u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+            if found.len() as u64 * SHARE_MIN > file.rows {
+                return Ok(None);
+            }
+        }
+        Ok(Some(found))
+    }
+}
+
+/// A number for each row that equal keys share.
+fn hashes(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
+    let state = FixedState::default();
+    let mut sums = vec![0; rows];
+    for column in columns {
+        match column.data_type() {
+            DataType::Int64 => {
+                let column = column.as_primitive::<Int64Type>();
+                add(
+                    &mut sums,
+                    column
+                        .iter()
+                        .map(|value| value.map(|value| state.hash_one(value))),
+                );
+            }
+            DataType::Int32 => {
+                let column = column.as_primitive::<Int32Type>();
+                add(
+                    &mut sums,
+                    column
+                        .iter()
+                        .map(|value| value.map(|value| state.hash_one(value))),
+                );
+            }
+            DataType::Utf8 => {
+                let column = column.as_string::<i32>();
+                add(
+                    &mut sums,
+                    column
+                        .iter()
+                        .map(|value| value.map(|value| bytes(&state, value.as_bytes()))),
+                );
+            }
+            _ => {
+                let rows = keys::encode(std::slice::from_ref(column))?;
+                add(&mut sums, rows.iter().map(|row| Some(bytes(&state, row.data()))));
+            }
+        }
+    }
+    Ok(sums)
+}
+
+fn bytes(state: &FixedState, bytes: &[u8]) -> u64 {
+    let mut hasher = state.build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// Adds another column of the key. Null is a value of its own.
+fn add(sums: &mut [u64], hashes: impl Iterator<Item = Option<u64>>) {
+    for (sum, hash) in sums.iter_mut().zip(hashes) {
+        *sum = sum.rotate_left(21) ^ hash.unwrap_or(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::{Field, Schema};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batch(numbers: &[Option<i64>], texts: &[Option<String>]) -> RecordBatch {
+        let schema = Schema::new(vec![
+            Field::new("a", DataType::Int64, true),
+            Field::new("b", DataType::Utf8, true),
+        ]);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(numbers.to_vec())),
+            Arc::new(StringArray::from(texts.to_vec())),
+        ];
+        RecordBatch::try_new(Arc::new(schema), columns).unwrap()
+    }
+
+    #[test]
+    fn few_foreign_keys_pass() {
+        let keys = Keys::new(vec!["a".to_owned()], None);
+        let own = batch(&(0..1_000).map(Some).collect::<Vec<_>>(), &vec![None; 1_000]);
+        let sieve = Sieve::new(&keys, &own, own.schema_ref()).unwrap();
+        let foreign = batch(
+            &(1_000..101_000).map(Some).collect::<Vec<_>>(),
+            &vec![None; 100_000],
+        );
+        let hashes = hashes(&keys.key_columns(&foreign).unwrap(), 100_000).unwrap();
+        let passed = hashes.iter().filter(|hash| sieve.may_hold(**hash)).count();
+        assert!(passed < 10_000, "{passed} of 100,000");
+    }
+
+    proptest! {
+        #[test]
+        fn every_own_key_passes(
+            rows in prop::collection::vec((prop::option::of(any::<i64>()), prop::option::of(".{0,9}")), 1..200),
+        ) {
+            let (numbers, texts): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+            let all = batch(&numbers, &texts);
+            let keys = Keys::new(vec!["a".to_owned(), "b".to_owned()], None);
+            let sieve = Sieve::new(&keys, &all, all.schema_ref()).unwrap();
+            for hash in hashes(&keys.key_columns(&all).unwrap(), all.num_rows()).unwrap() {
+                prop_assert!(sieve.may_hold(hash));
+            }
+        }
+    }
+}
