@@ -88,7 +88,8 @@ impl Place {
             complete: true,
             ..StreamState::default()
         };
-        writer.finish(&state).await.expect("a commit");
+        let finished = writer.finish(&state).await.expect("a commit");
+        finished.published().expect("a published read");
     }
 }
 

@@ -24,6 +24,10 @@ const ROW_GROUP_ROWS_MAX: usize = 128 << 10;
 const ROW_GROUP_BYTES_MAX: usize = 16 << 20;
 /// Rows are held back until there are so many bytes of them: a file that stays below is small.
 const SMALL_BYTES_MAX: usize = 256 << 10;
+/// A file is put in parts of this size, the smallest that object stores take, and so many of them
+/// may be on their way: they stand in memory.
+const PART_BYTES: usize = 5 << 20;
+const PARTS_AT_ONCE: usize = 4;
 /// Distinct values of a column beyond this are no longer looked up: most do not come again.
 const DICTIONARY_BYTES_MAX: usize = 128 << 10;
 
@@ -139,7 +143,8 @@ impl OpenFile {
                 Some(batch) => batch.schema(),
                 None => layout.schema.clone(),
             };
-            let sink = BufWriter::new(layout.store.clone(), Path::from(path.as_str()));
+            let sink = BufWriter::with_capacity(layout.store.clone(), Path::from(path.as_str()), PART_BYTES)
+                .with_max_concurrency(PARTS_AT_ONCE);
             let properties = properties(layout.purpose, size);
             let mut writer = AsyncArrowWriter::try_new(sink, schema, Some(properties))
                 .map_err(|error| failed(path, error))?;
