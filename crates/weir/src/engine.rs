@@ -1,12 +1,13 @@
 //! The engine with the settings that the environment gives.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use weir_engine::airbyte::{AirbyteSource, Manifest, SourceSettings};
+use weir_engine::airbyte::{AirbyteSource, Configured, Manifest, OnSettings, SourceSettings};
 use weir_engine::catalog::Connector;
 use weir_engine::http::ReliabilityDefaults;
 use weir_engine::{Clock, EngineSettings};
@@ -43,10 +44,19 @@ pub(crate) fn connect_at(
 
 /// A manifest's source with settings from a file. Private hosts may be reached where the manifest or
 /// the settings, which are the user's own files, name one.
+/// Who reads a manifest's source, beside its settings.
+#[derive(Default)]
+pub(crate) struct Reader {
+    /// What its catalog says of streams.
+    pub(crate) catalog: BTreeMap<String, Configured>,
+    pub(crate) on_settings: Option<OnSettings>,
+}
+
 pub(crate) fn open_manifest(
     manifest: &Manifest,
     path: &Path,
     config: Map<String, Value>,
+    reader: Reader,
 ) -> Result<AirbyteSource> {
     let mut config = config;
     let asked = config
@@ -61,6 +71,8 @@ pub(crate) fn open_manifest(
         engine,
         allow_private_hosts: asked.unwrap_or_else(|| manifest.names_private_host(&config)),
         folder: path.parent().map(Path::to_path_buf),
+        catalog: reader.catalog,
+        on_settings: reader.on_settings,
         ..SourceSettings::default()
     };
     AirbyteSource::new(manifest, config, &settings)

@@ -1,6 +1,6 @@
 //! What all components of one read share: settings, time, the way to the outside, secrets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -11,7 +11,9 @@ use weir_protocol::spec::{Backoff, Breaker, Reliability};
 use weir_protocol::{Error, Result, Secret};
 
 use super::auth::{Auth, Unsigned};
+use super::live::{Live, OnSettings};
 use super::request::Budget;
+use super::source::Configured;
 use super::template::Scope;
 use super::time::Moment;
 use crate::clock::Clock;
@@ -38,6 +40,10 @@ pub(crate) struct Env {
     pub(crate) parents: Vec<String>,
     /// The manifest's folder, for schemas that lie in files.
     folder: Option<PathBuf>,
+    /// What a reader's catalog says of streams.
+    pub(crate) catalog: BTreeMap<String, Configured>,
+    /// The settings as authenticators have changed them since.
+    pub(crate) live: Live,
 }
 
 /// What an [`Env`] is made from.
@@ -49,11 +55,15 @@ pub(crate) struct EnvParts {
     pub(crate) budget: Option<Arc<Budget>>,
     pub(crate) parents: Vec<String>,
     pub(crate) folder: Option<PathBuf>,
+    pub(crate) catalog: BTreeMap<String, Configured>,
+    pub(crate) on_settings: Option<OnSettings>,
 }
 
 impl Env {
     pub(crate) fn new(parts: EnvParts) -> Result<Self> {
         Ok(Self {
+            live: Live::new(&parts.config, parts.on_settings),
+            catalog: parts.catalog,
             config: parts.config,
             clock: parts.clock,
             transport: Transport::new(&parts.settings)?,

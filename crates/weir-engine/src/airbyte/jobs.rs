@@ -11,9 +11,10 @@ use weir_protocol::{Error, Result};
 use super::assemble::written;
 use super::env::Env;
 use super::node::Node;
-use super::records::{Around, Decoder, Selector};
+use super::page_reader::PageReader;
+use super::records::{Around, Decoder, Extractor, Selector};
 use super::request::{Call, Outcome, Paginator, Requester};
-use super::retriever::{Keeps, Page, PageReader, Retriever};
+use super::retriever::{Keeps, Page, Retriever};
 use super::slices::Slice;
 use super::template::{Takes, Text, json_is_true, py_text};
 use crate::http::Answer;
@@ -58,22 +59,19 @@ impl Jobs {
     ) -> Result<Self> {
         let requester = |field: &str| -> Result<Option<Requester>> {
             node.get(field)
-                .map(|node| Requester::new(env, &node, false))
+                .map(|node| Requester::beside(env, &node))
                 .transpose()
         };
-        let needed = |field: &str| Requester::new(env, &node.need(field)?, false);
-        let extractor = |node: &Node<'_>| -> Result<Selector> {
-            if node.kind() == "DpathExtractor" {
-                Ok(Selector::plain(node.texts("field_path")?))
-            } else {
-                Err(node.unknown("an extractor"))
-            }
-        };
+        let needed = |field: &str| Requester::beside(env, &node.need(field)?);
+        let extractor =
+            |node: &Node<'_>| -> Result<Selector> { Extractor::new(env, node).map(Selector::plain) };
         let download_extractor = match node.get("download_extractor") {
             // Rows as they are decoded.
-            Some(node) if node.kind() == "ResponseToFileExtractor" => Selector::plain(Vec::new()),
+            Some(node) if node.kind() == "ResponseToFileExtractor" => {
+                Selector::plain(Extractor::path(Vec::new()))
+            }
             Some(node) => extractor(&node)?,
-            None => Selector::plain(Vec::new()),
+            None => Selector::plain(Extractor::path(Vec::new())),
         };
         let paginator = node.get("download_paginator");
         let paginator = paginator
@@ -135,9 +133,15 @@ impl Jobs {
     }
 
     /// What a selector finds in an answer, as values.
-    fn found(&self, env: &Env, selector: &Selector, answer: &Answer, slice: &Slice) -> Result<Vec<Value>> {
+    async fn found(
+        &self,
+        env: &Env,
+        selector: &Selector,
+        answer: &Answer,
+        slice: &Slice,
+    ) -> Result<Vec<Value>> {
         let around = Around::bare(env, slice);
-        let parts = selector.select(&self.decoder, answer, &around)?;
+        let parts = selector.select(&self.decoder, answer, &around).await?;
         let mut found = Vec::new();
         for part in parts {
             found.extend(part.values()?);
@@ -153,7 +157,7 @@ impl Jobs {
             let began = Instant::now();
             let ended = loop {
                 let answer = Self::send(&self.polling, &slice, "polling").await?;
-                match self.status_of(env, &answer, &slice)? {
+                match self.status_of(env, &answer, &slice).await? {
                     Status::Running if began.elapsed() >= self.timeout => {
                         self.give_up(&slice).await?;
                         break Status::Failed;
@@ -188,8 +192,8 @@ impl Jobs {
         Ok(())
     }
 
-    fn status_of(&self, env: &Env, answer: &Answer, slice: &Slice) -> Result<Status> {
-        let told = self.found(env, &self.status, answer, slice)?;
+    async fn status_of(&self, env: &Env, answer: &Answer, slice: &Slice) -> Result<Status> {
+        let told = self.found(env, &self.status, answer, slice).await?;
         let told = told.first().map_or_else(|| "None".to_owned(), py_text);
         let known = self.statuses.iter().find(|(name, _)| *name == told);
         known.map(|(_, status)| *status).ok_or_else(|| {
@@ -211,7 +215,7 @@ impl Jobs {
             Some(requester) => Self::send(requester, &slice, "download target").await?,
             None => polled,
         };
-        let targets = self.found(env, extractor, &answer, &slice)?;
+        let targets = self.found(env, extractor, &answer, &slice).await?;
         Ok(Done {
             targets: targets.into(),
             slice,

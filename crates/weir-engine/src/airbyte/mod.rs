@@ -12,8 +12,11 @@ mod dynamic;
 mod env;
 mod jobs;
 mod known;
+mod live;
 mod manifest;
 mod node;
+mod page_reader;
+mod patience;
 mod records;
 mod request;
 mod retriever;
@@ -27,7 +30,8 @@ mod tests;
 mod time;
 
 pub use add::{MANIFEST_FILE, add};
+pub use live::OnSettings;
 pub use manifest::Manifest;
-pub use source::{AirbyteSource, SourceSettings};
+pub use source::{AirbyteSource, Configured, SourceSettings};
 #[cfg(fuzzing)]
 pub use template::render;

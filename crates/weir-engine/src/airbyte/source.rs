@@ -24,6 +24,7 @@ use super::check;
 use super::config;
 use super::dynamic::{self, Declared};
 use super::env::{Env, EnvParts, patience};
+use super::live::OnSettings;
 use super::manifest::Manifest;
 use super::node::Node;
 use super::request::Budget;
@@ -55,6 +56,17 @@ pub struct SourceSettings {
     pub folder: Option<PathBuf>,
     /// The streams that the connection chooses, and what differs for them; all where it names none.
     pub choices: BTreeMap<String, StreamChoice>,
+    /// What a reader's catalog says of streams, by their names.
+    pub catalog: BTreeMap<String, Configured>,
+    /// Is told when the source replaced a token of the settings.
+    pub on_settings: Option<OnSettings>,
+}
+
+/// A stream in a reader's catalog.
+#[derive(Debug, Clone, Default)]
+pub struct Configured {
+    pub schema: Value,
+    pub cursor_field: Vec<String>,
 }
 
 /// A low-code connector for one account.
@@ -88,6 +100,8 @@ impl AirbyteSource {
             parents: dynamic::parents(&root),
             folder: settings.folder.clone(),
             config: config.clone(),
+            catalog: settings.catalog.clone(),
+            on_settings: settings.on_settings.clone(),
         })?;
         Ok(Self {
             manifest: manifest.clone(),
@@ -152,6 +166,13 @@ impl AirbyteSource {
         }
         if reader.is_full() {
             return Ok(());
+        }
+        if let Some(names) = self.env.live.untold() {
+            let notice = weir_protocol::source::Notice {
+                message: format!("the source replaced settings: {names}"),
+                hint: Some("they hold for this run only; weir does not write into the connection's file. Sign in anew if the next run is refused".to_owned()),
+            };
+            let _closed = out.send(Ok(ReadEvent::Notice(notice))).await;
         }
         read.finish();
         let floor = Some(read.tracking().state());

@@ -11,7 +11,8 @@ use weir_protocol::{Error, Record, Result};
 use super::env::Env;
 use super::jobs::{JobPages, Jobs};
 use super::node::Node;
-use super::retriever::{Keeps, Page, PageReader, Pages, Reading, Retriever};
+use super::page_reader::PageReader;
+use super::retriever::{Keeps, Page, Pages, Reading, Retriever};
 use super::schema::Schema;
 use super::slices::{CursorPlan, NO_CURSOR, Partitioned, Router, Routing, Slice, Windows, migrations};
 use super::template::py_text;
@@ -54,7 +55,7 @@ impl Stream {
         let component = node.need("retriever")?;
         let cursor = node.get("incremental_sync");
         let cursor = cursor
-            .map(|cursor| CursorPlan::new(env, &cursor))
+            .map(|cursor| CursorPlan::new(env, &cursor, name))
             .transpose()?
             .map(Arc::new);
         let router = component.get("partition_router");
@@ -73,6 +74,10 @@ impl Stream {
             retriever.options = router.as_ref().map(Router::options).unwrap_or_default();
             if let Some(cursor) = &cursor {
                 retriever.options.extend(cursor.options.iter().cloned());
+            }
+            retriever.cut_by(&component, cursor.clone())?;
+            if let Some(configured) = env.catalog.get(name) {
+                retriever.choose(env, &configured.schema)?;
             }
             Reading::Pages(Arc::new(retriever))
         };
@@ -191,10 +196,7 @@ impl StreamRead {
         let routing = stream.router.as_ref().map(Router::begin).transpose()?;
         let progress = match (&stream.cursor, &stream.router) {
             (None, _) => Progress::None,
-            (Some(cursor), None) => Progress::Whole(Box::new(Windows::new(
-                cursor.clone(),
-                &without_mark(&stream.state),
-            )?)),
+            (Some(cursor), None) => Progress::Whole(Box::new(Windows::new(cursor.clone(), &stream.state)?)),
             (Some(cursor), Some(router)) => {
                 let is_global = cursor.is_global || router.is_grouping();
                 Progress::Partitioned(Box::new(Partitioned::new(

@@ -45,6 +45,7 @@ pub(super) fn open(
             Origin::Embedded => None,
         },
         choices: connection.streams.clone(),
+        ..SourceSettings::default()
     };
     let config = Value::Object(connection.config.clone());
     Ok(Arc::new(AirbyteSource::new(&manifest, config, &settings)?))

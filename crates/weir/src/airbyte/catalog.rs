@@ -36,11 +36,15 @@ pub(super) struct ConfiguredStream {
     pub(super) stream: Named,
     #[serde(default)]
     pub(super) sync_mode: Mode,
+    #[serde(default)]
+    pub(super) cursor_field: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
     pub(super) name: String,
+    #[serde(default)]
+    pub(super) json_schema: Value,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

@@ -8,15 +8,18 @@ use futures::StreamExt as _;
 use futures::stream;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use weir_engine::airbyte::{AirbyteSource, Manifest};
+use weir_engine::airbyte::{AirbyteSource, Configured as OfCatalog, Manifest};
 use weir_engine::extract::without_nulls;
 use weir_protocol::state::WHOLE;
-use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, Source, StreamState};
+use weir_protocol::{
+    Error, ErrorKind, ReadEvent, ReadMode, ReadRequest, Result, SliceState, Source, StreamState,
+};
 
 use super::catalog::{self, Configured};
 use super::messages::Messages;
 use super::read_json;
-use crate::{engine, errors};
+use crate::engine::{self, Reader};
+use crate::errors;
 
 /// Streams read at once.
 const STREAMS_AT_ONCE: usize = 4;
@@ -67,8 +70,12 @@ pub(crate) struct ReadFiles<'a> {
 
 /// A stream that fails does not keep the others from being read; the first failure is the result.
 pub(crate) async fn read(manifest: &Manifest, files: ReadFiles<'_>, out: &mut Messages) -> Result<()> {
-    let source = open(manifest, files.manifest, files.config)?;
     let configured: Configured = read_json(files.catalog)?;
+    let reader = Reader {
+        catalog: chosen(&configured),
+        on_settings: Some(Messages::on_settings()),
+    };
+    let source = open_for(manifest, files.manifest, files.config, reader)?;
     let stated: Vec<Stated> = files.state.map(read_json).transpose()?.unwrap_or_default();
     let states = states(stated);
     let requests: Vec<ReadRequest> = configured
@@ -99,8 +106,28 @@ pub(crate) async fn read(manifest: &Manifest, files: ReadFiles<'_>, out: &mut Me
 }
 
 fn open(manifest: &Manifest, path: &Path, config: &Path) -> Result<AirbyteSource> {
+    let reader = Reader {
+        on_settings: Some(Messages::on_settings()),
+        ..Reader::default()
+    };
+    open_for(manifest, path, config, reader)
+}
+
+fn open_for(manifest: &Manifest, path: &Path, config: &Path, reader: Reader) -> Result<AirbyteSource> {
     let config: Map<String, Value> = read_json(config)?;
-    engine::open_manifest(manifest, path, config)
+    engine::open_manifest(manifest, path, config, reader)
+}
+
+/// What the catalog says of streams besides how they are read.
+fn chosen(configured: &Configured) -> BTreeMap<String, OfCatalog> {
+    let streams = configured.streams.iter().map(|chosen| {
+        let of_catalog = OfCatalog {
+            schema: chosen.stream.json_schema.clone(),
+            cursor_field: chosen.cursor_field.clone().unwrap_or_default(),
+        };
+        (chosen.stream.name.clone(), of_catalog)
+    });
+    streams.collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -172,7 +199,12 @@ impl Telling {
     fn tell(&mut self, name: &str, told: Told, out: &mut Messages) -> Result<()> {
         match told {
             Told::Began => out.status(name, "STARTED"),
-            Told::Event(event) => self.event(name, *event, out),
+            Told::Event(_) if self.broken.iter().any(|broken| broken == name) => Ok(()),
+            Told::Event(event) => match self.event(name, *event, out) {
+                // What the source gives is wrong; the other streams may be well.
+                Err(error) if error.kind() == ErrorKind::Decode => self.tell(name, Told::Failed(error), out),
+                told => told,
+            },
             Told::Failed(error) => {
                 let error = error.with("stream", name);
                 self.broken.push(name.to_owned());

@@ -2,16 +2,21 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use weir_engine::airbyte::OnSettings;
 use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::output::refused;
 
 /// Bytes of records that wait to be written.
 const WAITING_BYTES_MAX: usize = 1 << 16;
+
+/// Characters of something unexpected that a message shows.
+const SHOWN_CHARS: usize = 60;
 
 /// Writes messages, one a line. Only whole lines are handed on, so that what is logged in between
 /// stands between messages, never inside one.
@@ -40,6 +45,24 @@ impl Messages {
         }
     }
 
+    /// Tells at once that the source's settings changed, beside what waits to be written: a token
+    /// that can be used only once must not be lost with it.
+    pub(crate) fn on_settings() -> OnSettings {
+        Arc::new(|settings| {
+            let message = json!({
+                "type": "CONTROL",
+                "control": {
+                    "type": "CONNECTOR_CONFIG",
+                    "emitted_at": Timestamp::now().as_millisecond(),
+                    "connectorConfig": { "config": settings },
+                }
+            });
+            if let Err(error) = Self::stdout().write(&message) {
+                tracing::error!(%error, "the changed settings could not be written");
+            }
+        })
+    }
+
     fn flush(&mut self) -> Result<()> {
         let written = self.out.write_all(&self.waiting).and_then(|()| self.out.flush());
         self.waiting.clear();
@@ -59,6 +82,14 @@ impl Messages {
 
     /// A record as it was received. What is no JSON cannot be a record; it is logged instead.
     pub(super) fn record(&mut self, stream: &str, data: &[u8], emitted_at: Timestamp) -> Result<bool> {
+        if !data.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<&RawValue>(data).is_ok() {
+            let shown: String = String::from_utf8_lossy(data).chars().take(SHOWN_CHARS).collect();
+            return Err(
+                Error::decode(format!("a record of the stream '{stream}' is {shown}, no object"))
+                    .with("stream", stream)
+                    .hint("look at what the source answers, and at the path that leads to its records"),
+            );
+        }
         let Ok(data) = serde_json::from_slice::<&RawValue>(data) else {
             self.log(
                 "WARN",

@@ -1,15 +1,17 @@
 //! Tokens that the connection signs itself.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Map, Value};
 use weir_protocol::{Error, Result};
 
 use super::super::env::Env;
 use super::super::node::Node;
 use super::super::request::{Injection, Mapping, Options};
-use super::super::template::{Condition, Scope, Takes, Text, json_is_true, py_text};
+use super::super::template::{Condition, Scope, Takes, Text, compact, json_is_true};
 use super::super::time::SECOND;
 
 pub(crate) struct Jwt {
@@ -92,17 +94,9 @@ impl Jwt {
         ] {
             claims.insert(name.to_owned(), Value::from(at));
         }
-        let mut header = Header::new(self.algorithm);
-        for (name, value) in self.members(&self.headers, self.more_headers.as_ref(), scope)? {
-            match name.as_str() {
-                "kid" => header.kid = Some(py_text(&value)),
-                "typ" => header.typ = Some(py_text(&value)),
-                "cty" => header.cty = Some(py_text(&value)),
-                _ => {
-                    header.extras.insert(name, value);
-                }
-            }
-        }
+        let mut header = BTreeMap::from([("typ".to_owned(), Value::from("JWT"))]);
+        header.extend(self.members(&self.headers, self.more_headers.as_ref(), scope)?);
+        header.insert("alg".to_owned(), Value::from(format!("{:?}", self.algorithm)));
         let secret = self.secret.eval_text(scope)?;
         env.hide(&secret);
         let encodes = self
@@ -110,11 +104,17 @@ impl Jwt {
             .as_ref()
             .is_some_and(|encode| encode.holds(scope).unwrap_or(false));
         let secret = if encodes { STANDARD.encode(&secret) } else { secret };
-        jsonwebtoken::encode(&header, &claims, &key(self.algorithm, &secret)?).map_err(|error| {
+        // The very bytes that the reference signs: some vendors' proxies compare them.
+        let part = |members: Map<String, Value>| URL_SAFE_NO_PAD.encode(compact(&Value::Object(members)));
+        let message = format!("{}.{}", part(header.into_iter().collect()), part(claims));
+        let key = key(self.algorithm, &secret)?;
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, self.algorithm);
+        let signature = signature.map_err(|error| {
             Error::auth("the token cannot be signed")
                 .caused_by(error)
                 .hint("check that secret_key and algorithm belong together")
-        })
+        })?;
+        Ok(format!("{message}.{signature}"))
     }
 
     fn members(

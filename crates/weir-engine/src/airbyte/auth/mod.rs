@@ -145,9 +145,9 @@ impl Auth {
     }
 
     /// After a refusal: the next request fetches a new token.
-    pub(crate) async fn forget(&self) {
+    pub(crate) async fn forget(&self, env: &Env) {
         match self {
-            Self::Oauth(oauth) => oauth.forget().await,
+            Self::Oauth(oauth) => oauth.forget(env).await,
             Self::Bearer(Token::Session(session))
             | Self::Key {
                 token: Token::Session(session),

@@ -9,7 +9,6 @@ use weir_protocol::{Error, Result};
 
 use super::super::env::Env;
 use super::super::node::Node;
-use super::super::records::path;
 use super::super::request::{Mapping, Options};
 use super::super::template::{Condition, Takes, Text, json_is_true, py_text, quote};
 use super::super::time::{Delta, Moment, SECOND, isoparse};
@@ -43,6 +42,7 @@ pub(crate) struct OAuth {
 
 /// Where the settings hold the token that refreshing replaces.
 struct Updater {
+    refresh_name: String,
     access_path: Vec<String>,
     expiry_path: Vec<String>,
     refresh_path: Vec<String>,
@@ -97,11 +97,19 @@ impl OAuth {
         })
     }
 
-    pub(super) async fn forget(&self) {
-        *self.kept.lock().await = Some((String::new(), Moment::utc(i64::MIN / 2)));
+    pub(super) async fn forget(&self, env: &Env) {
+        // Of a token in the settings the next request must know which one was refused.
+        let refused = match &self.updater {
+            Some(updater) => env.live.get(&updater.access_path).map(|token| py_text(&token)),
+            None => None,
+        };
+        *self.kept.lock().await = Some((refused.unwrap_or_default(), Moment::utc(i64::MIN / 2)));
     }
 
     pub(super) async fn token(&self, env: &Env) -> Result<String> {
+        if let Some(updater) = &self.updater {
+            return self.token_of_settings(env, updater).await;
+        }
         let mut kept = self.kept.lock().await;
         if kept.is_none() {
             *kept = self.given(env)?;
@@ -121,12 +129,6 @@ impl OAuth {
     fn given(&self, env: &Env) -> Result<Option<(String, Moment)>> {
         let scope = env.scope();
         let forever = Moment::utc(i64::MAX / 2);
-        if let Some(updater) = &self.updater {
-            let token = path::get(&env.config, &updater.access_path).map(py_text);
-            let until = path::get(&env.config, &updater.expiry_path).map(py_text);
-            let until = until.and_then(|text| isoparse(&text)).map(Moment::or_utc);
-            return Ok(token.filter(|token| !token.is_empty()).zip(until));
-        }
         let Some(text) = &self.access_token else {
             return Ok(None);
         };
@@ -140,20 +142,47 @@ impl OAuth {
             return Ok(Some((token, forever)));
         }
         let until = match &self.expiry {
-            Some(expiry) => {
-                let text = expiry.eval_text(&scope)?;
-                let number = text
-                    .parse::<i64>()
-                    .ok()
-                    .map(|seconds| Moment::utc(seconds.saturating_mul(SECOND)));
-                number.or_else(|| isoparse(&text).map(Moment::or_utc))
-            }
+            Some(expiry) => self::expiry(&expiry.eval_text(&scope)?),
             None => None,
         };
         Ok(until.map(|until| (token, until)))
     }
 
+    /// The token that the settings hold; a new one is written there, together with what refreshes it
+    /// the next time. All authenticators of a source see the same settings.
+    async fn token_of_settings(&self, env: &Env, updater: &Updater) -> Result<String> {
+        let _turn = env.live.turn.lock().await;
+        let mut forced = self.kept.lock().await;
+        let text = |steps: &[String]| env.live.get(steps).filter(|value| !value.is_null());
+        let token = text(&updater.access_path).map(|token| py_text(&token));
+        let refused = forced.take().map(|(token, _)| token);
+        if let Some(token) = token.filter(|token| refused.as_ref() != Some(token)) {
+            let until = text(&updater.expiry_path).map(|until| py_text(&until));
+            let until = until.and_then(|until| expiry(&until));
+            if until.is_some_and(|until| env.now() <= until) {
+                env.hide(&token);
+                return Ok(token);
+            }
+        }
+        let (answer, token, until) = Box::pin(self.fetch(env)).await?;
+        env.hide(&token);
+        let mut changes = vec![(updater.access_path.as_slice(), Value::from(token.as_str()))];
+        if let Some(next) = find(&answer, &updater.refresh_name, 0) {
+            env.hide(&py_text(next));
+            changes.push((&updater.refresh_path, next.clone()));
+        }
+        changes.push((&updater.expiry_path, Value::from(until.or_utc().isoformat('T'))));
+        env.live.replace(changes);
+        Ok(token)
+    }
+
     async fn refresh(&self, env: &Env) -> Result<(String, Moment)> {
+        let (_, token, until) = self.fetch(env).await?;
+        Ok((token, until))
+    }
+
+    /// What the token endpoint answers, the token in it, and until when it can be used.
+    async fn fetch(&self, env: &Env) -> Result<(Value, String, Moment)> {
         let out = self.request(env).await?;
         let client = env.client(None);
         let no_rule = |_: &Answer| Ok(None);
@@ -172,16 +201,7 @@ impl OAuth {
         let until = until
             .or_else(|| env.now().plus(hour))
             .unwrap_or_else(|| env.now());
-        if let Some(updater) = &self.updater
-            && let Some(next) = find(&body, &self.refresh_token_name.eval_text(&scope)?, 0)
-            && path::get(&env.config, &updater.refresh_path) != Some(next)
-        {
-            env.hide(&py_text(next));
-            tracing::warn!(
-                "the source replaced the refresh token; the settings must get the new one before the next run"
-            );
-        }
-        Ok((token, until))
+        Ok((body, token, until))
     }
 
     fn until(&self, env: &Env, text: &str) -> Option<Moment> {
@@ -262,7 +282,12 @@ impl OAuth {
                 fields.insert(name.eval_text(&scope)?, Value::String(value));
             }
         }
-        if let Some(refresh) = &self.refresh_token {
+        if let Some(updater) = &self.updater {
+            let value = env.live.get(&updater.refresh_path).map(|value| py_text(&value));
+            let value = value.unwrap_or_default();
+            env.hide(&value);
+            fields.insert(updater.refresh_name.clone(), Value::String(value));
+        } else if let Some(refresh) = &self.refresh_token {
             let value = refresh.eval_text(&scope)?;
             env.hide(&value);
             fields.insert(self.refresh_token_name.eval_text(&scope)?, Value::String(value));
@@ -279,6 +304,13 @@ impl OAuth {
         }
         Ok(fields)
     }
+}
+
+/// Seconds since 1970, or a date-time.
+fn expiry(text: &str) -> Option<Moment> {
+    let number = text.parse::<i64>().ok();
+    let number = number.map(|seconds| Moment::utc(seconds.saturating_mul(SECOND)));
+    number.or_else(|| isoparse(text).map(Moment::or_utc))
 }
 
 fn encode(fields: &Map<String, Value>) -> String {
@@ -322,6 +354,10 @@ impl Updater {
             }
         };
         Self {
+            refresh_name: node
+                .str("refresh_token_name")
+                .unwrap_or("refresh_token")
+                .to_owned(),
             access_path: path("access_token_config_path", &["credentials", "access_token"]),
             expiry_path: path(
                 "token_expiry_date_config_path",

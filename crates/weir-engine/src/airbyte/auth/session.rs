@@ -41,7 +41,7 @@ impl Session {
         let template = how.str("api_token").filter(|text| !text.is_empty());
         let template = template.map(|text| how.template(text, node.parameters(), Otherwise::Itself));
         Ok(Self {
-            login: Box::new(Requester::new(env, &node.need("login_requester")?, false)?),
+            login: Box::new(Requester::beside(env, &node.need("login_requester")?)?),
             decoder: Decoder::new(node.get("decoder").as_ref())?,
             path: steps.iter().map(|step| py_text(step.value)).collect(),
             lifetime,

@@ -1,5 +1,7 @@
 //! CSV as the reference reads it: short rows end in nulls, long ones in a list without name.
 
+use std::borrow::Cow;
+
 use ::csv::{ByteRecord, ReaderBuilder};
 use bytes::Bytes;
 use encoding_rs::Encoding;
@@ -14,8 +16,49 @@ use crate::decode::Decoded;
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     delimiter: u8,
-    encoding: Option<&'static Encoding>,
+    encoding: Charset,
     nulls: Vec<String>,
+}
+
+/// A text's encoding, by the names that Python knows.
+#[derive(Debug, Clone, Copy)]
+enum Charset {
+    /// A mark at the beginning stays part of the first name.
+    Utf8,
+    Utf8WithMark,
+    /// Each byte is the character of its number.
+    Latin1,
+    Other(&'static Encoding),
+}
+
+impl Charset {
+    fn named(name: &str) -> Option<Self> {
+        let name = name.trim().to_ascii_lowercase().replace('_', "-");
+        Some(match name.as_str() {
+            "utf-8" | "utf8" | "u8" | "utf" => Self::Utf8,
+            "utf-8-sig" | "utf8-sig" => Self::Utf8WithMark,
+            "latin-1" | "latin1" | "l1" | "latin" | "iso-8859-1" | "iso8859-1" | "8859" | "cp819" => {
+                Self::Latin1
+            }
+            other => {
+                let label = match (other.strip_prefix("cp125"), other.strip_prefix("iso8859-")) {
+                    (Some(page), _) => format!("windows-125{page}"),
+                    (_, Some(part)) => format!("iso-8859-{part}"),
+                    _ => other.to_owned(),
+                };
+                Self::Other(Encoding::for_label(label.as_bytes())?)
+            }
+        })
+    }
+
+    fn read(self, body: &[u8]) -> Cow<'_, str> {
+        match self {
+            Self::Utf8 => encoding_rs::UTF_8.decode_without_bom_handling(body).0,
+            Self::Utf8WithMark => encoding_rs::UTF_8.decode_with_bom_removal(body).0,
+            Self::Latin1 => body.iter().map(|byte| char::from(*byte)).collect(),
+            Self::Other(encoding) => encoding.decode(body).0,
+        }
+    }
 }
 
 impl Options {
@@ -27,13 +70,9 @@ impl Options {
         let [delimiter] = delimiter.as_bytes() else {
             return Err(node.error("the delimiter of CSV must be one ASCII character"));
         };
-        let encoding = match node.str("encoding") {
-            None | Some("utf-8" | "utf8" | "UTF-8") => None,
-            Some(name) => Some(
-                Encoding::for_label(name.as_bytes())
-                    .ok_or_else(|| node.error(format!("the encoding '{name}' is not known")))?,
-            ),
-        };
+        let name = node.str("encoding").unwrap_or("utf-8");
+        let encoding =
+            Charset::named(name).ok_or_else(|| node.error(format!("the encoding '{name}' is not known")))?;
         Ok(Self {
             delimiter: *delimiter,
             encoding,
@@ -47,10 +86,7 @@ impl Options {
 }
 
 pub(super) fn decode(body: &Bytes, options: &Options) -> Result<Decoded> {
-    let text = match options.encoding {
-        Some(encoding) => encoding.decode(body).0,
-        None => encoding_rs::UTF_8.decode(body).0,
-    };
+    let text = options.encoding.read(body);
     let mut reader = ReaderBuilder::new()
         .delimiter(options.delimiter)
         .has_headers(false)

@@ -68,6 +68,15 @@ impl Decoder {
         matches!(self, Self::Engine(spec) if matches!(spec.format, DecodeFormat::Json | DecodeFormat::Xml))
     }
 
+    /// Whether the reference reads an answer only once with it.
+    pub(crate) fn is_streamed(&self) -> bool {
+        match self {
+            Self::Engine(spec) => spec.format == DecodeFormat::Jsonl || spec.compression == Encoding::Gzip,
+            Self::Csv { compression, .. } => *compression != Encoding::Zip,
+            Self::Lines | Self::Items(_) => true,
+        }
+    }
+
     pub(crate) fn decode(&self, answer: &Answer, bytes_max: u64) -> Result<Vec<Decoded>> {
         let encoded = |body| Encoded {
             body,

@@ -2,12 +2,15 @@
 
 mod csv;
 mod decode;
+mod expand;
 mod extract;
+mod extractor;
 mod normalise;
 pub(crate) mod path;
 mod select;
 mod transform;
 
 pub(crate) use decode::Decoder;
+pub(crate) use extractor::Extractor;
 pub(crate) use select::{Around, Selected, Selector};
 pub(crate) use transform::{Transform, takes};

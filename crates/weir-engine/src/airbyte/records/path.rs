@@ -94,7 +94,8 @@ pub(crate) fn set(value: &mut Value, path: &[String], new: &Value) -> usize {
     each(value, first, |below| set(below, rest, new))
 }
 
-fn each(value: &mut Value, step: &str, mut act: impl FnMut(&mut Value) -> usize) -> usize {
+/// Does something to each value that a step leads to.
+pub(crate) fn each(value: &mut Value, step: &str, mut act: impl FnMut(&mut Value) -> usize) -> usize {
     match (step, value) {
         ("*", Value::Object(members)) => members.values_mut().map(act).sum(),
         ("*", Value::Array(items)) => items.iter_mut().map(act).sum(),

@@ -10,15 +10,15 @@ use weir_protocol::{Error, Result};
 use super::super::env::Env;
 use super::super::node::Node;
 use super::super::slices::Slice;
-use super::super::template::{Condition, Text};
+use super::super::template::Condition;
 use super::decode::offset;
-use super::extract::extract;
+use super::extractor::{Extracted, Extractor};
 use super::{Decoder, Transform, normalise};
 use crate::decode::Decoded;
 use crate::http::Answer;
 
 pub(crate) struct Selector {
-    path: Vec<Text>,
+    extractor: Extractor,
     filter: Option<Condition>,
     transforms: Vec<Transform>,
     normalises: bool,
@@ -86,13 +86,7 @@ impl Selector {
         if node.kind() != "RecordSelector" {
             return Err(node.unknown("a record selector"));
         }
-        let extractor = node.need("extractor")?;
-        if extractor.kind() != "DpathExtractor" {
-            return Err(extractor.unknown("an extractor"));
-        }
-        if let Some(expander) = extractor.get("record_expander") {
-            return Err(expander.unknown("a part of an extractor"));
-        }
+        let extractor = Extractor::new(env, &node.need("extractor")?)?;
         let filter = match node.get("record_filter") {
             Some(filter) if filter.kind() == "RecordFilter" => filter.condition("condition")?,
             Some(filter) => return Err(filter.unknown("a record filter")),
@@ -108,7 +102,7 @@ impl Selector {
             .get("transform_before_filtering")
             .and_then(Value::as_bool);
         Ok(Self {
-            path: extractor.texts("field_path")?,
+            extractor,
             filter,
             transforms: Transform::all(env, transforms)?,
             normalises,
@@ -116,10 +110,10 @@ impl Selector {
         })
     }
 
-    /// Records as they are found, at the root or along a path.
-    pub(crate) fn plain(path: Vec<Text>) -> Self {
+    /// Records as they are found, neither filtered nor changed.
+    pub(crate) fn plain(extractor: Extractor) -> Self {
         Self {
-            path,
+            extractor,
             filter: None,
             transforms: Vec::new(),
             normalises: false,
@@ -132,35 +126,39 @@ impl Selector {
         self.normalises
     }
 
-    pub(crate) fn select(
+    pub(crate) fn extractor(&self) -> &Extractor {
+        &self.extractor
+    }
+
+    pub(crate) async fn select(
         &self,
         decoder: &Decoder,
         answer: &Answer,
         around: &Around<'_>,
     ) -> Result<Vec<Selected>> {
-        let scope = around.env.scope();
-        let steps = self.path.iter().map(|step| step.eval_text(&scope));
-        let steps: Vec<String> = steps.collect::<Result<_>>()?;
         let parts = decoder.decode(answer, around.env.response_bytes_max())?;
-        parts
-            .iter()
-            .map(|part| self.part(part, &steps, decoder, around))
-            .collect()
+        let mut selected = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let extracted = self.extractor.extract(around.env, part).await?;
+            selected.push(self.part(part, extracted, decoder, around)?);
+        }
+        Ok(selected)
     }
 
     fn part(
         &self,
         part: &Decoded,
-        steps: &[String],
+        extracted: Extracted,
         decoder: &Decoder,
         around: &Around<'_>,
     ) -> Result<Selected> {
-        let (body, records) = extract(part, steps)?;
+        let dropped = extracted.dropped;
+        let (body, records) = extracted.found.into_text()?;
         let document = match part {
             Decoded::Document(document) if decoder.is_document() => Some(document.clone()),
             _ => None,
         };
-        let extracted = records.len() as u64;
+        let extracted = records.len() as u64 + dropped;
         let is_plain =
             self.filter.is_none() && self.transforms.is_empty() && !self.normalises && around.keeps.is_none();
         if is_plain {

@@ -26,6 +26,10 @@ pub(super) enum Action {
     Reset,
     /// Get a new token and try again.
     Refresh,
+    /// Ask for the same page with fewer records.
+    Reduce,
+    /// Ask for the halves of the slice's window.
+    Split,
 }
 
 /// What a handler says about an answer.
@@ -36,6 +40,11 @@ pub(super) struct Resolution {
 }
 
 impl Resolution {
+    /// What the manifest or the usual reading of the status says about it.
+    pub(super) fn said(&self) -> Option<String> {
+        self.message.clone()
+    }
+
     pub(super) fn error(&self, answer: &Answer, redactor: &Redactor) -> Error {
         let said = self.message.clone().filter(|message| !message.is_empty());
         let message = said.unwrap_or_else(|| format!("the source answers with status {}", answer.status));
@@ -139,6 +148,11 @@ impl Handler {
         Ok(())
     }
 
+    pub(super) fn uses(&self, action: Action) -> bool {
+        let mut filters = self.handlers.iter().flat_map(|handler| &handler.filters);
+        filters.any(|filter| filter.action == Some(action))
+    }
+
     pub(super) fn attempts(&self) -> Option<u32> {
         self.max_retries.map(|retries| retries.saturating_add(1))
     }
@@ -150,7 +164,12 @@ impl Handler {
             let found = handler.interpret(env, answer, &mut seen)?;
             let is_final = matches!(
                 found.action,
-                Action::Success | Action::Retry | Action::Ignore | Action::Reset
+                Action::Success
+                    | Action::Retry
+                    | Action::Ignore
+                    | Action::Reset
+                    | Action::Reduce
+                    | Action::Split
             );
             if is_final {
                 return Ok(found);
@@ -341,9 +360,11 @@ fn filter(node: &Node<'_>) -> Result<Filter> {
         Some("RATE_LIMITED") => Some(Action::RateLimited),
         Some("RESET_PAGINATION") => Some(Action::Reset),
         Some("REFRESH_TOKEN_THEN_RETRY") => Some(Action::Refresh),
+        Some("REDUCE_PAGE_SIZE") => Some(Action::Reduce),
+        Some("SPLIT_REQUEST_WINDOW") => Some(Action::Split),
         Some(other) => {
             return Err(node.error(format!(
-                "action '{other}' is not known; it may be SUCCESS, FAIL, RETRY, IGNORE, RATE_LIMITED, RESET_PAGINATION or REFRESH_TOKEN_THEN_RETRY"
+                "action '{other}' is not known; it may be SUCCESS, FAIL, RETRY, IGNORE, RATE_LIMITED, RESET_PAGINATION, REDUCE_PAGE_SIZE, SPLIT_REQUEST_WINDOW or REFRESH_TOKEN_THEN_RETRY"
             )));
         }
     };

@@ -100,7 +100,8 @@ impl Mapping {
     /// Null members are left out. What is no mapping comes as it is.
     pub(crate) fn eval(&self, scope: &Scope<'_>, takes: Takes) -> Result<Value> {
         let members = match self {
-            Self::Whole(text) => return text.eval(scope, takes),
+            // One template for all may give anything: the types hold for members only.
+            Self::Whole(text) => return text.eval(scope, Takes::Anything).map(without_nulls),
             Self::Members(members) => members,
         };
         let mut made = Map::new();
@@ -120,4 +121,12 @@ impl Mapping {
         }
         Ok(Value::Object(made))
     }
+}
+
+fn without_nulls(value: Value) -> Value {
+    let Value::Object(mut members) = value else {
+        return value;
+    };
+    members.retain(|_, value| !value.is_null());
+    Value::Object(members)
 }

@@ -57,6 +57,8 @@ pub(crate) struct PageEnd<'p> {
     pub(crate) slice: &'p Slice,
     /// What this page was asked with.
     pub(crate) token: Option<&'p Value>,
+    /// How many records it was asked for, where fewer than declared.
+    pub(crate) size: Option<i64>,
 }
 
 impl Paginator {
@@ -77,6 +79,48 @@ impl Paginator {
             size: size.map(|size| Injection::new(&size)).transpose()?,
             token,
         }))
+    }
+
+    pub(crate) fn is_offset(&self) -> bool {
+        matches!(self.strategy, Strategy::Offset { .. })
+    }
+
+    /// The declared size, where it is a plain number.
+    pub(crate) fn fixed_size(&self) -> Option<i64> {
+        match &self.strategy {
+            Strategy::Page { size, .. } | Strategy::Cursor { size, .. } => *size,
+            Strategy::Offset { size, .. } => size.as_ref().and_then(|text| text.source().parse().ok()),
+        }
+    }
+
+    /// A fixed count of records below which the stop condition takes a page for the last.
+    pub(crate) fn counts_against(&self) -> Option<i64> {
+        let Strategy::Cursor { stop: Some(stop), .. } = &self.strategy else {
+            return None;
+        };
+        let (_, rest) = stop.source().split_once("last_page_size")?;
+        let rest = rest.trim_start();
+        let rest = rest
+            .strip_prefix(['<', '!'])?
+            .trim_start_matches('=')
+            .trim_start();
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .map_or(rest, |at| &rest[..at]);
+        digits.parse().ok()
+    }
+
+    /// Why pages cannot be asked for again with fewer records; None where they can.
+    pub(crate) fn keeps_size(&self) -> Option<&'static str> {
+        match (&self.size, &self.token, &self.strategy) {
+            (None, ..) => Some("the paginator needs page_size_option"),
+            (_, Token::Path, _) => Some("a URL as page token carries the page size already"),
+            (.., Strategy::Page { .. }) => Some("a smaller page would shift the numbers of all that follow"),
+            (.., Strategy::Offset { size: None, .. } | Strategy::Cursor { size: None, .. }) => {
+                Some("the pagination strategy needs page_size")
+            }
+            _ => None,
+        }
     }
 
     /// Whether deciding takes the last record.
@@ -105,20 +149,21 @@ impl Paginator {
         matches!(self.token, Token::Path).then(|| py_text(token))
     }
 
-    pub(crate) fn options(&self, env: &Env, token: Option<&Value>) -> Result<Options> {
+    /// `size` stands for the declared page size where pages had to be made smaller.
+    pub(crate) fn options(&self, env: &Env, token: Option<&Value>, size: Option<i64>) -> Result<Options> {
         let mut options = Options::default();
         if let (Token::Option(injection), Some(token)) = (&self.token, token) {
             injection.put(env, &mut options, token.clone())?;
         }
         if let Some(injection) = &self.size
-            && let Some(size) = self.page_size(env)?
+            && let Some(size) = size.map_or_else(|| self.page_size(env), |size| Ok(Some(size)))?
         {
             injection.put(env, &mut options, Value::from(size))?;
         }
         Ok(options)
     }
 
-    fn page_size(&self, env: &Env) -> Result<Option<i64>> {
+    pub(crate) fn page_size(&self, env: &Env) -> Result<Option<i64>> {
         let size = match &self.strategy {
             Strategy::Page { size, .. } | Strategy::Cursor { size, .. } => *size,
             Strategy::Offset { size: Some(text), .. } => {
@@ -145,6 +190,7 @@ impl Paginator {
             }
             Strategy::Offset { size, .. } => {
                 let size = match size {
+                    _ if end.size.is_some() => end.size,
                     Some(text) => {
                         let response = response(end, text.uses("response"))?;
                         let scope = env.scope().with_json("response", &response);
@@ -158,7 +204,9 @@ impl Paginator {
                 let last = whole(end.token, "OffsetIncrement")?;
                 Ok(Some(Value::from(last.unwrap_or(0) + extracted)))
             }
-            Strategy::Cursor { value, stop, size } => cursor(env, end, value, stop.as_ref(), *size),
+            Strategy::Cursor { value, stop, size } => {
+                cursor(env, end, value, stop.as_ref(), end.size.or(*size))
+            }
         }
     }
 }
@@ -283,11 +331,17 @@ fn strategy(env: &Arc<Env>, node: &Node<'_>) -> Result<Strategy> {
             size: node.text("page_size")?,
             at_once: node.flag("inject_on_first_request"),
         },
-        "CursorPagination" => Strategy::Cursor {
-            value: node.need_text("cursor_value")?,
-            stop: node.condition("stop_condition")?,
-            size: size()?,
-        },
+        "CursorPagination" => {
+            let (value, stop) = (node.need_text("cursor_value")?, node.condition("stop_condition")?);
+            let size = size()?;
+            let asks = value.uses("page_size") || stop.as_ref().is_some_and(|stop| stop.uses("page_size"));
+            if asks && size.is_none() {
+                return Err(
+                    node.error("a template names page_size, which the pagination strategy does not declare")
+                );
+            }
+            Strategy::Cursor { value, stop, size }
+        }
         _ => return Err(node.unknown("a pagination strategy")),
     })
 }

@@ -1,5 +1,6 @@
 //! Lists of properties that an API wants to be asked for, in parts where a request holds only so many.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,7 +9,7 @@ use weir_protocol::Result;
 
 use super::super::env::Env;
 use super::super::node::Node;
-use super::super::records::path;
+use super::super::records::{Transform, path};
 use super::super::retriever::Retriever;
 use super::super::template::{Text, py_text};
 
@@ -32,6 +33,10 @@ pub(crate) struct Properties {
     chunks: Option<Chunks>,
     /// Fields by whose values the parts of a record are put together.
     merge_key: Vec<String>,
+    /// What becomes of the names that the reader's catalog lists, where it decides.
+    selector: Option<Vec<Transform>>,
+    /// What the reader's catalog lists; None where there is none.
+    chosen: Option<BTreeSet<String>>,
 }
 
 impl Properties {
@@ -54,13 +59,17 @@ impl Properties {
             always: Vec::new(),
             chunks: None,
             merge_key: Vec::new(),
+            selector: None,
+            chosen: None,
         }))
     }
 
     fn of(env: &Arc<Env>, node: &Node<'_>) -> Result<Self> {
-        if let Some(selector) = node.get("property_selector") {
-            return Err(selector.unknown("a part of QueryProperties"));
-        }
+        let selector = node.get("property_selector");
+        let selector = selector.map(|selector| match selector.kind() {
+            "JsonSchemaPropertySelector" => Transform::all(env, &selector.list("transformations")),
+            _ => Err(selector.unknown("a part of QueryProperties")),
+        });
         let strings = |node: &Node<'_>, field: &str| -> Vec<String> {
             node.list(field).iter().map(|item| py_text(item.value)).collect()
         };
@@ -88,7 +97,28 @@ impl Properties {
             always: strings(node, "always_include_properties"),
             chunks,
             merge_key,
+            selector: selector.transpose()?,
+            chosen: None,
         })
+    }
+
+    /// Only the properties that a reader's catalog lists are asked for, where the manifest says so.
+    pub(crate) fn choose(&mut self, env: &Env, schema: &Value) -> Result<()> {
+        let Some(transforms) = &self.selector else {
+            return Ok(());
+        };
+        let mut names = schema.get("properties").cloned().unwrap_or_default();
+        let scope = env.scope();
+        transforms
+            .iter()
+            .try_for_each(|transform| transform.apply(&mut names, &scope))?;
+        let names = names.as_object().map(|names| names.keys().cloned().collect());
+        self.chosen = Some(names.unwrap_or_default());
+        Ok(())
+    }
+
+    fn is_chosen(&self, name: &String) -> bool {
+        self.chosen.as_ref().is_none_or(|chosen| chosen.contains(name))
     }
 
     pub(crate) fn is_chunked(&self) -> bool {
@@ -131,9 +161,13 @@ impl Properties {
             }
         };
         let Some(chunks) = &self.chunks else {
-            let all = self.always.iter().chain(&fields).cloned().collect();
+            let wanted = fields.iter().filter(|name| self.is_chosen(name));
+            let all = self.always.iter().chain(wanted).cloned().collect();
             return Ok(vec![all]);
         };
+        // Without a limit nothing is chosen from: so does the reference.
+        let wanted = |name: &&String| chunks.limit.is_none() || self.is_chosen(name);
+        let fields: Vec<String> = fields.iter().filter(wanted).cloned().collect();
         Ok(chunks.split(&fields, &self.always))
     }
 }

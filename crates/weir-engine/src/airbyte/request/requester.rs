@@ -56,6 +56,10 @@ pub(crate) enum Outcome {
     Reset,
     /// The error handler asks for a new token; the requester itself sends again.
     Refresh,
+    /// The error handler asks for the same page with fewer records, and may say why.
+    Reduce(Option<String>),
+    /// The error handler asks for the halves of the slice's window, and may say why.
+    Split(Option<String>),
 }
 
 /// A scope with everything that a request's templates may name.
@@ -99,6 +103,30 @@ impl Requester {
         })
     }
 
+    /// One that reads no pages of a stream, and so has none to ask for again in smaller parts.
+    pub(crate) fn beside(env: &Arc<Env>, node: &Node<'_>) -> Result<Self> {
+        let requester = Self::new(env, node, false)?;
+        for (is_used, action) in [
+            (requester.reduces_pages(), "REDUCE_PAGE_SIZE"),
+            (requester.splits_windows(), "SPLIT_REQUEST_WINDOW"),
+        ] {
+            if is_used {
+                return Err(node.error(format!(
+                    "the action {action} is only for the requester of a SimpleRetriever"
+                )));
+            }
+        }
+        Ok(requester)
+    }
+
+    pub(crate) fn reduces_pages(&self) -> bool {
+        self.handler.uses(Action::Reduce)
+    }
+
+    pub(crate) fn splits_windows(&self) -> bool {
+        self.handler.uses(Action::Split)
+    }
+
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Outcome> {
         let mut may_refresh = true;
         loop {
@@ -113,7 +141,7 @@ impl Requester {
                 self.exchange(out, may_refresh).await?
             };
             match sent {
-                Outcome::Refresh => self.auth.forget().await,
+                Outcome::Refresh => self.auth.forget(&self.env).await,
                 done => return Ok(done),
             }
             may_refresh = false;
@@ -135,6 +163,8 @@ impl Requester {
                 Action::Success => Verdict::Success,
                 Action::Ignore => Verdict::Ignore,
                 Action::Reset => ask(Outcome::Reset),
+                Action::Reduce => ask(Outcome::Reduce(found.said())),
+                Action::Split => ask(Outcome::Split(found.said())),
                 Action::Refresh if may_refresh => ask(Outcome::Refresh),
                 Action::Fail | Action::Refresh => Verdict::Fail(found.error(answer, &self.client.redactor())),
                 Action::Retry => Verdict::Retry {

@@ -93,7 +93,7 @@ pub(super) fn with_params(url: &str, params: &Map<String, Value>) -> Result<Url>
             .with("url", url.split('?').next().unwrap_or_default())
             .hint("check url_base and path of the requester, and what config holds for them")
     };
-    let mut parsed = Url::parse(url).map_err(|error| bad().caused_by(error))?;
+    let mut parsed = Url::parse(&mended(url)).map_err(|error| bad().caused_by(error))?;
     let there: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
     let mut pairs = Vec::new();
     for (name, value) in params {
@@ -130,6 +130,27 @@ pub(super) fn with_params(url: &str, params: &Map<String, Value>) -> Result<Url>
     };
     parsed.set_query(Some(&query));
     Ok(parsed)
+}
+
+/// Where a percent sign of the path or of the query begins no escape, all of that part are escaped.
+fn mended(url: &str) -> std::borrow::Cow<'_, str> {
+    let is_escape = |after: &str| {
+        let digits = after.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let is_sound = |part: &str| part.split('%').skip(1).all(is_escape);
+    if is_sound(url) {
+        return url.into();
+    }
+    let parts = url.split_inclusive(['?', '#']);
+    let mended = parts.map(|part| {
+        if is_sound(part) {
+            part.to_owned()
+        } else {
+            part.replace('%', "%25")
+        }
+    });
+    mended.collect::<String>().into()
 }
 
 /// `a=1&b=2`, encoded as forms are.

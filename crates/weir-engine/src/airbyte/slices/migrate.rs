@@ -35,6 +35,11 @@ fn legacy(env: &Env, stream: &Node<'_>, state: Value) -> Result<Value> {
     else {
         return Ok(state);
     };
+    if !matches!(router.kind(), "SubstreamPartitionRouter" | "UnionPartitionRouter") {
+        return Err(router.error(
+            "LegacyToPerPartitionStateMigration is for a SubstreamPartitionRouter or a UnionPartitionRouter",
+        ));
+    }
     let parents = router.list("parent_stream_configs");
     let scope = env.scope();
     let partition_field = match parents.as_slice() {

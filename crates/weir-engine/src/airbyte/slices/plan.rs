@@ -10,6 +10,7 @@ use super::super::node::Node;
 use super::super::request::{Injection, SliceOption};
 use super::super::template::{Otherwise, Takes, json_is_true, py_text};
 use super::super::time::{Delta, Moment, SECOND, parse_duration};
+use super::Slice;
 use super::clamp::Clamp;
 
 /// Where a date has no format of its own.
@@ -41,12 +42,27 @@ pub(crate) struct CursorPlan {
 }
 
 impl CursorPlan {
-    pub(crate) fn new(env: &Arc<Env>, node: &Node<'_>) -> Result<Self> {
-        match node.kind() {
-            "DatetimeBasedCursor" => Self::dates(env, node),
-            "IncrementingCountCursor" => Self::count(env, node),
-            _ => Err(node.unknown("a cursor")),
+    /// The cursor of the stream of that name.
+    pub(crate) fn new(env: &Arc<Env>, node: &Node<'_>, stream: &str) -> Result<Self> {
+        let mut plan = match node.kind() {
+            "DatetimeBasedCursor" => Self::dates(env, node)?,
+            "IncrementingCountCursor" => Self::count(env, node)?,
+            _ => return Err(node.unknown("a cursor")),
+        };
+        let chosen = env
+            .catalog
+            .get(stream)
+            .map(|chosen| chosen.cursor_field.as_slice());
+        if node.flag("allow_catalog_defined_cursor_field")
+            && let Some([first, rest @ ..]) =
+                chosen.filter(|chosen| chosen.first().is_some_and(|first| !first.is_empty()))
+        {
+            if !rest.is_empty() {
+                return Err(node.error("the catalog's cursor_field leads into an object; a cursor is a field of the record itself"));
+            }
+            plan.field.clone_from(first);
         }
+        Ok(plan)
     }
 
     fn dates(env: &Arc<Env>, node: &Node<'_>) -> Result<Self> {
@@ -177,6 +193,60 @@ impl CursorPlan {
         }
     }
 
+    /// The slice from a moment on.
+    pub(crate) fn from(&self, slice: &Slice, at: Moment) -> Slice {
+        let mut window = slice.view.cursor.clone();
+        if let Value::Object(bounds) = &mut window {
+            bounds.insert(self.bounds.0.clone(), self.write(at));
+        }
+        slice.with_cursor(window)
+    }
+
+    /// Why a window cannot be cut in halves; None where it can.
+    pub(crate) fn keeps_whole(&self) -> Option<&'static str> {
+        let Form::Dates { write, .. } = &self.form else {
+            return Some("its cursor is no date");
+        };
+        if self.is_client_side {
+            return Some("is_client_side_incremental sends no window");
+        }
+        match self.granularity {
+            None => Some("the cursor needs cursor_granularity"),
+            Some(least) if least.months == 0 && least.micros < smallest(write).max(1) => {
+                Some("cursor_granularity is finer than datetime_format can tell")
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// The two halves of a slice's window; None where it is as narrow as may be.
+    pub(crate) fn halves(&self, slice: &Slice, least: Option<Delta>) -> Option<[Slice; 2]> {
+        let bound = |name: &str| slice.view.cursor.get(name).and_then(|value| self.parse(value));
+        let (start, end) = (bound(&self.bounds.0)?, bound(&self.bounds.1)?);
+        let step = self
+            .granularity
+            .filter(|step| step.months == 0 && step.micros > 0)?;
+        let span = end.micros - start.micros;
+        if span <= 0 || least.is_some_and(|least| span <= least.micros) {
+            return None;
+        }
+        let units = span / step.micros + 1;
+        let first_end = start.plus(Delta::micros((units / 2 - 1).checked_mul(step.micros)?))?;
+        let second = first_end.plus(step)?;
+        if units <= 1 || first_end.micros < start.micros || second.micros > end.micros {
+            return None;
+        }
+        let window = |start: Moment, end: Moment| {
+            let mut window = slice.view.cursor.clone();
+            if let Value::Object(bounds) = &mut window {
+                bounds.insert(self.bounds.0.clone(), self.write(start));
+                bounds.insert(self.bounds.1.clone(), self.write(end));
+            }
+            slice.with_cursor(window)
+        };
+        Some([window(start, first_end), window(second, end)])
+    }
+
     /// What follows at once.
     pub(super) fn after(&self, at: Moment) -> Moment {
         let least = match &self.form {
@@ -197,6 +267,25 @@ impl CursorPlan {
         )
         .hint("check that the state belongs to this stream, or start without it")
     }
+}
+
+/// Microseconds of the finest part that a date format writes.
+fn smallest(format: &str) -> i64 {
+    let parts = [
+        ("%epoch_microseconds", 1),
+        ("%s_as_float", 1),
+        ("%f", 1),
+        ("%_ms", 1000),
+        ("%ms", 1000),
+        ("%S", SECOND),
+        ("%s", SECOND),
+        ("%M", 60 * SECOND),
+        ("%H", 3600 * SECOND),
+        ("%I", 3600 * SECOND),
+        ("%d", super::super::time::DAY),
+    ];
+    let written = parts.iter().filter(|(part, _)| format.contains(part));
+    written.map(|(_, micros)| *micros).min().unwrap_or(0)
 }
 
 fn duration(node: &Node<'_>, text: &str) -> Result<Delta> {

@@ -97,24 +97,39 @@ impl Router {
                     .get("deduplicate")
                     .and_then(Value::as_bool)
                     .unwrap_or(true);
+                let below = Self::new(env, &node.need("underlying_partition_router")?, state)?;
+                below.puts_nothing(node)?;
                 Self::Grouping {
-                    below: Box::new(Self::new(env, &node.need("underlying_partition_router")?, state)?),
+                    below: Box::new(below),
                     size,
                     deduplicates,
                 }
             }
             "UnionPartitionRouter" => {
                 let routers = node.list("partition_routers");
+                let routers = routers.iter().map(|below| {
+                    let router = Self::new(env, below, state)?;
+                    router.puts_nothing(node)?;
+                    Ok(router)
+                });
                 Self::Union {
-                    routers: routers
-                        .iter()
-                        .map(|node| Self::new(env, node, state))
-                        .collect::<Result<_>>()?,
+                    routers: routers.collect::<Result<_>>()?,
                     field: node.need_text("partition_field")?.eval_text(&scope)?,
                 }
             }
             _ => return Err(node.unknown("a partition router")),
         })
+    }
+
+    /// A router of routers gives partitions of its own: what those below put into requests would be lost.
+    fn puts_nothing(&self, above: &Node<'_>) -> Result<()> {
+        if self.options().is_empty() {
+            return Ok(());
+        }
+        Err(above.error(format!(
+            "routers within a {} take no request_option; name the partition in the requester instead",
+            above.kind()
+        )))
     }
 
     fn list(env: &Arc<Env>, node: &Node<'_>) -> Result<Self> {

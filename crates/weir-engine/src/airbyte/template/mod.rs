@@ -27,7 +27,7 @@ use crate::interpolate::is_template;
 use ast::{Names, Stmt};
 
 pub(crate) use filters::json_is_true;
-pub(crate) use text::{dumps, float_text, py_text, quote};
+pub(crate) use text::{compact, dumps, float_text, py_text, quote};
 use value::Py;
 pub(crate) use value::{SliceView, int_json};
 
@@ -314,6 +314,10 @@ impl Text {
 pub(crate) struct Condition(Text);
 
 impl Condition {
+    pub(crate) fn source(&self) -> &str {
+        self.0.source()
+    }
+
     pub(crate) fn new(source: &str, parameters: &Value) -> Result<Self> {
         Text::new(source, parameters, Otherwise::Text("False")).map(Self)
     }

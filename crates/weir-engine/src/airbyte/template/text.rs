@@ -70,6 +70,21 @@ pub(super) fn repr_text(text: &str) -> String {
     out
 }
 
+/// JSON without blanks and beyond ASCII only in escapes.
+pub(crate) fn compact(value: &Value) -> String {
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        if c.is_ascii() {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    out
+}
+
 /// `json.dumps`: a space after `,` and `:`, everything beyond ASCII escaped.
 pub(crate) fn dumps(value: &Value, sorted: bool) -> String {
     let mut out = String::new();

@@ -1,3 +1,5 @@
+mod workshop;
+
 use futures::StreamExt;
 use serde_json::{Value, json};
 use weir_protocol::state::{StateChange, WHOLE};
@@ -5,10 +7,10 @@ use weir_protocol::{ReadEvent, ReadRequest, Result, SliceState, Source, StreamSt
 use wiremock::matchers::{body_json, header, method, path, query_param, query_param_is_missing};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::{AirbyteSource, Manifest, SourceSettings};
+use super::{AirbyteSource, Configured, Manifest, SourceSettings};
 use crate::{Clock, EngineSettings};
 
-const SHOP: &str = include_str!("../../tests/manifests/shop.yaml");
+const SHOP: &str = include_str!("../../../tests/manifests/shop.yaml");
 
 fn open(server: &MockServer, text: &str, config: Value) -> Result<AirbyteSource> {
     let manifest = Manifest::parse(
