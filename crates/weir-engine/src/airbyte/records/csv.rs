@@ -53,7 +53,15 @@ impl Charset {
 
     fn read(self, body: &[u8]) -> Cow<'_, str> {
         match self {
-            Self::Utf8 => encoding_rs::UTF_8.decode_without_bom_handling(body).0,
+            Self::Utf8 => {
+                let text = encoding_rs::UTF_8.decode_without_bom_handling(body).0;
+                // The reader takes one mark away.
+                if text.starts_with('\u{feff}') {
+                    format!("\u{feff}{text}").into()
+                } else {
+                    text
+                }
+            }
             Self::Utf8WithMark => encoding_rs::UTF_8.decode_with_bom_removal(body).0,
             Self::Latin1 => body.iter().map(|byte| char::from(*byte)).collect(),
             Self::Other(encoding) => encoding.decode(body).0,

@@ -104,9 +104,7 @@ impl Paginator {
             .strip_prefix(['<', '!'])?
             .trim_start_matches('=')
             .trim_start();
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .map_or(rest, |at| &rest[..at]);
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse().ok()
     }
 

@@ -87,24 +87,7 @@ impl Router {
                         .collect::<Result<_>>()?,
                 )
             }
-            "GroupingPartitionRouter" => {
-                let size = node.int("group_size").and_then(|size| usize::try_from(size).ok());
-                let size = size
-                    .filter(|size| *size > 0)
-                    .ok_or_else(|| node.error("group_size must be at least 1"))?;
-                let deduplicates = node
-                    .value
-                    .get("deduplicate")
-                    .and_then(Value::as_bool)
-                    .unwrap_or(true);
-                let below = Self::new(env, &node.need("underlying_partition_router")?, state)?;
-                below.puts_nothing(node)?;
-                Self::Grouping {
-                    below: Box::new(below),
-                    size,
-                    deduplicates,
-                }
-            }
+            "GroupingPartitionRouter" => Self::grouping(env, node, state)?,
             "UnionPartitionRouter" => {
                 let routers = node.list("partition_routers");
                 let routers = routers.iter().map(|below| {
@@ -118,6 +101,25 @@ impl Router {
                 }
             }
             _ => return Err(node.unknown("a partition router")),
+        })
+    }
+
+    fn grouping(env: &Arc<Env>, node: &Node<'_>, state: &Value) -> Result<Self> {
+        let size = node.int("group_size").and_then(|size| usize::try_from(size).ok());
+        let size = size
+            .filter(|size| *size > 0)
+            .ok_or_else(|| node.error("group_size must be at least 1"))?;
+        let deduplicates = node
+            .value
+            .get("deduplicate")
+            .and_then(Value::as_bool)
+            .unwrap_or(true);
+        let below = Self::new(env, &node.need("underlying_partition_router")?, state)?;
+        below.puts_nothing(node)?;
+        Ok(Self::Grouping {
+            below: Box::new(below),
+            size,
+            deduplicates,
         })
     }
 
@@ -143,6 +145,8 @@ impl Router {
                 .eval(&scope, Takes::Anything)?
             {
                 Value::Array(values) => values,
+                // A setting that was not given: no partitions, as in the reference.
+                Value::String(text) if text.is_empty() => Vec::new(),
                 other => return Err(declared.error(format!("values gives '{}', no list", py_text(&other)))),
             },
         };

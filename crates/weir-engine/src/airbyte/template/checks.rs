@@ -176,3 +176,44 @@ proptest::proptest! {
         proptest::prop_assert_eq!(literal::literal(&written).map(|found| found.value), Some(value));
     }
 }
+
+#[test]
+fn text_and_lists_are_laid_out_as_the_reference_does() {
+    for (source, expected) in [
+        ("{{ '<b>a  &amp; b</b>' | striptags }}", json!("a & b")),
+        ("{{ 'one two, three' | wordcount }}", json!(3)),
+        ("{{ 'abc' | center(8) ~ '|' }}", json!("  abc   |")),
+        (
+            "{{ 'the quick brown fox' | truncate(12, leeway=0) }}",
+            json!("the..."),
+        ),
+        ("{{ 'one two three' | wordwrap(8) }}", json!("one two\nthree")),
+        ("{{ '<a>' | escape }}", json!("&lt;a&gt;")),
+        ("{{ 1500 | filesizeformat }}", json!("1.5 kB")),
+        ("{{ config['list'] | batch(2) | list }}", json!([[1, 2], [3]])),
+        ("{{ config['list'] | slice(2) | list }}", json!([[1, 2], [3]])),
+        ("{{ 5 | round }}", json!(5)),
+        ("{{ 2.6 | round }}", json!(3.0)),
+        ("{{ ['b', 'A'] | max }}", json!("b")),
+        ("{{ [{'v': 1}, {'v': 2}] | sum(attribute='v') }}", json!(3)),
+        (
+            "{{ [{'n': 'a'}, {'n': 'A'}] | unique(attribute='n') | map(attribute='n') | list }}",
+            json!(["a"]),
+        ),
+        ("{{ '--5' }}", json!("--5")),
+        ("{{ day_delta(1.5, '%Y') }}", json!(2025)),
+        // What does not fit its values leaves the template as it is written.
+        ("{{ '1' % 2 }}", json!("{{ '1' % 2 }}")),
+        ("{{ 'a' | items | list }}", json!("{{ 'a' | items | list }}")),
+        (
+            "{{ format_datetime(today_utc(), '%Y') }}",
+            json!("{{ format_datetime(today_utc(), '%Y') }}"),
+        ),
+        (
+            "{{ config['gone'] | regex_search('(a)') }}",
+            json!("{{ config['gone'] | regex_search('(a)') }}"),
+        ),
+    ] {
+        assert_eq!(eval(source), expected, "{source}");
+    }
+}

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use super::eval::Args;
 use super::text::{dumps, quote};
 use super::value::Py;
-use super::{Fault, methods, ops, strings, tests};
+use super::{Fault, layout, methods, ops, strings, tests};
 use crate::interpolate::hex;
 
 pub(super) fn apply<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<Py<'a>, Fault> {
@@ -20,6 +20,9 @@ pub(super) fn apply<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<P
         return Ok(done);
     }
     if let Some(done) = of_numbers(name, value, args)? {
+        return Ok(done);
+    }
+    if let Some(done) = layout::apply(name, value, args)? {
         return Ok(done);
     }
     let text = || text_of(value);
@@ -34,6 +37,7 @@ pub(super) fn apply<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<P
                 value.clone()
             }
         }
+        "string" | "tojson" if value.is_undefined() => return Err(Fault::kind("undefined is no JSON")),
         "string" if value.as_str().is_some() => value.clone(),
         "string" => Py::string(format!("\"\"\"{}\"\"\"", dumps(&value.to_json(), false))),
         "tojson" => Py::string(
@@ -50,17 +54,11 @@ pub(super) fn apply<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<P
         "trim" => strings::call(&value.text(), "strip", args)?,
         "replace" => strings::call(&value.text(), "replace", args)?,
         "format" => methods::percent(value, &Py::Tuple(Rc::new(args.positional.clone())))?,
-        "safe" | "escape" | "e" | "forceescape" => Py::string(value.text()),
-        "urlencode" => urlencode(value),
+        "safe" => Py::string(value.text()),
+        "urlencode" => urlencode(value)?,
         "hash" => hash(value, args)?,
         "hmac" => hmac(value, args)?,
-        "base64encode" => Py::string(STANDARD.encode(text()?)),
-        "base64decode" => {
-            let bytes = STANDARD.decode(text()?.trim());
-            let bytes = bytes.map_err(|error| Fault::other(format!("not base64: {error}")))?;
-            Py::string(String::from_utf8(bytes).map_err(|_| Fault::other("what base64 holds is not UTF-8"))?)
-        }
-        "base64binascii_decode" => Py::string(STANDARD.encode(text()?)),
+        "base64encode" | "base64decode" | "base64binascii_decode" => base64(name, value)?,
         "regex_search" => {
             let found = regex(args.text(0, "regex")?)?;
             let found = found
@@ -81,12 +79,25 @@ pub(super) fn apply<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<P
 }
 
 fn text_of<'v>(value: &'v Py<'_>) -> Result<&'v str, Fault> {
-    if let Py::Undefined(name) = value {
-        return Err(Fault::undefined(name));
-    }
     value
         .as_str()
         .ok_or_else(|| Fault::kind(format!("expected text, got {}", value.type_name())))
+}
+
+fn base64<'a>(name: &str, value: &Py<'a>) -> Result<Py<'a>, Fault> {
+    let text = match value {
+        Py::Undefined(name) => return Err(Fault::undefined(name)),
+        other => other
+            .as_str()
+            .ok_or_else(|| Fault::other(format!("{name} takes text, not {}", other.type_name())))?,
+    };
+    if name != "base64decode" {
+        return Ok(Py::string(STANDARD.encode(text)));
+    }
+    let bytes = STANDARD.decode(text.trim());
+    let bytes = bytes.map_err(|error| Fault::other(format!("not base64: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| Fault::other("what base64 holds is not UTF-8"))?;
+    Ok(Py::string(text))
 }
 
 fn regex(pattern: &str) -> Result<Regex, Fault> {
@@ -115,7 +126,7 @@ fn group_references(text: &str) -> String {
     out
 }
 
-fn urlencode<'a>(value: &Py<'a>) -> Py<'a> {
+fn urlencode<'a>(value: &Py<'a>) -> Result<Py<'a>, Fault> {
     let pair = |key: &Py<'_>, value: &Py<'_>| {
         format!(
             "{}={}",
@@ -125,16 +136,17 @@ fn urlencode<'a>(value: &Py<'a>) -> Py<'a> {
     };
     if let Some(members) = value.members() {
         let pairs: Vec<String> = members.iter().map(|(key, value)| pair(key, value)).collect();
-        return Py::string(pairs.join("&"));
+        return Ok(Py::string(pairs.join("&")));
     }
     if let Some(items) = value.elements() {
-        let pairs = items.iter().filter_map(|item| {
-            let both = item.elements()?;
-            Some(pair(both.first()?, both.get(1)?))
+        let pairs = items.iter().map(|item| match item.elements().as_deref() {
+            Some([key, value]) => Ok(pair(key, value)),
+            _ => Err(Fault::other("urlencode takes text, a mapping or a list of pairs")),
         });
-        return Py::string(pairs.collect::<Vec<_>>().join("&"));
+        let pairs: Vec<String> = pairs.collect::<Result<_, _>>()?;
+        return Ok(Py::string(pairs.join("&")));
     }
-    Py::string(quote(&value.text(), "/", false))
+    Ok(Py::string(quote(&value.text(), "/", false)))
 }
 
 fn hash<'a>(value: &Py<'a>, args: &Args<'a>) -> Result<Py<'a>, Fault> {
@@ -172,6 +184,9 @@ fn hmac<'a>(value: &Py<'a>, args: &Args<'a>) -> Result<Py<'a>, Fault> {
 
 fn of_numbers<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<Option<Py<'a>>, Fault> {
     let fallback = |usual: Py<'a>| args.get(0, "default").cloned().unwrap_or(usual);
+    if let ("int" | "float", Py::Undefined(name)) = (name, value) {
+        return Err(Fault::undefined(name));
+    }
     Ok(Some(match name {
         "int" => to_int(value).unwrap_or_else(|| fallback(Py::Int(0))),
         "float" => {
@@ -189,6 +204,9 @@ fn of_numbers<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<Option<
                     .abs(),
             ),
         },
+        "round" if value.as_int().is_some() && args.get(1, "method").is_none() => {
+            Py::Int(value.as_int().unwrap_or_default())
+        }
         "round" => {
             let number = value
                 .as_float()
@@ -254,8 +272,12 @@ fn of_collections<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<Opt
         "select" | "reject" | "selectattr" | "rejectattr" => select(name, value, args)?,
         "unique" => {
             let mut kept: Vec<Py<'a>> = Vec::new();
-            for item in value.iterate()? {
-                if !kept.iter().any(|known| same(known, &item)) {
+            let mut keys: Vec<Py<'a>> = Vec::new();
+            let items = value.iterate()?;
+            let known = picked(items.clone())?;
+            for (item, key) in items.into_iter().zip(known) {
+                if !keys.iter().any(|known| same(known, &key)) {
+                    keys.push(key);
                     kept.push(item);
                 }
             }
@@ -264,9 +286,10 @@ fn of_collections<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<Opt
         "sort" => sort(value, args)?,
         "reverse" if value.as_str().is_some() => Py::string(value.text().chars().rev().collect()),
         "reverse" => Py::list(value.iterate()?.into_iter().rev().collect()),
-        "min" | "max" | "sum" => folded(name, value)?,
+        "min" | "max" => folded(name, value, args)?,
+        "sum" => sum(value, args)?,
         "items" | "dictsort" => {
-            let mut members = value.members().unwrap_or_default();
+            let mut members = members(name, value)?;
             if name == "dictsort" {
                 members.sort_by_key(|(key, _)| key.text().to_lowercase());
             }
@@ -281,19 +304,58 @@ fn of_collections<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<Opt
     }))
 }
 
-/// The least, the greatest, or all together.
-fn folded<'a>(name: &str, value: &Py<'a>) -> Result<Py<'a>, Fault> {
-    let mut items = value.iterate()?.into_iter();
-    if name == "sum" {
-        return items.try_fold(Py::Int(0), |total, item| {
-            ops::arithmetic(super::ast::Op::Add, &total, &item)
-        });
+fn members<'a>(name: &str, value: &Py<'a>) -> Result<Vec<(Py<'a>, Py<'a>)>, Fault> {
+    match (value.members(), value) {
+        (Some(members), _) => Ok(members),
+        (None, Py::Undefined(_)) if name == "items" => Ok(Vec::new()),
+        (None, Py::Undefined(name)) => Err(Fault::undefined(name)),
+        (None, _) if name == "items" => Err(Fault::kind("items takes a mapping")),
+        (None, _) => Err(Fault::other("dictsort takes a mapping")),
     }
+}
+
+fn sum<'a>(value: &Py<'a>, args: &Args<'a>) -> Result<Py<'a>, Fault> {
+    let path = args.get(0, "attribute").and_then(Py::as_str);
+    let mut total = args.get(1, "start").cloned().unwrap_or(Py::Int(0));
+    for item in value.iterate()? {
+        let item = match path {
+            Some(path) => followed(&item, path)?,
+            None => item,
+        };
+        total = ops::arithmetic(super::ast::Op::Add, &total, &item)?;
+    }
+    Ok(total)
+}
+
+/// A path that has to lead somewhere.
+fn followed<'a>(value: &Py<'a>, path: &str) -> Result<Py<'a>, Fault> {
+    match follow(value, path)? {
+        Py::Undefined(name) => Err(Fault::undefined(&name)),
+        found => Ok(found),
+    }
+}
+
+/// The least or the greatest; texts are compared whatever their case.
+fn folded<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<Py<'a>, Fault> {
+    let is_exact = args.get(0, "case_sensitive").is_some_and(Py::is_true);
+    let path = args.get(1, "attribute").map(Py::text);
+    let key = |item: &Py<'a>| -> Result<Py<'a>, Fault> {
+        let at = match &path {
+            Some(path) => follow(item, path)?,
+            None => item.clone(),
+        };
+        Ok(match at.as_str().filter(|_| !is_exact) {
+            Some(text) => Py::string(text.to_lowercase()),
+            None => at,
+        })
+    };
+    let mut items = value.iterate()?.into_iter();
     let Some(mut best) = items.next() else {
         return Ok(Py::Undefined(Rc::from("no item in the sequence")));
     };
     for item in items {
-        if ops::order(&item, &best)?.is_gt() == (name == "max") {
+        let order = ops::order(&key(&item)?, &key(&best)?)?;
+        if (order.is_gt() && name == "max") || (order.is_lt() && name == "min") {
             best = item;
         }
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::super::time::{Date, Delta, Moment, isoparse, parse_duration};
+use super::super::time::{Delta, Moment, isoparse, parse_duration};
 use super::eval::Args;
 use super::text::quote;
 use super::value::Py;
@@ -128,16 +128,20 @@ fn extreme<'a>(args: &Args<'a>, greatest: bool) -> Result<Py<'a>, Fault> {
 fn day_delta<'a>(args: &Args<'a>, now: Moment) -> Result<Py<'a>, Fault> {
     let days = args.need(0, "num_days")?;
     let days = days
-        .as_int()
-        .and_then(|days| i64::try_from(days).ok())
-        .ok_or_else(|| Fault::kind("day_delta takes a whole number of days"))?;
+        .as_float()
+        .ok_or_else(|| Fault::kind("day_delta takes a number of days"))?;
     let format = match args.get(1, "format") {
         Some(_) => args.text(1, "format")?,
         None => "%Y-%m-%dT%H:%M:%S.%f%z",
     };
-    let at = days
-        .checked_mul(super::super::time::DAY)
-        .and_then(|micros| now.plus(Delta::micros(micros)))
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "what leaves the calendar is refused"
+    )]
+    let micros = (days * super::super::time::DAY as f64).round() as i64;
+    let at = now
+        .plus(Delta::micros(micros))
         .ok_or_else(|| Fault::other("day_delta leaves the calendar"))?;
     Ok(Py::string(at.strftime(format)))
 }
@@ -153,7 +157,8 @@ fn format_datetime<'a>(args: &Args<'a>) -> Result<Py<'a>, Fault> {
     let at = match value {
         Py::Undefined(name) => return Err(Fault::undefined(name)),
         Py::Moment(at) => return Ok(Py::string(at.strftime(format))),
-        Py::Date(date) => return Ok(Py::string(Date::midnight(*date).strftime(format))),
+        // The reference takes a day without time for text, which it is not.
+        Py::Date(_) => return Err(Fault::kind("format_datetime takes a date-time, not a date")),
         other => match (other.as_int(), other.as_str()) {
             (Some(number), _) => {
                 let text = number.to_string();

@@ -300,8 +300,9 @@ impl Parser<'_> {
 
     fn number(&mut self) -> Option<Literal> {
         let mut negative = false;
-        while let Some(sign) = self.rest.chars().next().filter(|c| matches!(c, '-' | '+')) {
-            negative ^= sign == '-';
+        // One sign; Python reads no second one.
+        if let Some(sign) = self.rest.chars().next().filter(|c| matches!(c, '-' | '+')) {
+            negative = sign == '-';
             self.next();
             self.space();
         }

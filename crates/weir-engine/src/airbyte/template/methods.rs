@@ -349,6 +349,8 @@ fn of_moment<'a>(at: Moment, name: &str, args: &Args<'a>) -> Result<Py<'a>, Faul
 pub(super) fn percent<'a>(text: &Py<'a>, values: &Py<'a>) -> Result<Py<'a>, Fault> {
     let values = match values {
         Py::Tuple(items) => items.to_vec(),
+        // Nothing undefined is formatted; a mapping is looked up by names.
+        Py::Undefined(_) if !text.as_str().unwrap_or_default().contains('%') => Vec::new(),
         other => vec![other.clone()],
     };
     strings::percent(text.as_str().unwrap_or_default(), &values)

@@ -8,6 +8,7 @@ mod checks;
 mod eval;
 mod filters;
 mod functions;
+mod layout;
 mod literal;
 mod methods;
 mod ops;

@@ -292,5 +292,10 @@ pub(super) fn percent<'a>(text: &str, values: &[Py<'a>]) -> Result<Py<'a>, Fault
         }
     }
     out.push_str(rest);
+    if values.next().is_some() {
+        return Err(Fault::kind(
+            "not all arguments converted during string formatting",
+        ));
+    }
     Ok(Py::string(out))
 }

@@ -38,8 +38,14 @@ pub(super) fn test<'a>(name: &str, value: &Py<'a>, args: &Args<'a>) -> Result<bo
             (Some(number), Some(by)) if by != 0 => number % by == 0,
             _ => return Err(Fault::kind("divisibleby takes whole numbers")),
         },
-        "lower" => value.as_str().is_some_and(|text| text == text.to_lowercase()),
-        "upper" => value.as_str().is_some_and(|text| text == text.to_uppercase()),
+        "lower" => text_is(value, |text| text == text.to_lowercase()),
+        "upper" => text_is(value, |text| text == text.to_uppercase()),
         other => return Err(Fault::other(format!("there is no test named '{other}'"))),
     })
+}
+
+/// Of texts that have any letter of two cases.
+fn text_is(value: &Py<'_>, holds: impl Fn(&str) -> bool) -> bool {
+    let text = value.text();
+    holds(&text) && text.to_lowercase() != text.to_uppercase()
 }

@@ -20,6 +20,10 @@ fn number(request: &Request, name: &str) -> i64 {
     param(request, name).map_or(0, |text| text.parse().unwrap())
 }
 
+fn day_of(date: &str) -> i64 {
+    date.rsplit('-').next().unwrap().parse().unwrap()
+}
+
 fn given(body: Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(body)
 }
@@ -73,7 +77,7 @@ async fn pages_shrink_until_the_source_gives_them_and_no_record_is_skipped() {
 #[tokio::test]
 async fn windows_are_halved_until_the_source_takes_them() {
     let server = MockServer::start().await;
-    let day = |text: Option<String>| text.unwrap()[8..].parse::<i64>().unwrap();
+    let day = |text: Option<String>| day_of(&text.unwrap());
     let page = move |request: &Request| {
         let (from, to) = (day(param(request, "from")), day(param(request, "to")));
         if to - from > 2 {
@@ -135,7 +139,7 @@ async fn elements_of_lists_become_records_with_what_they_take_along() {
 async fn pages_begin_anew_at_the_newest_record_where_only_so_many_can_be_paged_through() {
     let server = MockServer::start().await;
     let page = |request: &Request| {
-        let from: i64 = param(request, "from").unwrap()[8..].parse().unwrap();
+        let from: i64 = day_of(&param(request, "from").unwrap());
         let begin = from + number(request, "page") * 2;
         let days = (begin..begin + 2).filter(|day| *day <= 7);
         let records = days.map(|day| json!({ "at": format!("2025-06-{day:02}") }));
@@ -182,7 +186,7 @@ async fn a_token_used_only_once_is_replaced_in_the_settings_and_fields_follow_th
         allow_private_hosts: true,
         catalog: [("people".to_owned(), chosen)].into(),
         on_settings: Some(Arc::new(move |settings| {
-            heard.lock().unwrap().push(settings.clone())
+            heard.lock().unwrap().push(settings.clone());
         })),
         ..SourceSettings::default()
     };
