@@ -3,7 +3,6 @@
 Everything binds to loopback on free ports and lives in temporary folders; nothing outlives a test run.
 """
 
-import json
 import os
 import pathlib
 import signal
@@ -18,12 +17,11 @@ import urllib.request
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-ROOT = HERE.parent
-TOOLS = pathlib.Path(os.environ.get("WEIR_TOOLS", ROOT / ".tools"))
 START_S_MAX = 60
 
 sys.path.insert(0, str(HERE))
 
+from project import ROOT, TOOLS, make_project  # noqa: E402
 from source import Source  # noqa: E402
 
 
@@ -78,58 +76,6 @@ def stop(process):
         process.wait()
 
 
-class Project:
-    """A project folder and the binary run in it."""
-
-    def __init__(self, binary, folder, env):
-        self.binary, self.folder, self.env = binary, folder, env
-
-    def run(self, *args, ok=True, timeout=300, env=None):
-        done = subprocess.run(
-            [self.binary, *map(str, args)],
-            cwd=self.folder,
-            env={**self.env, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        if ok and done.returncode != 0:
-            raise AssertionError(f"weir {' '.join(map(str, args))} -> {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done
-
-    def start(self, *args, env=None):
-        return subprocess.Popen(
-            [self.binary, *map(str, args)],
-            cwd=self.folder,
-            env={**self.env, **(env or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def json(self, *args):
-        return json.loads(self.run(*args, "--format", "json").stdout)
-
-    def query(self, sql, *args):
-        return self.json("query", sql, *args)
-
-    def write(self, path, text):
-        path = self.folder / path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    def connection(self, name, text):
-        return self.write(f"connections/{name}.yaml", text)
-
-    @property
-    def lake(self):
-        return self.folder / "lake"
-
-    def silver(self, table):
-        return self.lake / "silver" / table
-
-
 @pytest.fixture(scope="session")
 def binary():
     path = os.environ.get("WEIR_BIN", str(ROOT / "target/debug/weir"))
@@ -140,15 +86,7 @@ def binary():
 
 @pytest.fixture
 def project(binary, tmp_path):
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "LANG": "C.UTF-8", "TZ": "UTC"}
-    (tmp_path / "home").mkdir()
-    folder = tmp_path / "project"
-    made = Project(binary, tmp_path, env)
-    made.run("init", folder)
-    made.folder = folder
-    for sample in (folder / "connections").glob("*.yaml"):
-        sample.unlink()
-    return made
+    return make_project(binary, tmp_path)
 
 
 @pytest.fixture

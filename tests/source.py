@@ -6,6 +6,7 @@ Records are `{"id", "name", "updated_at", "nested": {...}, "tags": [...]}`, orde
 import datetime
 import http.server
 import json
+import sys
 import threading
 import urllib.parse
 
@@ -33,6 +34,7 @@ class Source:
         self.page_size_max = 100
         self.requests = []  # (path, query) as they came
         self.faults = []  # callables(handler, path, query) -> True when they answered
+        self.posts = {}  # path -> callable(handler) that answers a POST there
         self.on_page = None  # called with the page's number before it is answered
         self.lock = threading.Lock()
 
@@ -56,6 +58,12 @@ class Source:
                         return
                 source.answer(self, url.path, query)
 
+            def do_POST(self):
+                answer = source.posts.get(urllib.parse.urlsplit(self.path).path)
+                if answer:
+                    return answer(self)
+                self.send(404, {"message": f"no such path {self.path}"})
+
             def send(self, status, body, headers=None):
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
@@ -66,7 +74,12 @@ class Source:
                 self.end_headers()
                 self.wfile.write(data)
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, request, client_address):
+                if not isinstance(sys.exc_info()[1], ConnectionError):  # weir may be killed at any time
+                    super().handle_error(request, client_address)
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self

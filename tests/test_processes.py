@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import TOOLS
+from project import TOOLS
 from source import record
 
 FAKER = TOOLS / "airbyte-faker/bin"

@@ -146,6 +146,7 @@ impl Lake {
             change.domains = vec![(PROPERTIES.to_owned(), Some(noted(&build.properties)?))];
             failpoint::reach("lake.before_gold_publish")?;
             if let Attempt::Committed(version) = table.try_commit(&change).await? {
+                failpoint::reach("lake.after_gold_publish")?;
                 return Ok(version);
             }
         }

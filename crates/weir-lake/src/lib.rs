@@ -27,8 +27,8 @@ mod writer;
 pub use gold::{GoldBuild, GoldMode};
 pub use lake::{Lake, LakeConfig, Layer, TableInfo, TableSnapshot};
 pub use maintenance::{
-    Archived, BronzeRetention, Compacted, NextRead, RawBatch, Rebuilt, Restored, SilverRetention, Usage,
-    Vacuumed,
+    Archived, BronzeRetention, Compacted, Compared, NextRead, RawBatch, Rebuilt, Restored, SilverRetention,
+    Usage, Vacuumed,
 };
 pub use storage::Storage;
 pub use table::{AsOf, DataFile};

@@ -6,7 +6,7 @@ use std::io::Write;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{Stream, StreamExt as _, stream};
 use serde_json::{Map, Value};
-use weir_control::reconcile::{Digest, key_digest};
+use weir_control::reconcile::{Entry, key_digest, version};
 use weir_protocol::query::QueryLimits;
 use weir_protocol::{Error, Result};
 use weir_query::{Format, QueryEngine};
@@ -40,18 +40,19 @@ impl LakeKeys {
         })
     }
 
-    /// Digests of a table's keys; begins to read when the first one is asked for. A table that does
-    /// not exist has none.
+    /// Keys and versions of a table's rows; begins to read when the first one is asked for. A table that
+    /// does not exist has none. Without `versions` all are the same.
     pub(crate) fn of(
         &self,
         table: String,
         primary_key: Vec<String>,
-    ) -> impl Stream<Item = Result<Digest>> + Send + use<> {
+        versions: bool,
+    ) -> impl Stream<Item = Result<Entry>> + Send + use<> {
         let engine = self.engine.clone();
         let sql = self
             .columns
             .get(&table)
-            .map(|columns| statement(&table, &primary_key, columns));
+            .map(|columns| statement(&table, &primary_key, columns, versions));
         stream::once(async move {
             let (out, digests) = unbounded();
             if let Some(sql) = sql {
@@ -65,7 +66,7 @@ impl LakeKeys {
 }
 
 /// Reads key by key; what goes wrong is the stream's last item.
-async fn read(engine: QueryEngine, sql: String, keys: usize, out: UnboundedSender<Result<Digest>>) {
+async fn read(engine: QueryEngine, sql: String, keys: usize, out: UnboundedSender<Result<Entry>>) {
     let limits = QueryLimits {
         rows_max: usize::MAX,
         timeout_s: READ_S_MAX,
@@ -85,8 +86,8 @@ async fn read(engine: QueryEngine, sql: String, keys: usize, out: UnboundedSende
 }
 
 /// One row a key; rows that were deleted at the source or are outdated versions do not count.
-fn statement(table: &str, primary_key: &[String], columns: &[String]) -> String {
-    let fields: Vec<String> = primary_key
+fn statement(table: &str, primary_key: &[String], columns: &[String], versions: bool) -> String {
+    let mut fields: Vec<String> = primary_key
         .iter()
         .enumerate()
         .map(|(nth, path)| {
@@ -99,6 +100,9 @@ fn statement(table: &str, primary_key: &[String], columns: &[String]) -> String 
         })
         .collect();
     let has = |name: &str| columns.iter().any(|column| column == name);
+    if versions && has("_cursor") {
+        fields.push("\"_cursor\" AS v".to_owned());
+    }
     let mut wheres = Vec::new();
     if has("_deleted_at") {
         wheres.push("\"_deleted_at\" IS NULL");
@@ -116,7 +120,7 @@ fn statement(table: &str, primary_key: &[String], columns: &[String]) -> String 
 
 /// Takes the engine's JSON, an object a line, and sends each row's digest on.
 struct Lines {
-    out: UnboundedSender<Result<Digest>>,
+    out: UnboundedSender<Result<Entry>>,
     keys: usize,
     rest: Vec<u8>,
 }
@@ -143,7 +147,7 @@ impl Write for Lines {
     }
 }
 
-fn digest(line: &[u8], keys: usize) -> Result<Digest> {
+fn digest(line: &[u8], keys: usize) -> Result<Entry> {
     let row: Map<String, Value> = serde_json::from_slice(line).map_err(|error| {
         Error::internal("the lake's keys are not JSON")
             .caused_by(error)
@@ -153,7 +157,11 @@ fn digest(line: &[u8], keys: usize) -> Result<Digest> {
     let values: Vec<&Value> = (0..keys)
         .map(|nth| row.get(&format!("k{nth}")).unwrap_or(&null))
         .collect();
-    Ok(key_digest(values))
+    let cursor = row.get("v").and_then(Value::as_str);
+    Ok(Entry {
+        key: key_digest(values),
+        version: version(cursor.map(str::as_bytes)),
+    })
 }
 
 #[cfg(test)]
@@ -182,7 +190,10 @@ mod tests {
             }
             assert_eq!(
                 found,
-                [key_digest([&json!(1)]), key_digest([&json!("a\nb")])],
+                [json!(1), json!("a\nb")].map(|id| Entry {
+                    key: key_digest([&id]),
+                    version: 0
+                }),
                 "chunks of {size}"
             );
         }
@@ -192,7 +203,7 @@ mod tests {
     fn asks_for_current_rows_only() {
         let columns = ["id", "_deleted_at", "_is_current"].map(str::to_owned);
         insta::assert_snapshot!(
-            statement("t", &["id".to_owned(), "user.login".to_owned()], &columns),
+            statement("t", &["id".to_owned(), "user.login".to_owned()], &columns, true),
             @r#"SELECT "id" AS k0, "user"['login'] AS k1 FROM silver."t" WHERE "_deleted_at" IS NULL AND "_is_current""#
         );
     }

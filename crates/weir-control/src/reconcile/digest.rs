@@ -11,6 +11,30 @@ use sha2::{Digest as _, Sha256};
 /// The first 16 bytes of a SHA-256: among a billion keys, two that collide are not to be expected.
 pub type Digest = [u8; 16];
 
+/// Which version of a record it is, by its cursor as it is written; 0 where it has none.
+pub type Version = u64;
+
+/// A record or row, as far as it is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    pub key: Digest,
+    pub version: Version,
+}
+
+/// The version that a cursor's raw JSON stands for. A text and its quoted form are the same.
+pub fn version(cursor: Option<&[u8]>) -> Version {
+    let Some(cursor) = cursor.filter(|raw| *raw != b"null") else {
+        return 0;
+    };
+    let bare = cursor
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+        .unwrap_or(cursor);
+    let full = Sha256::digest(bare);
+    let first = std::array::from_fn(|index| full[index]);
+    u64::from_le_bytes(first).max(1)
+}
+
 /// The digest of a key's values in the order of the primary key. Numbers and texts that are written
 /// alike are alike, because a lake may hold an id as a number that the source quotes.
 pub fn key_digest<'a>(values: impl IntoIterator<Item = &'a Value>) -> Digest {

@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt, TryStreamExt, pin_mut, stream};
 use serde::Serialize;
 use weir_protocol::{Error, ReadEvent, ReadRequest, Result, Source, StreamDescriptor};
 
-pub use digest::{Digest, key_digest};
+pub use digest::{Digest, Entry, Version, key_digest, version};
 use spill::Spill;
 
 /// What a comparison found. Counts of keys, not of rows, where it does not say otherwise.
@@ -33,19 +33,21 @@ pub struct Report {
     pub extra: u64,
     /// In the lake more than once.
     pub doubled: u64,
+    /// On both sides, but no row has the cursor that the record has at the source: an edit was missed.
+    pub stale: u64,
 }
 
 impl Report {
     pub fn is_complete(&self) -> bool {
-        self.missing == 0 && self.extra == 0 && self.doubled == 0 && self.keyless == 0
+        self.missing == 0 && self.extra == 0 && self.doubled == 0 && self.keyless == 0 && self.stale == 0
     }
 }
 
 /// Compares two streams of key digests; a source's record without a key is none. What does not fit into memory waits in unnamed files in
 /// `scratch`, which vanish with the process.
 pub async fn compare(
-    source: impl Stream<Item = Result<Option<Digest>>>,
-    lake: impl Stream<Item = Result<Digest>>,
+    source: impl Stream<Item = Result<Option<Entry>>>,
+    lake: impl Stream<Item = Result<Entry>>,
     scratch: &Path,
 ) -> Result<Report> {
     let (source, keyless) = collect(source, scratch).await?;
@@ -64,7 +66,7 @@ pub async fn compare(
 }
 
 /// The keys, and how many records have none.
-async fn collect(keys: impl Stream<Item = Result<Option<Digest>>>, scratch: &Path) -> Result<(Spill, u64)> {
+async fn collect(keys: impl Stream<Item = Result<Option<Entry>>>, scratch: &Path) -> Result<(Spill, u64)> {
     let mut spill = Spill::in_folder(scratch)?;
     let mut keyless = 0;
     pin_mut!(keys);
@@ -77,12 +79,13 @@ async fn collect(keys: impl Stream<Item = Result<Option<Digest>>>, scratch: &Pat
     Ok((spill, keyless))
 }
 
-/// The digests of all keys that a stream has at its source, by reading it in full; none for a
-/// record without a key, which a sync holds in quarantine.
+/// Key and version of all records that a stream has at its source, by reading it in full; none for a
+/// record without a key, which a sync holds in quarantine. Without `versions` all are the same.
 pub fn source_keys(
     source: &dyn Source,
     stream: &StreamDescriptor,
-) -> Result<BoxStream<'static, Result<Option<Digest>>>> {
+    versions: bool,
+) -> Result<BoxStream<'static, Result<Option<Entry>>>> {
     if stream.primary_key.is_empty() {
         return Err(
             Error::usage("a stream without a primary key cannot be reconciled")
@@ -96,7 +99,14 @@ pub fn source_keys(
         Ok(ReadEvent::Batch(batch)) => batch
             .records
             .iter()
-            .map(|record| Ok(digest::record_digest(batch.json(record), &key)))
+            .map(|record| {
+                let cursor = batch.cursor(record).filter(|_| versions);
+                let key = digest::record_digest(batch.json(record), &key);
+                Ok(key.map(|key| Entry {
+                    key,
+                    version: version(cursor),
+                }))
+            })
             .collect(),
         Ok(_) => Vec::new(),
         Err(error) => vec![Err(error)],

@@ -6,10 +6,12 @@ use std::path::Path;
 
 use weir_protocol::{Error, Result};
 
-use super::{Digest, Report};
+use super::{Entry, Report};
 
-/// 64 parts hold 250,000,000 keys with 64 MiB in memory at a time, and 128 open files suffice.
+/// 64 parts hold 170,000,000 keys with 64 MiB in memory at a time, and 128 open files suffice.
 const PARTS: usize = 64;
+/// A key and its version.
+const ENTRY_BYTES: usize = 24;
 const BUFFER_BYTES: usize = 16 << 10;
 
 pub(super) struct Spill {
@@ -35,23 +37,31 @@ impl Spill {
         })
     }
 
-    pub(super) fn add(&mut self, key: Digest) -> Result<()> {
+    pub(super) fn add(&mut self, entry: Entry) -> Result<()> {
         self.count += 1;
-        self.parts[usize::from(key[0]) % PARTS]
-            .write_all(&key)
+        let part = &mut self.parts[usize::from(entry.key[0]) % PARTS];
+        part.write_all(&entry.key)
+            .and_then(|()| part.write_all(&entry.version.to_le_bytes()))
             .map_err(failed)
     }
 }
 
-fn sorted(part: BufWriter<File>) -> Result<Vec<Digest>> {
+fn sorted(part: BufWriter<File>) -> Result<Vec<Entry>> {
     let mut file = part.into_inner().map_err(|error| failed(error.into_error()))?;
     file.rewind().map_err(failed)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(failed)?;
-    let (keys, _) = bytes.as_chunks::<16>();
-    let mut keys = keys.to_vec();
-    keys.sort_unstable();
-    Ok(keys)
+    let (entries, _) = bytes.as_chunks::<ENTRY_BYTES>();
+    let mut entries: Vec<Entry> = entries.iter().map(entry).collect();
+    entries.sort_unstable();
+    Ok(entries)
+}
+
+fn entry(bytes: &[u8; ENTRY_BYTES]) -> Entry {
+    Entry {
+        key: std::array::from_fn(|index| bytes[index]),
+        version: u64::from_le_bytes(std::array::from_fn(|index| bytes[16 + index])),
+    }
 }
 
 pub(super) fn compare(source: Spill, lake: Spill) -> Result<Report> {
@@ -67,21 +77,30 @@ pub(super) fn compare(source: Spill, lake: Spill) -> Result<Report> {
 }
 
 /// Walks two sorted lists side by side.
-fn merge(source: &[Digest], lake: &[Digest], report: &mut Report) {
-    let mut source = source.chunk_by(PartialEq::eq).peekable();
-    let mut lake = lake.chunk_by(PartialEq::eq).peekable();
+fn merge(source: &[Entry], lake: &[Entry], report: &mut Report) {
+    let same_key = |a: &Entry, b: &Entry| a.key == b.key;
+    let mut source = source.chunk_by(same_key).peekable();
+    let mut lake = lake.chunk_by(same_key).peekable();
     loop {
-        let (here, there) = (source.peek().map(|run| run[0]), lake.peek().map(|run| run[0]));
+        let (here, there) = (
+            source.peek().map(|run| run[0].key),
+            lake.peek().map(|run| run[0].key),
+        );
         let Some(least) = here.into_iter().chain(there).min() else {
             return;
         };
         report.checked += 1;
-        let given = source.next_if(|run| run[0] == least);
-        let held = lake.next_if(|run| run[0] == least);
+        let given = source.next_if(|run| run[0].key == least);
+        let held = lake.next_if(|run| run[0].key == least);
         match (given, held) {
             (Some(_), None) => report.missing += 1,
             (None, Some(_)) => report.extra += 1,
-            _ => {}
+            (Some(given), Some(held)) => {
+                // A source that gives a record twice may give its older version too.
+                let known = |entry: &Entry| held.iter().any(|row| row.version == entry.version);
+                report.stale += u64::from(!given.iter().any(known));
+            }
+            (None, None) => {}
         }
         report.doubled += u64::from(held.is_some_and(|run| run.len() > 1));
     }

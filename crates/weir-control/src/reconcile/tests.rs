@@ -6,9 +6,57 @@ use serde_json::{Value, json};
 use super::*;
 use crate::twins::Api;
 
-fn digests(ids: &[u16]) -> impl Stream<Item = Result<Digest>> + use<> {
-    let keys: Vec<_> = ids.iter().map(|id| Ok(key_digest([&json!(id)]))).collect();
+fn digests(ids: &[u16]) -> impl Stream<Item = Result<Entry>> + use<> {
+    let keys: Vec<_> = ids
+        .iter()
+        .map(|id| Ok(of_key(key_digest([&json!(id)]))))
+        .collect();
     stream::iter(keys)
+}
+
+fn of_key(key: Digest) -> Entry {
+    Entry { key, version: 0 }
+}
+
+#[tokio::test]
+async fn a_row_whose_cursor_is_not_the_sources_is_stale() {
+    let entries = |cursors: &[(u16, Option<&str>)]| {
+        let entries: Vec<Entry> = cursors
+            .iter()
+            .map(|(id, cursor)| Entry {
+                key: key_digest([&json!(id)]),
+                version: version(cursor.map(str::as_bytes)),
+            })
+            .collect();
+        entries
+    };
+    let source = entries(&[
+        (1, Some("\"a\"")),
+        (2, Some("\"b\"")),
+        (3, None),
+        (4, Some("7")),
+        (4, Some("6")),
+    ]);
+    // The second was edited since, the third lost its cursor; the fourth was given twice.
+    let lake = entries(&[
+        (1, Some("a")),
+        (2, Some("\"a\"")),
+        (3, Some("\"c\"")),
+        (4, Some("7")),
+    ]);
+    let scratch = tempfile::tempdir().unwrap();
+    let report = compare(
+        stream::iter(source.into_iter().map(|entry| Ok(Some(entry)))),
+        stream::iter(lake.into_iter().map(Ok)),
+        scratch.path(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (report.stale, report.missing, report.extra, report.doubled),
+        (2, 0, 0, 0)
+    );
+    assert!(!report.is_complete());
 }
 
 #[tokio::test]
@@ -23,7 +71,7 @@ async fn a_record_without_a_key_is_counted_and_does_not_end_the_comparison() {
     ];
     let source: Vec<_> = records
         .iter()
-        .map(|record| Ok(digest::record_digest(record, &key)))
+        .map(|record| Ok(digest::record_digest(record, &key).map(of_key)))
         .collect();
     let scratch = tempfile::tempdir().unwrap();
     let report = compare(stream::iter(source), digests(&[1]), scratch.path())
@@ -56,7 +104,7 @@ async fn a_source_is_compared_with_what_the_lake_holds() {
         ..StreamDescriptor::default()
     };
     let scratch = tempfile::tempdir().unwrap();
-    let keys = source_keys(&api, &stream).unwrap();
+    let keys = source_keys(&api, &stream, false).unwrap();
     let report = compare(keys, digests(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 77]), scratch.path())
         .await
         .unwrap();
@@ -68,10 +116,11 @@ async fn a_source_is_compared_with_what_the_lake_holds() {
         missing: 1,
         extra: 1,
         doubled: 1,
+        stale: 0,
     };
     assert_eq!(report, expected);
     assert!(!report.is_complete());
-    assert!(source_keys(&api, &StreamDescriptor::default()).is_err());
+    assert!(source_keys(&api, &StreamDescriptor::default(), false).is_err());
 }
 
 #[tokio::test]
@@ -83,7 +132,7 @@ async fn a_sources_failure_is_no_result() {
         ..StreamDescriptor::default()
     };
     let scratch = tempfile::tempdir().unwrap();
-    let keys = source_keys(&api, &stream).unwrap();
+    let keys = source_keys(&api, &stream, false).unwrap();
     compare(keys, digests(&[]), scratch.path()).await.unwrap_err();
 }
 
@@ -120,6 +169,7 @@ proptest! {
             missing: how_many(|(_, lake)| *lake == 0),
             extra: how_many(|(source, _)| *source == 0),
             doubled: how_many(|(_, lake)| *lake > 1),
+            stale: 0,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         prop_assert_eq!(runtime.block_on(compared(&source, &lake)), expected);

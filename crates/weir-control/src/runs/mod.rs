@@ -53,6 +53,7 @@ pub(crate) async fn start_sync(
             .await
             .map_err(failed)?;
     }
+    sweep_in(db).await.map_err(failed)??;
     sql::insert(db, &run, connection, trigger).await.map_err(failed)?;
     let mut taken = Vec::with_capacity(streams.len());
     for (stream, mode) in streams {
@@ -91,8 +92,11 @@ async fn step(
 ) -> Result<()> {
     let failed = |error| store.failed("change the run's status", error);
     let from = sql::status(db, run).await.map_err(failed)?;
-    let from = from.ok_or_else(|| no_such_run(run))?;
-    rules::step(run, from.parse()?, to)?;
+    let from: RunStatus = from.ok_or_else(|| no_such_run(run))?.parse()?;
+    // Whoever swept meanwhile may have said it already.
+    if from != to || !to.is_final() {
+        rules::step(run, from, to)?;
+    }
     sql::set_status(db, run, to, error).await.map_err(failed)
 }
 
@@ -232,18 +236,36 @@ pub(crate) async fn note(store: &Store, lease: &Lease, notice: &Notice) -> Resul
 /// Marks running runs that hold no living lease as abandoned; gives back how many.
 pub async fn sweep(store: &Store) -> Result<u64> {
     let mut transaction = store.write().await?;
-    let db: &mut SqliteConnection = &mut transaction;
     let failed = |error| store.failed("look for runs that died", error);
+    let dead = sweep_in(&mut transaction).await.map_err(failed)??;
+    store.commit(transaction).await?;
+    Ok(dead)
+}
+
+/// A run of which every stream has ended, and whose own end is not stored yet, ends as they did: it may
+/// be alive and about to say the same.
+async fn sweep_in(db: &mut SqliteConnection) -> sqlx::Result<Result<u64>> {
     let mut dead = 0;
-    for run in sql::unfinished(db).await.map_err(failed)? {
-        let holders = sql::living_holders(db, &run).await.map_err(failed)?;
-        if holders.iter().all(Owner::is_dead) {
-            sql::abandon_run(db, &run).await.map_err(failed)?;
+    for run in sql::unfinished(db).await? {
+        let holders = sql::living_holders(db, &run).await?;
+        if !holders.iter().all(Owner::is_dead) {
+            continue;
+        }
+        let streams = sql::stream_statuses(db, &run).await?;
+        let streams: Result<Vec<RunStatus>> = streams.iter().map(|status| status.parse()).collect();
+        let streams = match streams {
+            Ok(streams) => streams,
+            Err(error) => return Ok(Err(error)),
+        };
+        if rules::has_ended(&streams) {
+            sql::set_status(db, &run, overall(streams), None).await?;
+            sql::finish_attempt(db, &run, None).await?;
+        } else {
+            sql::abandon_run(db, &run).await?;
             dead += 1;
         }
     }
-    store.commit(transaction).await?;
-    Ok(dead)
+    Ok(Ok(dead))
 }
 
 /// Runs, newest first.

@@ -42,6 +42,12 @@ pub(super) fn step(run: &str, from: RunStatus, to: RunStatus) -> Result<()> {
     .hint("`weir run show` tells what happened; start a new run"))
 }
 
+/// Whether every stream of a run came to an end of its own.
+pub(super) fn has_ended(streams: &[RunStatus]) -> bool {
+    let ended = |status: &RunStatus| status.is_final() && *status != RunStatus::Abandoned;
+    !streams.is_empty() && streams.iter().all(ended)
+}
+
 /// What the whole run is, once all its streams have ended.
 pub(crate) fn overall(streams: impl IntoIterator<Item = RunStatus>) -> RunStatus {
     let mut status = RunStatus::Succeeded;

@@ -342,6 +342,13 @@ pub(super) async fn abandon_run(db: &mut SqliteConnection, run: &str) -> sqlx::R
     release_run(db, run).await
 }
 
+pub(super) async fn stream_statuses(db: &mut SqliteConnection, run: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("SELECT status FROM run_streams WHERE run = $1")
+        .bind(run)
+        .fetch_all(db)
+        .await
+}
+
 pub(super) async fn unfinished(db: &mut SqliteConnection) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar("SELECT id FROM runs WHERE status IN ('queued', 'running')")
         .fetch_all(db)

@@ -248,11 +248,34 @@ async fn what_only_the_lake_knew_is_stored_with_the_run_that_did_it() {
 #[tokio::test]
 async fn sweeping_finds_only_the_dead() {
     let world = world().await;
-    let (gone, _) = world.start(&["issues"], &dead()).await.unwrap();
     let (alive, _) = world.start(&["comments"], &Owner::this_process()).await.unwrap();
+    let (gone, _) = world.start(&["issues"], &dead()).await.unwrap();
     assert_eq!(sweep(&world.store).await.unwrap(), 1);
     assert_eq!(world.status(&gone).await, RunStatus::Abandoned);
     assert_eq!(world.status(&alive).await, RunStatus::Running);
+}
+
+#[tokio::test]
+async fn a_run_whose_streams_ended_is_not_left_running_nor_taken_for_dead() {
+    let world = world().await;
+    for (nth, to) in [RunStatus::Succeeded, RunStatus::Failed].into_iter().enumerate() {
+        let (run, taken) = world.start(&["issues"], &dead()).await.unwrap();
+        for step in [RunStatus::Running, to] {
+            stream_step(&world.store, &taken[0], MODE, "gh", step, None)
+                .await
+                .unwrap();
+        }
+        leases::release(&world.store, &taken[0]).await.unwrap();
+        // Its process dies here, or another one looks before it can say how the run ended.
+        if nth == 0 {
+            world.start(&["comments"], &Owner::this_process()).await.unwrap();
+        } else {
+            assert_eq!(sweep(&world.store).await.unwrap(), 0);
+        }
+        assert_eq!(world.status(&run).await, to);
+        finish(&world.store, &run, to, None).await.unwrap();
+        assert_eq!(world.status(&run).await, to);
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,14 @@
 
 use weir_protocol::Result;
 
+pub(super) const AFTER_START: &str = "control.after_start";
+pub(super) const AFTER_WISH: &str = "control.after_wish";
 pub(super) const BEFORE_CHECKPOINT: &str = "control.before_checkpoint";
 pub(super) const AFTER_RECEIPT: &str = "control.after_receipt";
 pub(super) const AFTER_STORE: &str = "control.after_store";
 pub(super) const BEFORE_FINISH: &str = "control.before_finish";
+pub(super) const BEFORE_RELEASE: &str = "control.before_release";
+pub(super) const BEFORE_END: &str = "control.before_end";
 
 #[cfg(feature = "failpoints")]
 pub(super) fn reach(name: &'static str) -> Result<()> {

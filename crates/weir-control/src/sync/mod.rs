@@ -44,6 +44,7 @@ pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
         .collect();
     let (run, leases) =
         runs::start_sync(store, &plan.connection, &streams, plan.trigger, &plan.owner).await?;
+    failpoint::reach(failpoint::AFTER_START)?;
     tracing::info!(
         run,
         connection = plan.connection.name,
@@ -83,6 +84,7 @@ pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
 async fn end(store: &Store, run: String, streams: Vec<StreamOutcome>) -> Result<SyncOutcome> {
     let status = runs::overall(streams.iter().map(|stream| stream.status));
     let outcome = SyncOutcome { run, status, streams };
+    failpoint::reach(failpoint::BEFORE_END)?;
     let ended = runs::finish(store, &outcome.run, status, outcome.first_error()).await;
     match ended {
         Ok(()) => {}

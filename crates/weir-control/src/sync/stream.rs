@@ -11,6 +11,7 @@ use weir_protocol::{
 };
 use weir_protocol::{WritePlan, name};
 
+use super::failpoint;
 use super::heartbeat::{self, Heartbeat};
 use super::pump::{End, Pump};
 use super::rules::{self, Decision, Last};
@@ -265,7 +266,8 @@ impl StreamJob {
         if !self.plan.options.full || is_usual {
             return Ok(());
         }
-        states::ask_full(&self.store, &self.lease).await
+        states::ask_full(&self.store, &self.lease).await?;
+        failpoint::reach(failpoint::AFTER_WISH)
     }
 
     fn refuse_doubles(&self, committed: Option<&Committed>) -> Result<()> {
@@ -308,6 +310,7 @@ impl StreamJob {
             Err(error) => (RunStatus::Failed, Some(error)),
         };
         let stored = self.step(status, tally.mode, error.as_ref()).await;
+        let stored = stored.and(failpoint::reach(failpoint::BEFORE_RELEASE));
         let released = leases::release(&self.store, &self.lease).await;
         let (status, error) = match stored.and(released) {
             Ok(()) => (status, error),

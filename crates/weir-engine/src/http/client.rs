@@ -17,6 +17,10 @@ use crate::auth::{Authenticator, Generation};
 /// Waits for the rate that one request may see while others get through, before it gives up.
 const RATE_WAITS_MAX: u32 = 50;
 
+/// A request that gets no answer is given up after so long, waits included, whatever tries are left;
+/// or after two tries where the timeout is longer than half of this.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
 /// One connection's way to its outside system.
 pub struct Client {
     pub(super) transport: Arc<Transport>,
@@ -55,6 +59,8 @@ struct Journey {
     rate_waits: u32,
     renewed: bool,
     successes_seen: u64,
+    /// How long the source has not answered: timed out tries and the waits after them.
+    silent: Duration,
 }
 
 impl Client {
@@ -129,7 +135,12 @@ impl Client {
             }
         };
         let redactor = self.redactor();
-        match self.exchange(out, &redactor).await {
+        let exchanged = self.exchange(out, &redactor).await;
+        journey.silent = match &exchanged {
+            Err(error) if error.kind() == ErrorKind::Timeout => journey.silent + self.patience.timeout,
+            _ => Duration::ZERO,
+        };
+        match exchanged {
             Ok((answer, generation)) => {
                 pass.health = if answer.status >= 500 {
                     Health::Bad
@@ -224,6 +235,7 @@ impl Client {
         rate: bool,
         error: Error,
     ) -> Result<()> {
+        let tries = journey.attempt;
         let successes = self.stats.successes();
         let others_get_through = successes > journey.successes_seen;
         journey.successes_seen = successes;
@@ -244,9 +256,23 @@ impl Client {
         }
         let backoff = self.backoff(journey.attempt.saturating_sub(1));
         let wait = wait.unwrap_or(backoff);
+        if !journey.silent.is_zero() {
+            if self.is_hung(journey.silent + wait) {
+                let silent = format!("{} s", journey.silent.as_secs());
+                return Err(error.with("tries", tries).with("no answer for", silent));
+            }
+            journey.silent += wait;
+        }
         tracing::debug!(attempt = journey.attempt, wait_ms = wait.as_millis(), reason = %error, "trying again");
         self.clock.sleep(wait).await;
         Ok(())
+    }
+
+    /// Whether a source that was silent so long is to be asked no more. The next try counts half: it may
+    /// end a little late, but not twice as late.
+    fn is_hung(&self, silent: Duration) -> bool {
+        let timeout = self.patience.timeout;
+        silent + timeout / 2 > SILENCE_MAX.max(timeout * 2)
     }
 
     fn backoff(&self, attempt: u32) -> Duration {

@@ -11,6 +11,7 @@ use zstd::bulk::Compressor;
 
 use super::line::{Held, append_json};
 use super::{ObjectName, Parts, folder};
+use crate::failpoint;
 use crate::storage::Storage;
 
 /// Bytes of lines in one object, before compression. They stand in memory until they are compressed
@@ -120,6 +121,7 @@ impl BronzeWriter {
             .join(name.to_string());
         self.bytes_written += body.len() as u64;
         self.storage.put(&path, Bytes::from(body)).await?;
+        failpoint::reach("lake.in_bronze")?;
         Ok(())
     }
 }

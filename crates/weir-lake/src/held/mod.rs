@@ -42,6 +42,7 @@ impl Lake {
         }
         let admission = Admission { only: None, by, why };
         let decision = decision(ids(&entries), Verb::Discarded, admission);
+        failpoint::reach("lake.in_discard")?;
         quarantine::finish(&self.storage, source, stream, decision).await?;
         Ok(entries.len() as u64)
     }

@@ -99,6 +99,7 @@ pub(super) async fn join(table: &mut Table, group: &[DataFile], memory_bytes: u6
     failpoint::reach("lake.in_compaction")?;
     for _ in 0..ATTEMPTS_MAX {
         if let Attempt::Committed(_) = table.try_commit(&change).await? {
+            failpoint::reach("lake.after_compaction")?;
             return Ok(written.iter().map(|file| file.size).sum());
         }
         let active = table.files()?;

@@ -2,6 +2,7 @@
 
 mod archive;
 mod compact;
+mod compare;
 mod exchange;
 mod guard;
 mod orphan;
@@ -17,6 +18,7 @@ mod vacuum;
 
 pub use archive::Archived;
 pub use compact::Compacted;
+pub use compare::Compared;
 pub(crate) use rebuild::{Admission, decision};
 pub use rebuild::{RawBatch, Rebuilt};
 pub use restore::{NextRead, Restored};

@@ -77,7 +77,7 @@ impl Lake {
         batches: BoxStream<'_, Result<RawBatch>>,
         accepts_loss: bool,
     ) -> Result<Rebuilt> {
-        let replay = Replay::open(self, plan, None).boxed().await?;
+        let replay = Replay::for_rebuild(self, plan, None).boxed().await?;
         let all = Admission {
             only: None,
             by: "rebuild",
@@ -95,7 +95,7 @@ impl Lake {
         admission: Admission<'_>,
         accepts_loss: bool,
     ) -> Result<Rebuilt> {
-        let mut replay = Replay::open(self, plan, admission.only).boxed().await?;
+        let mut replay = Replay::for_rebuild(self, plan, admission.only).boxed().await?;
         let folder = bronze::folder(&plan.source, &plan.stream.name);
         let objects = bronze::objects(&self.storage, &folder).await?;
         if let Some((first, _)) = objects.first() {
@@ -151,7 +151,7 @@ pub(crate) fn decision(ids: BTreeSet<String>, verb: Verb, admission: Admission<'
     }
 }
 
-fn batches(
+pub(super) fn batches(
     storage: &Storage,
     objects: Vec<(ObjectName, ObjectMeta)>,
 ) -> BoxStream<'static, Result<RawBatch>> {

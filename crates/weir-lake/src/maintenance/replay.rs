@@ -15,6 +15,7 @@ use super::scratch::{Scratch, Step, outrun};
 use crate::bronze;
 use crate::lake::Lake;
 use crate::quarantine::{self, Digest, Ledger, Origin, QuarantineWriter};
+use crate::storage::Storage;
 use crate::table::Table;
 use crate::typed::{Decoded, Typer};
 use crate::writer::checkpoint;
@@ -39,7 +40,8 @@ pub(super) struct Replay<'a> {
     scratch: Scratch,
     typer: Typer,
     ledger: Ledger,
-    held: QuarantineWriter,
+    /// None where nothing may be held.
+    held: Option<QuarantineWriter>,
     rejected: u64,
 }
 
@@ -51,13 +53,44 @@ struct Open {
     out: u64,
 }
 
+/// What a replay is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Its rows take the place of the table's.
+    Rebuild,
+    /// Its rows are looked at, and nothing is changed.
+    Compare,
+}
+
+/// A table, and beside it what Bronze comes to.
+pub(super) struct Sides {
+    pub(super) main: Table,
+    pub(super) scratch: Scratch,
+    pub(super) storage: Storage,
+    /// Bronze lacks lines that the table was made of.
+    pub(super) is_cut: bool,
+}
+
 impl<'a> Replay<'a> {
     /// Finds the table, finishes what was decided before, and drops what a writer that died left.
-    pub(super) async fn open(
+    pub(super) async fn for_rebuild(
         lake: &'a Lake,
         plan: &WritePlan,
         admitted: Option<&BTreeSet<String>>,
     ) -> Result<Self> {
+        let found = Self::open(lake, plan, admitted, Purpose::Rebuild).boxed().await?;
+        found.ok_or_else(|| {
+            Error::internal("a rebuild found nothing to begin with").hint("report this defect")
+        })
+    }
+
+    /// None where there is no table to compare with.
+    pub(super) async fn open(
+        lake: &'a Lake,
+        plan: &WritePlan,
+        admitted: Option<&BTreeSet<String>>,
+        purpose: Purpose,
+    ) -> Result<Option<Self>> {
         let shape = Shape::new(plan)?;
         let (source, stream) = (&plan.source, &plan.stream.name);
         let main = Table::find(&lake.storage, &shape.folder).await?;
@@ -65,27 +98,25 @@ impl<'a> Replay<'a> {
             Some(main) => {
                 let found = StateRecord::read(main, &plan.connection, stream).await?;
                 checkpoint::check_partitions(main, &shape)?;
-                quarantine::settle(&lake.storage, source, stream, main).await?;
-                found.ok_or_else(|| {
-                    Error::not_found(format!("table '{}' holds no state of this stream", shape.name))
-                        .hint("sync the stream once before rebuilding it")
-                })?
+                found.ok_or_else(|| never_synced(&shape))?
             }
+            None if purpose == Purpose::Compare => return Ok(None),
             None => orphan::record(lake, plan, &shape).boxed().await?,
         };
-        let mut published = Published {
-            main,
-            record: Some(record),
+        let (main, mut record) = match (purpose, &record.form) {
+            (Purpose::Compare, Some(form)) => {
+                form.check(&shape)?;
+                (main, record)
+            }
+            (Purpose::Compare, None) => (main, record),
+            (Purpose::Rebuild, _) => {
+                let published = Published {
+                    main,
+                    record: Some(record),
+                };
+                make_ready(lake, plan, &shape, published).boxed().await?
+            }
         };
-        staging::drop_all(&lake.storage, &shape, plan, &mut published).await?;
-        let Published { main, record } = published;
-        let mut record = record.ok_or_else(|| outrun(&shape.name))?;
-        remove_leftovers(lake, plan, record.sequence).await?;
-        lake.clear_strays(plan, &record).boxed().await?;
-        if let Some(family) = &shape.family {
-            let sequence = main.is_some().then_some(record.sequence);
-            family.recover(&lake.storage, sequence).boxed().await?;
-        }
         // Rows keep their lists until the exchange.
         let shape = shape.with_lists();
         let changed = Reform::of(&record, &shape);
@@ -100,21 +131,33 @@ impl<'a> Replay<'a> {
         record.mode = plan.mode;
         record.form = Some(TableForm::of(&shape));
         record.run.clone_from(&run);
-        Ok(Self {
+        let (name, held) = match purpose {
+            Purpose::Rebuild => {
+                let held = QuarantineWriter::new(lake.storage.clone(), plan, run, next);
+                (format!("r{next:010}"), Some(held))
+            }
+            // Several may compare at once, also beside a rebuild.
+            Purpose::Compare => (format!("c{}", uuid::Uuid::now_v7().simple()), None),
+        };
+        Ok(Some(Self {
             typer: Typer::new(plan, None, lake.pii_key.expose().as_bytes())?,
             ledger: Ledger::read(&lake.storage, source, stream, admitted, |sequence| {
                 record.is_replaced(sequence)
             })
             .await?,
-            held: QuarantineWriter::new(lake.storage.clone(), plan, run, next),
-            scratch: Scratch::new(lake, shape, plan, &record).await?,
+            held,
+            scratch: Scratch::new(lake, shape, plan, &name).await?,
             lake,
             main,
             record,
             guard: Guard::new(changed != Reform::Same),
             refreshed: 0,
             rejected: 0,
-        })
+        }))
+    }
+
+    pub(super) fn scratch_folder(&self) -> &Path {
+        &self.scratch.folder
     }
 
     /// The first object of Bronze that is there.
@@ -126,9 +169,38 @@ impl<'a> Replay<'a> {
 
     pub(super) async fn run(
         mut self,
-        mut batches: BoxStream<'_, Result<RawBatch>>,
+        batches: BoxStream<'_, Result<RawBatch>>,
         accepts_loss: bool,
     ) -> Result<Replayed> {
+        self.fill(batches).boxed().await?;
+        if let Some(held) = &mut self.held {
+            held.flush(self.record.sequence + 1).await?;
+        }
+        self.check_loss(accepts_loss).boxed().await?;
+        self.record.lines = Some(self.guard.lines);
+        Ok(Replayed {
+            main: self.main,
+            record: self.record,
+            scratch: self.scratch,
+            ledger: Some(self.ledger),
+            rejected: self.rejected,
+            storage: self.lake.storage.clone(),
+        })
+    }
+
+    /// The table as it is, and the one that Bronze comes to.
+    pub(super) async fn sides(mut self, batches: BoxStream<'_, Result<RawBatch>>) -> Result<Sides> {
+        self.fill(batches).boxed().await?;
+        let expected = self.record.lines.unwrap_or_default();
+        Ok(Sides {
+            main: self.main.ok_or_else(|| never_synced(&self.scratch.shape))?,
+            scratch: self.scratch,
+            storage: self.lake.storage.clone(),
+            is_cut: self.guard.is_cut || self.guard.lines < expected,
+        })
+    }
+
+    async fn fill(&mut self, mut batches: BoxStream<'_, Result<RawBatch>>) -> Result<()> {
         let mut open: Option<Open> = None;
         while let Some(raw) = batches.try_next().await? {
             let Some(step) = self.scratch.step(&self.record, raw.sequence) else {
@@ -160,18 +232,7 @@ impl<'a> Replay<'a> {
         if let Some(open) = open.take() {
             self.put(open).boxed().await?;
         }
-        self.put_empty(u64::MAX).boxed().await?;
-        self.held.flush(self.record.sequence + 1).await?;
-        self.check_loss(accepts_loss).boxed().await?;
-        self.record.lines = Some(self.guard.lines);
-        Ok(Replayed {
-            main: self.main,
-            record: self.record,
-            scratch: self.scratch,
-            ledger: Some(self.ledger),
-            rejected: self.rejected,
-            storage: self.lake.storage.clone(),
-        })
+        self.put_empty(u64::MAX).boxed().await
     }
 
     /// Full refreshes that were read before the checkpoint `until` and brought nothing: what they
@@ -229,7 +290,9 @@ impl<'a> Replay<'a> {
                 }
             }
             self.guard.note_unfit(&rejected.reason);
-            self.held.push_from(raw.origin(), rejected).await?;
+            if let Some(held) = &mut self.held {
+                held.push_from(raw.origin(), rejected).await?;
+            }
         }
         let landed = digests.iter().zip(out).filter(|(_, out)| !out);
         landed.for_each(|(digest, _)| self.ledger.landed(*digest));
@@ -249,7 +312,9 @@ impl<'a> Replay<'a> {
         };
         let storage = &self.lake.storage;
         storage.delete_folder(&self.scratch.folder).await?;
-        self.held.withdraw().await?;
+        if let Some(held) = &mut self.held {
+            held.withdraw().await?;
+        }
         Err(refusal)
     }
 }
@@ -293,6 +358,33 @@ impl RawBatch {
             run: &self.run,
         }
     }
+}
+
+fn never_synced(shape: &Shape) -> Error {
+    Error::not_found(format!("table '{}' holds no state of this stream", shape.name))
+        .hint("sync the stream once before rebuilding it")
+}
+
+/// Finishes what was decided before, and drops what writers that died left.
+async fn make_ready(
+    lake: &Lake,
+    plan: &WritePlan,
+    shape: &Shape,
+    mut published: Published,
+) -> Result<(Option<Table>, StateRecord)> {
+    if let Some(main) = &published.main {
+        quarantine::settle(&lake.storage, &plan.source, &plan.stream.name, main).await?;
+    }
+    staging::drop_all(&lake.storage, shape, plan, &mut published).await?;
+    let Published { main, record } = published;
+    let record = record.ok_or_else(|| outrun(&shape.name))?;
+    remove_leftovers(lake, plan, record.sequence).await?;
+    lake.clear_strays(plan, &record).boxed().await?;
+    if let Some(family) = &shape.family {
+        let sequence = main.is_some().then_some(record.sequence);
+        family.recover(&lake.storage, sequence).boxed().await?;
+    }
+    Ok((main, record))
 }
 
 /// Removes what a rebuild held that died before its commit.

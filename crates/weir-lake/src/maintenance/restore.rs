@@ -71,6 +71,7 @@ impl Lake {
             }
             failpoint::reach("lake.in_restore")?;
             if let Attempt::Committed(version) = table.try_commit(&change).await? {
+                failpoint::reach("lake.after_restore")?;
                 return Ok(Restored { version, next });
             }
             if let Some(now) = ahead {

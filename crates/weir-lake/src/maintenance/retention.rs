@@ -109,8 +109,10 @@ impl Lake {
             let mut change = Change::new("DELETE");
             change.removes = old.iter().map(|file| file.remove(true)).collect();
             change.domains = forget_children(&table, &old).boxed().await?;
+            failpoint::reach("lake.in_silver_retention")?;
             match table.try_commit(&change).await? {
                 Attempt::Committed(version) => {
+                    failpoint::reach("lake.after_silver_retention")?;
                     done.version = version;
                     return Ok(done);
                 }

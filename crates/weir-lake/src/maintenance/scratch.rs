@@ -37,15 +37,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Its name is not that of a staging table: nobody may take an unfinished rebuild for a full
-    /// refresh that waits to be published.
-    pub(super) async fn new(
-        lake: &Lake,
-        shape: Shape,
-        plan: &WritePlan,
-        record: &StateRecord,
-    ) -> Result<Self> {
-        let folder = shape.folder.clone().join(format!("r{:010}", record.sequence + 1));
+    /// `name` is not that of a staging table: nobody may take it for a full refresh that waits to be
+    /// published.
+    pub(super) async fn new(lake: &Lake, shape: Shape, plan: &WritePlan, name: &str) -> Result<Self> {
+        let folder = shape.folder.clone().join(name);
         staging::drop_log(&lake.storage, &folder).await?;
         // Files move from here into the table's folder, and marks would not follow them.
         let shape = Shape {

@@ -139,6 +139,21 @@ impl Storage {
         Ok(())
     }
 
+    /// As [`Self::delete_folder`], and the empty folders that a local file system keeps.
+    pub(crate) async fn remove_folder(&self, folder: &Path) -> Result<()> {
+        self.delete_folder(folder).await?;
+        let local = self.url.join(&format!("{folder}/")).ok();
+        let local = local.filter(|url| url.scheme() == "file");
+        if let Some(path) = local.and_then(|url| url.to_file_path().ok())
+            && let Err(error) = std::fs::remove_dir_all(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            // No object is in it any more: nothing reads it.
+            tracing::debug!(folder = %path.display(), %error, "an empty folder stays");
+        }
+        Ok(())
+    }
+
     /// Reads an object as a whole.
     pub(crate) async fn get(&self, path: &Path) -> Result<Bytes> {
         let found = self

@@ -6,6 +6,7 @@ use simd_json::{Node, StaticNode};
 use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
 use weir_protocol::spec::Pii;
 
+use super::COLUMNS_MAX;
 use super::column::is_whole;
 use super::kind::{Kind, Member};
 use super::naming::column_name;
@@ -205,6 +206,10 @@ impl SeenObject {
                 let path = below(&member.column);
                 seen.grow(&mut member.kind, &path, changes);
                 continue;
+            }
+            if members.len() > COLUMNS_MAX {
+                // One more than a stream may have: it is refused, and what a million names cost is spared.
+                return;
             }
             let Some(kind) = seen.kind() else { continue };
             let column = column_name(key, members, top);

@@ -250,13 +250,10 @@ pub(crate) async fn table(
         return ready(table, shape).boxed().await;
     }
     shape.check_partitions(schema)?;
-    Table::create(
-        storage,
-        folder,
-        schema,
-        &shape.partition_columns(),
-        &shape.properties(),
-    )
-    .boxed()
-    .await
+    let partitions = shape.partition_columns();
+    let made = Table::create(storage, folder, schema, &partitions, &shape.properties())
+        .boxed()
+        .await?;
+    failpoint::reach("lake.after_create")?;
+    Ok(made)
 }

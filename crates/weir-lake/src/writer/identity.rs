@@ -12,6 +12,7 @@ use weir_protocol::{Error, Result, WritePlan};
 use super::shape::{self, Shape};
 use super::state::StateRecord;
 use crate::bronze::{self, ObjectName};
+use crate::failpoint;
 use crate::lake::Lake;
 use crate::quarantine;
 use crate::table::Table;
@@ -76,6 +77,7 @@ impl Lake {
         for folder in self.beyond(plan, last.as_ref()).await? {
             let unknown = folder.unknown.into_iter().map(|(_, path)| path);
             for path in unknown.chain(folder.leftovers).chain(folder.open) {
+                failpoint::reach("lake.in_set_aside")?;
                 self.storage.set_aside(&path).await?;
                 moved += 1;
             }

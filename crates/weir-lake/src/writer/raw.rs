@@ -81,10 +81,15 @@ impl Held {
     }
 
     pub(super) async fn flush(&mut self, next: u64) -> Result<()> {
-        if std::mem::take(&mut self.dirty) {
+        let dirty = std::mem::take(&mut self.dirty);
+        if dirty {
             failpoint::reach("lake.before_quarantine")?;
         }
-        self.writer.flush(next).await
+        self.writer.flush(next).await?;
+        if dirty {
+            failpoint::reach("lake.after_quarantine")?;
+        }
+        Ok(())
     }
 }
 

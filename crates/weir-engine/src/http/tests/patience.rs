@@ -116,6 +116,41 @@ async fn tries_are_bounded_and_grow_apart() {
 }
 
 #[tokio::test]
+async fn a_source_that_never_answers_is_given_up_before_tries_are_used_up() {
+    let late = status(200).set_delay(Duration::from_secs(3600));
+    let server = server(vec![late]).await;
+    let breaker = Breaker {
+        failures: 3,
+        ..Breaker::default()
+    };
+    let rig = rig(Reliability {
+        timeout: Some("200ms".parse().unwrap()),
+        breaker: Some(breaker),
+        retry: Some(Retry {
+            attempts: 1000,
+            ..Retry::default()
+        }),
+        ..Reliability::default()
+    });
+    let error = rig.fails(&server.uri()).await;
+    assert!(
+        matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable),
+        "{error:?}"
+    );
+    let told: Vec<_> = error.context().iter().map(|(key, _)| *key).collect();
+    assert!(
+        told.contains(&"no answer for") && told.contains(&"tries"),
+        "{error:?}"
+    );
+    let seconds = rig.clock.elapsed().as_secs();
+    assert!(
+        (20..=60).contains(&seconds),
+        "{seconds} s: {:?}",
+        rig.clock.waited()
+    );
+}
+
+#[tokio::test]
 async fn retries_stay_within_the_budget() {
     let server = server(vec![status(500)]).await;
     let retry = Retry {
