@@ -6,8 +6,9 @@ use crate::bronze;
 use crate::lake::Lake;
 use crate::quarantine;
 use crate::writer::form::TableForm;
+use crate::writer::generations::Generation;
 use crate::writer::shape::Shape;
-use crate::writer::state::{Generation, StateRecord};
+use crate::writer::state::StateRecord;
 
 /// What is known of such a stream: how its declaration writes, and the numbers of Bronze. Its state
 /// is none. Lines tell neither slices nor whether their run came to its end, and a state that claims

@@ -12,9 +12,10 @@ use crate::table::{Attempt, DataFile, Table};
 use crate::upsert::{Incoming, Rule, Upsert};
 use crate::writer::checkpoint::{self, Checkpoint};
 use crate::writer::gathered::Gathered;
+use crate::writer::generations::Generation;
 use crate::writer::shape::Shape;
 use crate::writer::staging;
-use crate::writer::state::{Generation, StateRecord};
+use crate::writer::state::StateRecord;
 
 /// Rows that are put into the table together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

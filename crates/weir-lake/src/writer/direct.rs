@@ -7,9 +7,10 @@ use weir_protocol::{Result, WriteMode};
 
 use super::checkpoint::{Written, already_there, bytes, change};
 use super::gathered::Plain;
+use super::generations::Generation;
 use super::shape::Shape;
 use super::staging;
-use super::state::{Generation, StateRecord};
+use super::state::StateRecord;
 use crate::failpoint;
 use crate::storage::Storage;
 use crate::table::widen::ATTEMPTS_MAX;

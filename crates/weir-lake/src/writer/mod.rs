@@ -4,6 +4,7 @@ pub(crate) mod checkpoint;
 mod direct;
 pub(crate) mod form;
 pub(crate) mod gathered;
+pub(crate) mod generations;
 mod identity;
 pub(crate) mod lineage;
 mod open;

@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use weir_protocol::{Books, Destination, Error, Result, StreamWriter, WritePlan};
 
+use super::generations::Generation;
 use super::identity;
 use super::pipeline::Pipeline;
 use super::publish::Publish;
 use super::raw;
 use super::shape::Shape;
 use super::staging::{self, Published};
-use super::state::{Generation, StateRecord};
+use super::state::StateRecord;
 use super::stream::{LakeWriter, new_rows};
 use crate::lake::Lake;
 use crate::table::{Table, columns};

@@ -6,9 +6,10 @@ use futures::FutureExt;
 use weir_protocol::{Error, ErrorKind, Result, WriteMode};
 
 use super::checkpoint::{Written, already_there, bytes, change, table as main_table};
+use super::generations::Generation;
 use super::shape::Shape;
 use super::staging::{self, Staging};
-use super::state::{Generation, StateRecord};
+use super::state::StateRecord;
 use crate::children::{ChildRows, ChildRule, Next, sequence_of};
 use crate::failpoint;
 use crate::storage::Storage;

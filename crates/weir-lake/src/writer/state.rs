@@ -7,11 +7,9 @@ use weir_protocol::destination::Committed;
 use weir_protocol::{Books, Error, Result, StreamState, SyncMode, WriteMode};
 
 use super::form::TableForm;
+use super::generations::{self, Generation};
 use crate::children::Children;
 use crate::table::Table;
-
-/// Generations that are remembered for a rebuild; Bronze older than these is archived long before.
-const GENERATIONS_MAX: usize = 1_000;
 
 /// Runs that are remembered with their checkpoints. A process that slept through more than these comes
 /// back to nothing that it could still disturb but its own objects.
@@ -33,7 +31,7 @@ pub(crate) struct StateRecord {
     #[serde(default)]
     pub(crate) silver_bytes: u64,
     /// Full refreshes that were published, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "generations")]
     pub(crate) generations: Vec<Generation>,
     /// The mode and key of the rows; none in tables written before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,22 +70,6 @@ pub(crate) struct StateRecord {
 pub(crate) struct Span {
     pub(crate) from: u64,
     pub(crate) to: u64,
-}
-
-/// One published full refresh: the checkpoints it was read in, and when it was published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Generation {
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-    /// Microseconds since the epoch: the time that vanished rows were marked with.
-    pub(crate) at: i64,
-    pub(crate) mode: SyncMode,
-    /// Whether rows that it lacked were marked as vanished.
-    #[serde(default)]
-    pub(crate) vanish: bool,
-    /// Whether it brought no record at all, and so left nothing in Bronze.
-    #[serde(default)]
-    pub(crate) empty: bool,
 }
 
 /// A run and the first of the checkpoints that it wrote one after the other.
@@ -181,9 +163,7 @@ impl StateRecord {
     }
 
     pub(crate) fn remember(&mut self, generation: Generation) {
-        self.generations.push(generation);
-        let surplus = self.generations.len().saturating_sub(GENERATIONS_MAX);
-        self.generations.drain(..surplus);
+        generations::remember(&mut self.generations, generation);
     }
 }
 
