@@ -30,18 +30,18 @@ lint: tools ## formatting, clippy, licences
 	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
 
 unit: ## Rust tests of every crate
-	cargo test --workspace --all-targets $(FEATURES) -- --skip faults::
+	cargo test --workspace --lib --bins --tests $(FEATURES) -- --skip faults::
 	# Fail points are the process' own: their tests run alone.
 	cargo test --workspace --test it $(FEATURES) -- faults::
 	cargo test --workspace --doc $(FEATURES)
 
 judges: tools ## the binary against programs that nobody here wrote
 	# The same selection as `unit`, so that nothing is built twice; it leaves the binary in its place.
-	cargo test --workspace --all-targets $(FEATURES) --no-run
+	cargo test --workspace --lib --bins --tests $(FEATURES) --no-run
 	WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests -q
 
 faults: tools ## kills, bad sources and bad machines by seeds (WEIR_FAULT_SEEDS, WEIR_FAULT_SEED=N replays one)
-	cargo test --workspace --all-targets $(FEATURES) --no-run
+	cargo test --workspace --lib --bins --tests $(FEATURES) --no-run
 	WEIR_FAULT_SEEDS=$${WEIR_FAULT_SEEDS:-25} WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests/faults -q
 
 bench: ## the whole path against the peers that are installed (see bench/README.md)
