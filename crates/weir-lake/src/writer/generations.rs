@@ -50,11 +50,7 @@ pub(crate) fn remember(generations: &mut Vec<Generation>, generation: Generation
     generations.drain(..surplus);
 }
 
-#[expect(clippy::ptr_arg, reason = "serde gives the field as it is")]
-pub(crate) fn serialize<S: Serializer>(
-    generations: &Vec<Generation>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(generations: &[Generation], serializer: S) -> Result<S::Ok, S::Error> {
     let mut kin: Vec<Kin> = Vec::new();
     for one in generations {
         let each = (one.from, one.to, one.at);
