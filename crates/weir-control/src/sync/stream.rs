@@ -283,10 +283,12 @@ impl StreamJob {
     /// Where the lake stands elsewhere than the store knew, the lake counts. Answers whether it did.
     async fn repair(&self, known: &Known, committed: Option<&Committed>) -> Result<bool> {
         let lake = committed.map_or(0, |committed| committed.sequence);
-        if lake == known.sequence {
+        // A refresh that was given up leaves its numbers to whoever gave it up.
+        let is_same_run = committed.map(|committed| &committed.run) == known.run.as_ref();
+        if lake == known.sequence && (is_same_run || lake == 0) {
             return Ok(false);
         }
-        if lake < known.sequence {
+        if lake <= known.sequence {
             self.note(&known.gone(lake)).await;
         } else {
             tracing::info!(
