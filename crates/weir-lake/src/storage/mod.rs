@@ -3,6 +3,7 @@
 mod location;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -142,16 +143,32 @@ impl Storage {
     /// As [`Self::delete_folder`], and the empty folders that a local file system keeps.
     pub(crate) async fn remove_folder(&self, folder: &Path) -> Result<()> {
         self.delete_folder(folder).await?;
-        let local = self.url.join(&format!("{folder}/")).ok();
-        let local = local.filter(|url| url.scheme() == "file");
-        if let Some(path) = local.and_then(|url| url.to_file_path().ok())
-            && let Err(error) = std::fs::remove_dir_all(&path)
+        let Some(path) = self.local(folder) else {
+            // Object stores know no folders.
+            return Ok(());
+        };
+        if let Err(error) = std::fs::remove_dir_all(&path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             // No object is in it any more: nothing reads it.
             tracing::debug!(folder = %path.display(), %error, "an empty folder stays");
         }
         Ok(())
+    }
+
+    /// Where a folder lies, in a lake on a local file system.
+    fn local(&self, folder: &Path) -> Option<PathBuf> {
+        let mut url = self.url.clone();
+        if url.scheme() != "file" {
+            return None;
+        }
+        // Part by part: a name may have a character that means something in a URL.
+        let names = folder.parts();
+        url.path_segments_mut()
+            .ok()?
+            .pop_if_empty()
+            .extend(names.map(|name| name.as_ref().to_owned()));
+        url.to_file_path().ok()
     }
 
     /// Reads an object as a whole.
@@ -202,6 +219,22 @@ mod tests {
         storage.delete_folder(&Path::from("a")).await.unwrap();
         assert!(storage.list(&Path::from("a")).await.unwrap().is_empty());
         storage.delete(&Path::from("a/b/c.txt")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_removed_and_never_its_neighbour() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Storage::open(dir.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
+        let (odd, plain) = (Path::from("a/b?c#d"), Path::from("a/b"));
+        for folder in [&odd, &plain] {
+            let object = folder.clone().join("x");
+            storage.put(&object, Bytes::from_static(b"x")).await.unwrap();
+        }
+        storage.remove_folder(&odd).await.unwrap();
+        assert_eq!(storage.list(&plain).await.unwrap().len(), 1);
+        assert_eq!(storage.folders(&Path::from("a")).await.unwrap(), ["b"]);
+        storage.remove_folder(&plain).await.unwrap();
+        assert!(!dir.path().join("a/b").exists());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Which rows of a file may have a key of the load, told from the key columns alone. Of a large table
 //! and a small load they are few, and of the others nothing more has to be read.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef};
 use foldhash::fast::FixedState;
 use futures::{FutureExt, TryStreamExt};
@@ -84,24 +84,8 @@ fn hashes(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
     let mut sums = vec![0; rows];
     for column in columns {
         match column.data_type() {
-            DataType::Int64 => {
-                let column = column.as_primitive::<Int64Type>();
-                add(
-                    &mut sums,
-                    column
-                        .iter()
-                        .map(|value| value.map(|value| state.hash_one(value))),
-                );
-            }
-            DataType::Int32 => {
-                let column = column.as_primitive::<Int32Type>();
-                add(
-                    &mut sums,
-                    column
-                        .iter()
-                        .map(|value| value.map(|value| state.hash_one(value))),
-                );
-            }
+            DataType::Int64 => add(&mut sums, integers::<Int64Type>(column, &state)),
+            DataType::Int32 => add(&mut sums, integers::<Int32Type>(column, &state)),
             DataType::Utf8 => {
                 let column = column.as_string::<i32>();
                 add(
@@ -118,6 +102,14 @@ fn hashes(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
         }
     }
     Ok(sums)
+}
+
+fn integers<'a, T: ArrowPrimitiveType<Native: Hash>>(
+    column: &'a ArrayRef,
+    state: &'a FixedState,
+) -> impl Iterator<Item = Option<u64>> + 'a {
+    let values = column.as_primitive::<T>().iter();
+    values.map(|value| value.map(|value| state.hash_one(value)))
 }
 
 fn bytes(state: &FixedState, bytes: &[u8]) -> u64 {

@@ -407,7 +407,7 @@ impl LakeWriter {
                 false => self.lake.storage.delete(&path).await,
             };
             if let Err(error) = gone {
-                tracing::warn!(object = %path, %error, "it stays for now");
+                tracing::warn!(object = %path, %error, "the object could not be removed; the stream's next run does it");
             }
         }
     }

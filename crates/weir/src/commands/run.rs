@@ -221,7 +221,9 @@ mod tests {
             RunArgs::augment_args(clap::Command::new("run"))
                 .try_get_matches_from(["run", "list", "--status", status])
         };
-        assert!(parse("abandoned").is_ok());
+        let known = parse("abandoned").unwrap();
+        let (_, listed) = known.subcommand().unwrap();
+        assert_eq!(listed.get_one("status"), Some(&RunStatus::Abandoned));
         let said = parse("nope").unwrap_err().to_string();
         assert!(
             said.contains("[possible values: queued, running, succeeded, failed, cancelled, abandoned]"),

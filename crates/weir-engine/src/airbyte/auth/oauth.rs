@@ -306,7 +306,8 @@ impl OAuth {
     }
 }
 
-/// Seconds since 1970, or a date-time.
+/// Seconds since 1970, or a date-time. A text that is neither tells of no token that holds: a new one is
+/// asked for.
 fn expiry(text: &str) -> Option<Moment> {
     let number = text.parse::<i64>().ok();
     let number = number.map(|seconds| Moment::utc(seconds.saturating_mul(SECOND)));
