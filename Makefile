@@ -54,7 +54,7 @@ bench-check: ## instructions of the data path, against bench/instructions.json
 simulate: ## the checkpoint protocol under 10,000 seeds (docs/reliability.md)
 	WEIR_SIM_SEEDS=$${WEIR_SIM_SEEDS:-10000} cargo test -p weir-control $(FEATURES_SIM) --test it -- --nocapture simulation
 
-FUZZ := spec manifest template jinja decode select
+FUZZ := spec manifest template jinja decode select typing log
 FUZZ_SECONDS ?= 600
 
 fuzz: ## parsers, templates and decoders with libFuzzer: needs nightly and cargo-fuzz (docs/reliability.md)

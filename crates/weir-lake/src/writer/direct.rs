@@ -3,13 +3,13 @@
 
 use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
+use object_store::path::Path;
 use weir_protocol::{Result, WriteMode};
 
 use super::checkpoint::{Written, already_there, bytes, change};
 use super::gathered::Plain;
 use super::generations::Generation;
 use super::shape::Shape;
-use super::staging;
 use super::state::StateRecord;
 use crate::failpoint;
 use crate::storage::Storage;
@@ -22,8 +22,10 @@ pub(crate) struct Direct<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) schema: SchemaRef,
     pub(crate) memory_bytes: u64,
-    /// The number of the staging table that this refresh does not need.
+    /// The first checkpoint of this refresh.
     pub(crate) generation: u64,
+    /// The staging table's folder, which has the files: the table itself is not needed.
+    pub(crate) folder: &'a Path,
     /// Microseconds since the epoch.
     pub(crate) at: i64,
     /// Without what the rows come to.
@@ -91,13 +93,12 @@ impl Direct<'_> {
         if let Some(known) = rows.has_duplicates() {
             return Ok(known);
         }
-        let folder = self.shape.folder.clone().join(staging::name(self.generation));
-        let store = self.storage.within(&folder);
+        let store = self.storage.within(self.folder);
         has_duplicates(&store, files, &self.schema, &self.shape.keys(), self.memory_bytes).await
     }
 
     fn change(&self, files: &[DataFile], main: Option<&Table>) -> Result<(Change, StateRecord)> {
-        let folder = staging::name(self.generation);
+        let folder = self.folder.filename().unwrap_or_default();
         let adds: Vec<DataFile> = files
             .iter()
             .map(|file| DataFile {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::FutureExt;
+use object_store::path::Path;
 use weir_protocol::{Books, Destination, Error, Result, StreamWriter, WritePlan};
 
 use super::generations::Generation;
@@ -54,10 +55,10 @@ impl Lake {
             .map(|table| columns::data_schema(table.schema()));
         let key = self.pii_key.expose().as_bytes();
         let typer = Typer::with_children(&plan, registered, &found.children, key)?;
-        let folder = if shape.is_staged() {
-            shape.folder.clone().join(staging::name(found.generation))
-        } else {
-            shape.folder.clone()
+        let folder = match found.staging {
+            Some(folder) => folder,
+            None if shape.is_staged() => shape.folder.clone().join(staging::new_name(found.generation)),
+            None => shape.folder.clone(),
         };
         let rows = new_rows(self, &shape, &folder, memory_bytes);
         Ok(LakeWriter {
@@ -67,6 +68,7 @@ impl Lake {
             committed: found.last.as_ref().map(StateRecord::committed),
             version: found.table.as_ref().map_or(-1, Table::version),
             generation: found.generation,
+            folder,
             generations: found.generations,
             bronze_bytes: found
                 .last
@@ -110,6 +112,7 @@ impl Lake {
             children,
             table: published.main.clone(),
             generation: sequence + 1,
+            staging: None,
             generations: generations(published.record.as_ref()),
             last: published.record.clone(),
         };
@@ -119,6 +122,7 @@ impl Lake {
         let generation = staging::generation(&staged.table).unwrap_or(sequence + 1);
         if !staged.record.state.complete {
             found.generation = generation;
+            found.staging = Some(staged.table.folder().clone());
             found.last = Some(staged.record);
             found.table = Some(staged.table);
             return Ok(found);
@@ -155,6 +159,7 @@ impl Lake {
             children,
             table: main,
             generation: last.as_ref().map_or(0, |record| record.sequence) + 1,
+            staging: None,
             generations: generations(last.as_ref()),
             last,
         })
@@ -195,6 +200,8 @@ struct Found {
     table: Option<Table>,
     last: Option<StateRecord>,
     generation: u64,
+    /// The folder of the staging table that goes on.
+    staging: Option<Path>,
     generations: Vec<Generation>,
     /// Columns of the child tables, by exploded field.
     children: Vec<(String, SchemaRef)>,

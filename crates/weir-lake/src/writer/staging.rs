@@ -1,8 +1,11 @@
 //! Where a full refresh waits until it is complete: a Delta table of its own inside the main
-//! table's folder, `g<generation>/`, so that publishing it moves no data.
+//! table's folder, `g<generation>-<id>/`, so that publishing it moves no data. The id is new for each
+//! one that is begun: a process that slept may yet commit to a staging table that was given up, and
+//! must not find another one there under the same number.
 
 use futures::FutureExt;
 use object_store::path::Path;
+use uuid::Uuid;
 use weir_protocol::{Error, ErrorKind, Result, WritePlan};
 
 use super::checkpoint::change;
@@ -22,14 +25,21 @@ pub(crate) struct Staging {
     pub(crate) record: StateRecord,
 }
 
-/// Folder name of a generation, below the main table's.
-pub(crate) fn name(generation: u64) -> String {
-    format!("g{generation:010}")
+/// Folder name of a generation that is begun now, below the main table's.
+pub(crate) fn new_name(generation: u64) -> String {
+    format!("g{generation:010}-{}", Uuid::now_v7().simple())
 }
 
+/// Those without an id are of writers before each had one.
 pub(crate) fn is_name(name: &str) -> bool {
-    name.strip_prefix('g')
-        .is_some_and(|digits| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()))
+    let Some(name) = name.strip_prefix('g') else {
+        return false;
+    };
+    let (number, id) = name.split_once('-').unzip();
+    let number = number.unwrap_or(name);
+    number.len() == 10
+        && number.bytes().all(|b| b.is_ascii_digit())
+        && id.is_none_or(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// The unfinished full refresh of this plan that goes on, if there is one. All others are dropped.
@@ -39,29 +49,47 @@ pub(crate) async fn find(
     plan: &WritePlan,
     published: &mut Published,
 ) -> Result<Option<Staging>> {
-    let mut found = None;
+    let mut found: Option<Staging> = None;
+    let mut others = Vec::new();
     for folder in folders(storage, shape).await? {
-        let Some(table) = begun(storage, plan, &folder, published).await? else {
+        let Some(table) = begun(storage, shape, plan, &folder, published).await? else {
             continue;
         };
         let last = published.sequence();
         let record = StateRecord::read(&table, &plan.connection, &plan.stream.name).await?;
-        let resumes = shape.is_staged() && !plan.restart && found.is_none();
         let is_refused = record.as_ref().is_some_and(|record| record.refused);
-        match record {
-            // Numbers that the main table used up since are not this refresh's any more.
-            Some(record)
-                if resumes
-                    && record.mode == plan.mode
-                    && record.sequence > last
-                    && generation_of(&folder) == Some(last + 1)
-                    && !record.refused =>
-            {
-                found = Some(Staging { table, record });
-            }
+        // Numbers that the main table used up since are not this refresh's any more.
+        let goes_on = |record: &StateRecord| {
+            shape.is_staged()
+                && !plan.restart
+                && record.mode == plan.mode
+                && record.sequence > last
+                && generation_of(&folder) == Some(last + 1)
+                && !record.refused
+                && found
+                    .as_ref()
+                    .is_none_or(|found| found.record.sequence < record.sequence)
+        };
+        if let Some(record) = record.filter(goes_on) {
+            let shorter = found.replace(Staging { table, record });
+            others.extend(shorter.map(|one| (one.table.folder().clone(), false)));
+        } else {
+            others.push((folder, is_refused));
+        }
+    }
+    for (folder, is_refused) in others {
+        let number = generation_of(&folder);
+        if found
+            .as_ref()
+            .is_some_and(|found| generation(&found.table) == number)
+        {
+            // Two processes began it: that number and its Bronze are the other one's.
+            drop_log(storage, &folder).await?;
+        } else if is_refused {
             // Whoever wrote it refused to publish it.
-            _ if is_refused => end(storage, plan, &folder, published).await?,
-            _ => abandon(storage, plan, &folder, published).await?,
+            end(storage, plan, &folder, published).await?;
+        } else {
+            abandon(storage, shape, plan, &folder, published).await?;
         }
     }
     Ok(found)
@@ -79,6 +107,7 @@ async fn folders(storage: &Storage, shape: &Shape) -> Result<Vec<Path>> {
 /// The staging table in a folder. What is left of one whose end was interrupted is ended.
 async fn begun(
     storage: &Storage,
+    shape: &Shape,
     plan: &WritePlan,
     folder: &Path,
     published: &mut Published,
@@ -88,14 +117,13 @@ async fn begun(
         return Ok(None);
     }
     if !log.iter().any(|object| object.location == first_entry(folder)) {
-        abandon(storage, plan, folder, published).await?;
+        abandon(storage, shape, plan, folder, published).await?;
         return Ok(None);
     }
     Table::open(storage, folder).await.map(Some)
 }
 
-/// The staging table as its writer left it. Another process may have given the refresh up meanwhile, and
-/// begun one of its own under the same number: what is to be added belongs to neither then.
+/// The staging table as its writer left it. Another process may have given the refresh up meanwhile.
 pub(crate) async fn check(storage: &Storage, folder: &Path, last: &StateRecord) -> Result<Table> {
     if is_begun(storage, folder).await? {
         let table = Table::open(storage, folder).await?;
@@ -134,8 +162,8 @@ pub(crate) async fn drop_all(
     published: &mut Published,
 ) -> Result<()> {
     for folder in folders(storage, shape).await? {
-        if begun(storage, plan, &folder, published).await?.is_some() {
-            abandon(storage, plan, &folder, published).await?;
+        if begun(storage, shape, plan, &folder, published).await?.is_some() {
+            abandon(storage, shape, plan, &folder, published).await?;
         }
     }
     Ok(())
@@ -145,11 +173,18 @@ pub(crate) async fn drop_all(
 /// checkpoint of the main table covers it, nor ever will.
 async fn abandon(
     storage: &Storage,
+    shape: &Shape,
     plan: &WritePlan,
     folder: &Path,
     published: &mut Published,
 ) -> Result<()> {
     let from = generation_of(folder).unwrap_or(u64::MAX);
+    if published.record.is_none() {
+        // Whoever would publish it as the table's first version makes the table, and then looks for this
+        // entry once more: either it finds the entry gone, or the table is found here.
+        storage.delete(&first_entry(folder)).await?;
+        published.begin(storage, shape, plan, from).boxed().await?;
+    }
     if published.prevent(from).boxed().await? {
         return end(storage, plan, folder, published).await;
     }
@@ -178,6 +213,25 @@ pub(crate) struct Published {
 impl Published {
     fn sequence(&self) -> u64 {
         self.record.as_ref().map_or(0, |record| record.sequence)
+    }
+
+    /// Where a table was made without a first checkpoint, its first number is used up: the refresh that made
+    /// it comes too late then, or was quicker.
+    async fn begin(&mut self, storage: &Storage, shape: &Shape, plan: &WritePlan, from: u64) -> Result<()> {
+        let Some(mut main) = Table::find(storage, &shape.folder).await? else {
+            return Ok(());
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            self.record = StateRecord::read(&main, &plan.connection, &plan.stream.name).await?;
+            if self.record.is_some() {
+                break;
+            }
+            let first = StateRecord::unused(plan, shape, from);
+            let change = change("GIVE UP FULL REFRESH", &Outcome::default(), &first)?;
+            main.try_commit(&change).await?;
+        }
+        self.main = Some(main);
+        Ok(())
     }
 
     /// Makes sure that a refresh which began with checkpoint `from` is never published: a process that
@@ -231,5 +285,22 @@ pub(crate) fn generation(table: &Table) -> Option<u64> {
 }
 
 fn generation_of(folder: &Path) -> Option<u64> {
-    folder.filename()?.strip_prefix('g')?.parse().ok()
+    let name = folder.filename()?.strip_prefix('g')?;
+    name.split('-').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_never_begun_in_the_same_place_twice() {
+        let (one, other) = (new_name(7), new_name(7));
+        assert_ne!(one, other);
+        assert!(is_name(&one) && is_name("g0000000007"));
+        assert!(!is_name("g0000000007-x") && !is_name("g7") && !is_name("gold") && !is_name("x=1"));
+        for name in [one.as_str(), "g0000000007"] {
+            assert_eq!(generation_of(&Path::from("silver").join(name)), Some(7));
+        }
+    }
 }

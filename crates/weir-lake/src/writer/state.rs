@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use weir_protocol::destination::Committed;
-use weir_protocol::{Books, Error, Result, StreamState, SyncMode, WriteMode};
+use weir_protocol::{Books, Error, Result, StreamState, SyncMode, WriteMode, WritePlan};
 
 use super::form::TableForm;
 use super::generations::{self, Generation};
+use super::shape::Shape;
 use crate::children::Children;
 use crate::table::Table;
 
@@ -80,6 +81,36 @@ pub(crate) struct Writer {
 }
 
 impl StateRecord {
+    /// That a full refresh of a table without any checkpoint was given up: its number is used up, and no
+    /// object under it is the table's, whichever run wrote it.
+    pub(crate) fn unused(plan: &WritePlan, shape: &Shape, sequence: u64) -> Self {
+        Self {
+            connection: plan.connection.clone(),
+            stream: plan.stream.name.clone(),
+            source: plan.source.clone(),
+            mode: plan.mode,
+            sequence,
+            run: String::new(),
+            state: StreamState::default(),
+            books: Books::default(),
+            bronze_bytes: 0,
+            silver_bytes: 0,
+            generations: Vec::new(),
+            form: Some(TableForm::of(shape)),
+            bronze_from: None,
+            lines: Some(0),
+            undone: Vec::new(),
+            held: 0,
+            refused: false,
+            writers: vec![Writer {
+                from: sequence,
+                run: String::new(),
+            }],
+            children: BTreeMap::new(),
+            child_rows: BTreeMap::new(),
+        }
+    }
+
     pub(crate) fn domain_of(connection: &str, stream: &str) -> String {
         format!("weir.state.{connection}.{stream}")
     }

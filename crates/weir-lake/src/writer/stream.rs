@@ -44,8 +44,10 @@ pub(super) struct LakeWriter {
     pub(super) last: Option<StateRecord>,
     pub(super) committed: Option<Committed>,
     pub(super) version: i64,
-    /// Of a staged mode: the number that names the staging table, once there is one or one is begun.
+    /// Of a staged mode: the first checkpoint of the refresh.
     pub(super) generation: u64,
+    /// Of the table that checkpoints go to.
+    pub(super) folder: object_store::path::Path,
     /// Full refreshes that the main table went through.
     pub(super) generations: Vec<Generation>,
     /// Accepted since the last checkpoint.
@@ -118,14 +120,6 @@ impl LakeWriter {
         self.last.as_ref().map_or(0, |record| record.sequence)
     }
 
-    fn folder(&self) -> object_store::path::Path {
-        if self.shape.is_staged() {
-            self.shape.folder.clone().join(staging::name(self.generation))
-        } else {
-            self.shape.folder.clone()
-        }
-    }
-
     /// Commits all accepted batches with `state`. Where nothing changed, nothing is committed,
     /// unless the end of a staged read asks for it. Answers whether a full refresh is published with it.
     async fn advance(&mut self, state: &StreamState, last: bool) -> Result<bool> {
@@ -137,14 +131,14 @@ impl LakeWriter {
         }
         if self.sequence() == before && !last {
             // The number was not used up: what comes next belongs to it.
-            let next = new_rows(&self.lake, &self.shape, &self.folder(), self.memory_bytes);
+            let next = new_rows(&self.lake, &self.shape, &self.folder, self.memory_bytes);
             self.pipeline.flush(next, before + 1).await?;
         }
         Ok(published)
     }
 
     async fn commit(&mut self, state: &StreamState, last: bool) -> Result<bool> {
-        let next = new_rows(&self.lake, &self.shape, &self.folder(), self.memory_bytes);
+        let next = new_rows(&self.lake, &self.shape, &self.folder, self.memory_bytes);
         let sequence = self.sequence() + 1;
         let mut flushed = self.pipeline.flush(next, sequence + 1).await?;
         self.note(&flushed, last);
@@ -161,7 +155,7 @@ impl LakeWriter {
         if publishes && state.complete && self.publish_directly(&mut flushed.rows, &record, &schema).await? {
             return Ok(true);
         }
-        let folder = self.folder();
+        let folder = self.folder.clone();
         if flushed.rows.rows() == 0
             && self.shape.check_partitions(&schema).is_err()
             && Table::find(&self.lake.storage, &folder).await?.is_none()
@@ -241,6 +235,7 @@ impl LakeWriter {
             schema: schema.clone(),
             memory_bytes: self.memory_bytes,
             generation: self.generation,
+            folder: &self.folder,
             at: jiff::Timestamp::now().as_microsecond(),
             record,
         };
@@ -370,7 +365,7 @@ impl LakeWriter {
 
     /// Answers with why nothing was published, if so.
     async fn publish(&mut self) -> Result<Option<Error>> {
-        let folder = self.folder();
+        let folder = self.folder.clone();
         let Some(record) = self.last.clone() else {
             return Ok(None);
         };
