@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement as Sql, Visit, V
 use std::ops::ControlFlow;
 use weir_protocol::{Error, Result};
 
-use crate::failure;
+use crate::{failure, nesting};
 
 /// A query longer than this is refused before it is parsed.
 pub(crate) const SQL_BYTES_MAX: usize = 1 << 20;
@@ -19,6 +19,7 @@ pub(crate) fn read_only(sql: &str) -> Result<Statement> {
         ))
         .hint("split it, or make it a model"));
     }
+    nesting::check(sql)?;
     let mut statements = DFParser::parse_sql(sql).map_err(failure::explain)?;
     let Some(statement) = statements.pop_front() else {
         return Err(Error::usage("there is no SQL statement").hint("write a query, as in SELECT 1"));

@@ -10,6 +10,7 @@ mod functions;
 mod guard;
 mod lake;
 pub mod models;
+mod nesting;
 mod output;
 mod scan;
 mod session;
