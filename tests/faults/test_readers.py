@@ -66,14 +66,17 @@ def test_readers_see_only_what_was_committed(project, source, duck, seed, is_lon
     project.run("sync", "demo")
     table = project.silver("demo_records")
     deadline = time.monotonic() + float(os.environ.get("WEIR_READERS_S") or (60 if is_long else 8))
-    steps = 0
+    steps, second = 0, 1000
     with Readers(duck, table) as readers:
         while time.monotonic() < deadline:
             fresh = len(source.records)
-            source.records += [record(fresh + i, 1000 + fresh + i) for i in range(dice.randint(20, 120))]
+            for number in range(fresh, fresh + dice.randint(20, 120)):
+                second += 1
+                source.records.append(record(number, second))
+            # Always later than all before, so that each version has the first so many records.
             for place in dice.sample(range(fresh), 20):
-                old = source.records[place]
-                source.records[place] = record(old["id"], 1000 + len(source.records) + place, f"edit {steps}")
+                second += 1
+                source.records[place] = record(source.records[place]["id"], second, f"edit {steps}")
             source.records.sort(key=lambda r: (r["updated_at"], r["id"]))
             project.run("sync", "demo", "--checkpoint-rows", "50")
             project.run("lake", "compact", "demo_records")
