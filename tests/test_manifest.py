@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).parent.parent
 WEIR = os.environ.get("WEIR_BIN", str(ROOT / "target/debug/weir"))
@@ -106,3 +107,20 @@ def test_python_code_is_refused(manifest, tmp_path):
     run("init", "project", cwd=tmp_path)
     refused = run("connector", "add", "airbyte", manifest, cwd=tmp_path / "project", ok=False)
     assert "Python" in refused.stderr
+
+
+def test_every_component_of_an_installed_reference_is_listed():
+    """docs/reference/manifest-components.md against the schema of the library that the judges' connector brings."""
+    tools = pathlib.Path(os.environ.get("WEIR_TOOLS", str(ROOT / ".tools")))
+    [schema] = tools.glob("airbyte-faker/lib/*/site-packages/airbyte_cdk/**/declarative_component_schema.yaml")
+    text = (ROOT / "docs/reference/manifest-components.md").read_text()
+    listed = dict(line[2:-2].split(" | ", 1) for line in text.splitlines() if line.startswith("| "))
+    missing = []
+    for name, component in yaml.safe_load(schema.read_text())["definitions"].items():
+        if name.startswith("Custom") or name == "RequestBodyGraphQlQuery":
+            continue
+        for field in component.get("properties", {}):
+            if field not in ("type", "$parameters") and f"`{field}`" not in listed.get(name, ""):
+                missing.append(f"{name}.{field}")
+    # Gone from the reference since; manifests of that age are read all the same.
+    assert missing == []

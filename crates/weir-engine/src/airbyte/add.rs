@@ -35,6 +35,7 @@ pub fn add(folder: &Path, path: &Path, key: Option<&str>) -> Result<Vec<PathBuf>
     })?;
     let manifest = Manifest::parse(&file.display().to_string(), &text)?;
     known::check(&Node::root(&manifest))?;
+    known::check_fields(&Node::root(&manifest))?;
     let key = key.map_or_else(|| key_of(&file), str::to_owned);
     name::check("connector", &key)?;
     let root = folder.join(&key);

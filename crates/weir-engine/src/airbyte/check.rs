@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use weir_protocol::{Error, Result};
 
 use super::dynamic::{self, Declared};
@@ -31,6 +32,14 @@ pub(crate) async fn check(env: &Arc<Env>, root: &Node<'_>, listed: Vec<Declared>
             .unwrap_or(0);
         let mut all = listed;
         all.extend(dynamic::made(env, root).await?);
+        if all.is_empty() {
+            return Err(Error::spec("the manifest gives no stream to check")
+                .hint("look at what its components_resolver finds with these settings"));
+        }
+        let reads = check.value.get("use_check_availability").and_then(Value::as_bool);
+        if reads == Some(false) {
+            return Ok(());
+        }
         return all_of(env, root, all.into_iter().take(count)).await;
     }
     if !names.is_empty() || dynamic.is_empty() {
@@ -78,7 +87,7 @@ async fn all_of(env: &Arc<Env>, root: &Node<'_>, streams: impl Iterator<Item = D
 
 /// The first page of the first slice answers without error.
 async fn one(env: &Arc<Env>, node: &Node<'_>) -> Result<()> {
-    let stream = Arc::new(Stream::new(env, node, &serde_json::Value::Null, false)?);
+    let stream = Arc::new(Stream::new(env, node, &Value::Null, false)?);
     let name = stream.name().to_owned();
     let read = async {
         let mut read = StreamRead::new(stream)?;

@@ -9,18 +9,23 @@ use super::template::{Condition, Otherwise, Scope, Takes, Text, json_is_true, py
 use super::time::Moment;
 
 /// The settings as components see them.
-pub(crate) fn prepare(root: &Node<'_>, config: Value, now: Moment) -> Result<Value> {
+/// The second is what migrations made of them, where they changed something: whoever keeps the settings
+/// is to keep that.
+pub(crate) fn prepare(root: &Node<'_>, config: Value, now: Moment) -> Result<(Value, Option<Value>)> {
     let mut config = config;
+    let mut migrated = None;
     let Some(spec) = root.get("spec") else {
-        return Ok(config);
+        return Ok((config, None));
     };
     let rules = spec.get("config_normalization_rules");
     if let Some(rules) = &rules {
+        let given = config.clone();
         for migration in rules.list("config_migrations") {
             for step in migration.list("transformations") {
                 transform(&step, &mut config, now)?;
             }
         }
+        migrated = Some(config.clone()).filter(|config| *config != given);
         for step in rules.list("transformations") {
             transform(&step, &mut config, now)?;
         }
@@ -29,7 +34,7 @@ pub(crate) fn prepare(root: &Node<'_>, config: Value, now: Moment) -> Result<Val
         }
     }
     check_schema(&spec, &config)?;
-    Ok(config)
+    Ok((config, migrated))
 }
 
 fn transform(node: &Node<'_>, config: &mut Value, now: Moment) -> Result<()> {
@@ -63,12 +68,15 @@ fn transform(node: &Node<'_>, config: &mut Value, now: Moment) -> Result<()> {
                 .map(|step| step.as_text(node.parameters())?.eval_text(&scope()));
             let steps: Vec<String> = steps.collect::<Result<_>>()?;
             let map = node.need("map")?;
-            let Some(old) = path::get(&before, &steps).map(py_text) else {
+            let Some(Value::String(old)) = path::get(&before, &steps) else {
                 return Ok(());
             };
-            let found = map.members().into_iter().find(|(from, _)| *from == old);
-            if let Some((_, to)) = found {
-                path::set(config, &steps, to.value);
+            for (from, to) in map.members() {
+                let from = map.template(from, node.parameters(), Otherwise::Itself)?;
+                if from.eval_text(&scope())? == *old {
+                    let to = to.as_text(node.parameters())?.eval(&scope(), Takes::Anything)?;
+                    path::set(config, &steps, &to);
+                }
             }
             Ok(())
         }

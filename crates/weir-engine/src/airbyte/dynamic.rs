@@ -70,7 +70,7 @@ pub(crate) fn parents(root: &Node<'_>) -> Vec<String> {
     names
 }
 
-fn collect_parents(value: &Value, names: &mut Vec<String>) {
+pub(super) fn collect_parents(value: &Value, names: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
             for parent in members
@@ -93,6 +93,9 @@ fn collect_parents(value: &Value, names: &mut Vec<String>) {
     }
 }
 
+const HTTP_RESOLVER: &str = "HttpComponentsResolver";
+const CONFIG_RESOLVER: &str = "ConfigComponentsResolver";
+
 struct Mapping {
     path: Vec<Text>,
     value: Text,
@@ -111,14 +114,17 @@ pub(crate) async fn made(env: &Arc<Env>, root: &Node<'_>) -> Result<Vec<Declared
         let template = node.need("stream_template")?;
         let resolver = node.need("components_resolver")?;
         let mappings = resolver.list("components_mapping");
-        let mappings = mappings.iter().map(Mapping::new).collect::<Result<Vec<_>>>()?;
+        let mappings = mappings
+            .iter()
+            .map(|node| Mapping::new(node, resolver.kind()))
+            .collect::<Result<Vec<_>>>()?;
         let above_wins = node
             .value
             .get("use_parent_parameters")
             .and_then(Value::as_bool)
             .unwrap_or(true);
         for (values, slice) in components(env, &resolver).await? {
-            let reads_yaml = resolver.kind() != "HttpComponentsResolver";
+            let reads_yaml = resolver.kind() != HTTP_RESOLVER;
             let mut value = template.value.clone();
             for mapping in &mappings {
                 let scope = env
@@ -150,13 +156,25 @@ pub(crate) async fn made(env: &Arc<Env>, root: &Node<'_>) -> Result<Vec<Declared
 }
 
 impl Mapping {
-    fn new(node: &Node<'_>) -> Result<Self> {
+    fn new(node: &Node<'_>, resolver: &str) -> Result<Self> {
+        if let Some(condition) = node.get("condition").filter(|_| resolver != CONFIG_RESOLVER) {
+            return Err(condition
+                .error(format!("a mapping's condition is only for a {CONFIG_RESOLVER}"))
+                .hint("write the condition into the mapping's value"));
+        }
+        let creates = node.flag("create_or_update");
+        if creates && resolver == HTTP_RESOLVER {
+            tracing::warn!(
+                at = node.path,
+                "create_or_update has no effect in an {HTTP_RESOLVER}, as in the reference; write the field into stream_template"
+            );
+        }
         Ok(Self {
             path: node.texts("field_path")?,
             value: node.need_text("value")?,
             takes: takes(node),
             condition: node.condition("condition")?,
-            creates: node.flag("create_or_update"),
+            creates: creates && resolver != HTTP_RESOLVER,
         })
     }
 
@@ -193,8 +211,8 @@ fn read_yaml(text: String) -> Value {
 /// What each stream of the template is made from.
 async fn components(env: &Arc<Env>, node: &Node<'_>) -> Result<Vec<(Value, Option<Slice>)>> {
     match node.kind() {
-        "HttpComponentsResolver" => fetched(env, node).await,
-        "ConfigComponentsResolver" => configured(env, node),
+        HTTP_RESOLVER => fetched(env, node).await,
+        CONFIG_RESOLVER => configured(env, node),
         "ParametrizedComponentsResolver" => {
             let parameters = node.need("stream_parameters")?;
             let all = parameters.list("list_of_parameters_for_stream");

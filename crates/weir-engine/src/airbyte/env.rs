@@ -12,10 +12,12 @@ use weir_protocol::{Error, Result, Secret};
 
 use super::auth::{Auth, Unsigned};
 use super::live::{Live, OnSettings};
+use super::node::Node;
 use super::request::Budget;
 use super::source::Configured;
 use super::template::Scope;
 use super::time::Moment;
+use super::turns::Turns;
 use crate::clock::Clock;
 use crate::http::{Answer, Client, ClientSettings, Patience, Transport};
 
@@ -30,7 +32,8 @@ pub(crate) struct Env {
     pub(crate) config: Arc<Value>,
     pub(crate) clock: Clock,
     settings: ClientSettings,
-    transport: Arc<Transport>,
+    /// By the timeouts that requesters declare; most declare none.
+    transports: Mutex<HashMap<Timeouts, Arc<Transport>>>,
     secrets: Arc<RwLock<Vec<Secret>>>,
     cache: Mutex<(HashMap<String, Cached>, usize)>,
     /// Authenticators by what they are made from, so that each fetches its token once.
@@ -44,6 +47,49 @@ pub(crate) struct Env {
     pub(crate) catalog: BTreeMap<String, Configured>,
     /// The settings as authenticators have changed them since.
     pub(crate) live: Live,
+    pub(crate) turns: Turns,
+}
+
+/// How long a requester waits for a connection, and for more of an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Timeouts {
+    connect: Option<Duration>,
+    read: Option<Duration>,
+}
+
+impl Timeouts {
+    /// Those of the connection.
+    pub(crate) const NONE: Self = Self {
+        connect: None,
+        read: None,
+    };
+
+    pub(crate) fn new(node: &Node<'_>) -> Result<Self> {
+        let span = |field: &str| -> Result<Option<Duration>> {
+            let Some(given) = node.get(field) else {
+                return Ok(None);
+            };
+            let seconds = given.value.as_f64().filter(|seconds| *seconds > 0.0);
+            let span = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            span.map(Some)
+                .ok_or_else(|| given.error(format!("{field} must be a number of seconds above 0")))
+        };
+        Ok(Self {
+            connect: span("connect_timeout_in_seconds")?,
+            read: span("read_timeout_in_seconds")?,
+        })
+    }
+
+    fn apply(self, patience: &mut Patience) {
+        if let Some(connect) = self.connect {
+            patience.connect_timeout = connect;
+        }
+        if let Some(read) = self.read {
+            patience.idle_timeout = read;
+            patience.answer_timeout = Some(read + patience.connect_timeout);
+            patience.timeout = patience.timeout.max(read);
+        }
+    }
 }
 
 /// What an [`Env`] is made from.
@@ -57,16 +103,18 @@ pub(crate) struct EnvParts {
     pub(crate) folder: Option<PathBuf>,
     pub(crate) catalog: BTreeMap<String, Configured>,
     pub(crate) on_settings: Option<OnSettings>,
+    pub(crate) turns: Turns,
 }
 
 impl Env {
-    pub(crate) fn new(parts: EnvParts) -> Result<Self> {
-        Ok(Self {
+    pub(crate) fn new(parts: EnvParts) -> Self {
+        Self {
             live: Live::new(&parts.config, parts.on_settings),
+            turns: parts.turns,
             catalog: parts.catalog,
             config: parts.config,
             clock: parts.clock,
-            transport: Transport::new(&parts.settings)?,
+            transports: Mutex::default(),
             settings: parts.settings,
             secrets: Arc::new(RwLock::new(parts.secrets)),
             cache: Mutex::default(),
@@ -74,7 +122,7 @@ impl Env {
             budget: parts.budget,
             parents: parts.parents,
             folder: parts.folder,
-        })
+        }
     }
 
     /// A schema beside the manifest; the empty one where there is no such file.
@@ -106,6 +154,16 @@ impl Env {
         Moment::of(self.clock.now())
     }
 
+    /// What all waits go by.
+    pub(crate) fn timer(&self) -> &dyn crate::http::Clock {
+        self.settings.clock.as_ref()
+    }
+
+    /// The longest wait that is still waited for.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.settings.patience.longest_wait()
+    }
+
     pub(crate) fn scope(&self) -> Scope<'_> {
         Scope::new(self.now(), &self.config)
     }
@@ -123,11 +181,21 @@ impl Env {
     }
 
     /// A client of its own patience over the one transport.
-    pub(crate) fn client(&self, attempts: Option<u32>) -> Client {
+    pub(crate) fn client(&self, attempts: Option<u32>, timeouts: Timeouts) -> Result<Client> {
         let mut settings = self.settings.clone();
         settings.patience.attempts = attempts.unwrap_or(ATTEMPTS).max(1);
+        timeouts.apply(&mut settings.patience);
+        let mut transports = self.transports.lock().unwrap_or_else(PoisonError::into_inner);
+        let transport = match transports.get(&timeouts) {
+            Some(known) => known.clone(),
+            None => {
+                let made = Transport::new(&settings)?;
+                transports.insert(timeouts, made.clone());
+                made
+            }
+        };
         let unsigned = Unsigned(self.secrets.clone());
-        Client::new(&settings, self.transport.clone(), Arc::new(unsigned))
+        Ok(Client::new(&settings, transport, Arc::new(unsigned)))
     }
 
     /// The place of an answer among those that are kept; none once they are too many.

@@ -4,16 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-use tokio::time::Instant;
-use weir_protocol::{Error, Result};
+use serde_json::{Map, Value, json};
+use weir_protocol::{Error, ErrorKind, Result};
 
 use super::assemble::written;
 use super::env::Env;
 use super::node::Node;
 use super::page_reader::PageReader;
 use super::records::{Around, Decoder, Extractor, Selector};
-use super::request::{Call, Outcome, Paginator, Requester};
+use super::request::{CREATION, Call, Outcome, POLLING, Paginator, Requester};
 use super::retriever::{Keeps, Page, Retriever};
 use super::slices::Slice;
 use super::template::{Takes, Text, json_is_true, py_text};
@@ -30,6 +29,16 @@ enum Status {
     Running,
     Completed,
     Failed,
+    TimedOut,
+    Skipped,
+}
+
+/// How one try at an export ended.
+enum Ended {
+    Done(Box<Done>),
+    NotCreated(Error),
+    Failed,
+    TimedOut,
     Skipped,
 }
 
@@ -65,9 +74,13 @@ impl Jobs {
         let needed = |field: &str| Requester::beside(env, &node.need(field)?);
         let extractor =
             |node: &Node<'_>| -> Result<Selector> { Extractor::new(env, node).map(Selector::plain) };
+        let mut decoder = Decoder::new(node.get("download_decoder").as_ref())?;
         let download_extractor = match node.get("download_extractor") {
-            // Rows as they are decoded.
             Some(node) if node.kind() == "ResponseToFileExtractor" => {
+                // It reads the file by itself, whatever the decoder.
+                decoder = Decoder::Rows {
+                    keeps_words: node.flag("preserve_na_values"),
+                };
                 Selector::plain(Extractor::path(Vec::new()))
             }
             Some(node) => extractor(&node)?,
@@ -78,7 +91,6 @@ impl Jobs {
             .map(|node| Paginator::new(env, &node))
             .transpose()?
             .flatten();
-        let decoder = Decoder::new(node.get("download_decoder").as_ref())?;
         let seconds = |text: Option<Text>, usual: u64, unit: u64| -> Result<Duration> {
             let Some(text) = text else {
                 return Ok(Duration::from_secs(usual));
@@ -151,45 +163,80 @@ impl Jobs {
 
     /// Creates a job and waits for it; None where there is nothing to download.
     async fn run(&self, env: &Env, slice: &Slice) -> Result<Option<Done>> {
+        let _turn = env.turns.job().await?;
+        let mut failure = None;
         for attempt in 1..=ATTEMPTS {
-            let created = Self::send(&self.creation, slice, "creation").await?;
-            let slice = slice.with_extra("creation_response", context(&created));
-            let began = Instant::now();
-            let ended = loop {
-                let answer = Self::send(&self.polling, &slice, "polling").await?;
-                match self.status_of(env, &answer, &slice).await? {
-                    Status::Running if began.elapsed() >= self.timeout => {
-                        self.give_up(&slice).await?;
-                        break Status::Failed;
+            match self.attempt(env, slice).await? {
+                Ended::Done(done) => return Ok(Some(*done)),
+                Ended::Skipped => return Ok(None),
+                Ended::NotCreated(error) => {
+                    tracing::warn!(attempt, %error, "an export could not be created");
+                    if attempt < ATTEMPTS {
+                        env.timer().sleep(POLL_EVERY).await;
                     }
-                    Status::Running => tokio::time::sleep(POLL_EVERY).await,
-                    Status::Completed => {
-                        let slice = slice.with_extra("polling_response", context(&answer));
-                        return self.done(env, answer, slice).await.map(Some);
-                    }
-                    ended => break ended,
+                    failure = Some(error);
                 }
-            };
-            if ended == Status::Skipped {
-                return Ok(None);
-            }
-            tracing::warn!(attempt, "an export failed at the source");
-            if attempt < ATTEMPTS {
-                tokio::time::sleep(self.failed_wait).await;
+                Ended::Failed => {
+                    tracing::warn!(attempt, "an export failed at the source");
+                    if attempt < ATTEMPTS {
+                        env.timer().sleep(self.failed_wait).await;
+                    }
+                }
+                Ended::TimedOut => tracing::warn!(attempt, "an export took too long"),
             }
         }
-        Err(
-            Error::source_failed(format!("the source failed {ATTEMPTS} exports in a row"))
-                .with("slice", &slice.key)
-                .hint("try again later, or ask for narrower slices; a longer polling_job_timeout may help"),
-        )
+        let error = Error::source_failed(format!("the source failed {ATTEMPTS} exports in a row"))
+            .with("slice", &slice.key)
+            .hint("try again later, or ask for narrower slices; a longer polling_job_timeout may help");
+        Err(match failure {
+            Some(failure) => error.caused_by(failure),
+            None => error,
+        })
     }
 
-    async fn give_up(&self, slice: &Slice) -> Result<()> {
-        if let Some(abort) = &self.abort {
-            Self::send(abort, slice, "abort").await?;
+    async fn attempt(&self, env: &Env, slice: &Slice) -> Result<Ended> {
+        let created = match Self::send(&self.creation, slice, "creation").await {
+            Ok(created) => created,
+            // What another try cannot mend.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::Source | ErrorKind::Unavailable | ErrorKind::Timeout
+                ) =>
+            {
+                return Err(error);
+            }
+            Err(error) => return Ok(Ended::NotCreated(error)),
+        };
+        let slice = slice.with_extra(CREATION, context(&created, &self.creation));
+        let began = env.timer().elapsed();
+        loop {
+            let answer = Self::send(&self.polling, &slice, "polling").await?;
+            match self.status_of(env, &answer, &slice).await? {
+                Status::Running if env.timer().elapsed().saturating_sub(began) < self.timeout => {
+                    env.timer().sleep(POLL_EVERY).await;
+                }
+                Status::Running | Status::TimedOut => {
+                    self.give_up(&slice).await;
+                    return Ok(Ended::TimedOut);
+                }
+                Status::Completed => {
+                    let slice = slice.with_extra(POLLING, context(&answer, &self.polling));
+                    let done = self.done(env, answer, slice).await?;
+                    return Ok(Ended::Done(Box::new(done)));
+                }
+                Status::Failed => return Ok(Ended::Failed),
+                Status::Skipped => return Ok(Ended::Skipped),
+            }
         }
-        Ok(())
+    }
+
+    /// Tells the source to stop. That it does not changes nothing for the read.
+    async fn give_up(&self, slice: &Slice) {
+        let Some(abort) = &self.abort else { return };
+        if let Err(error) = Self::send(abort, slice, "abort").await {
+            tracing::warn!(%error, "an export that took too long could not be aborted at the source");
+        }
     }
 
     async fn status_of(&self, env: &Env, answer: &Answer, slice: &Slice) -> Result<Status> {
@@ -229,8 +276,8 @@ struct Done {
     slice: Slice,
 }
 
-/// An answer as templates see it: its members and its headers.
-fn context(answer: &Answer) -> Value {
+/// An answer as templates see it: its members, its headers, and what was asked.
+fn context(answer: &Answer, requester: &Requester) -> Value {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let mut members = match body {
         Value::Object(members) => members,
@@ -246,6 +293,9 @@ fn context(answer: &Answer) -> Value {
         });
         Value::Object(pairs.collect())
     });
+    members
+        .entry("request")
+        .or_insert_with(|| json!({ "method": requester.method(), "url": answer.url.as_str() }));
     Value::Object(members)
 }
 
@@ -254,7 +304,7 @@ fn statuses(node: &Node<'_>) -> Vec<(String, Status)> {
         ("running", Status::Running),
         ("completed", Status::Completed),
         ("failed", Status::Failed),
-        ("timeout", Status::Failed),
+        ("timeout", Status::TimedOut),
         ("skipped", Status::Skipped),
     ];
     let named = groups.into_iter().flat_map(|(group, status)| {

@@ -5,7 +5,9 @@ use serde_json::Value;
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result};
 
+use super::components;
 use super::node::Node;
+use super::template::py_text;
 
 /// Sorted, for people.
 const KNOWN: &[&str] = &[
@@ -193,6 +195,70 @@ pub(super) fn check(node: &Node<'_>) -> Result<()> {
         Value::Array(_) => node.items().iter().try_for_each(check),
         _ => Ok(()),
     }
+}
+
+/// Refuses the first property that stands in another form than its component reads it in, and what
+/// cannot be obeyed. A name like one of the component's is told.
+pub(super) fn check_fields(node: &Node<'_>) -> Result<()> {
+    if node.value.is_array() {
+        return node.items().iter().try_for_each(check_fields);
+    }
+    let kind = node.kind();
+    let known = components::properties(kind);
+    for (name, field) in node.members() {
+        let is_handed_down = node
+            .parameters()
+            .get(name)
+            .is_some_and(|value| value == field.value);
+        if let Some(known) = known.filter(|_| !is_handed_down && !field.value.is_null()) {
+            check_field(kind, known, name, &field)?;
+        }
+        if !DATA.contains(&name) {
+            check_fields(&field)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_field(kind: &str, known: &[(&str, &str)], name: &str, field: &Node<'_>) -> Result<()> {
+    let refused = components::REFUSED.iter();
+    let mut refused = refused.filter(|(of, property, _)| *of == kind && *property == name);
+    if let Some((_, _, why)) = refused.next() {
+        return Err(field.error(format!("'{name}' of a {kind} is not available: {why}")));
+    }
+    let Some((_, forms)) = known.iter().find(|(property, _)| *property == name) else {
+        let names: Vec<&str> = known.iter().map(|(property, _)| *property).collect();
+        if !name.starts_with('$')
+            && name != "type"
+            && let Some(near) = closest(name, &names)
+        {
+            tracing::warn!("{kind} has no '{name}' ({}); did you mean '{near}'?", field.path);
+        }
+        return Ok(());
+    };
+    let fits = match field.value {
+        Value::Array(_) => forms.contains('a'),
+        Value::Object(_) => forms.contains('o'),
+        Value::String(_) => forms.contains('s'),
+        // Text may be written without quotes.
+        Value::Bool(_) => forms.contains(['b', 's']),
+        Value::Number(_) => forms.contains(['i', 'n', 's']),
+        Value::Null => true,
+    };
+    if fits || forms.is_empty() {
+        return Ok(());
+    }
+    let found = match field.value {
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a mapping".to_owned(),
+        other => format!("'{}'", py_text(other)),
+    };
+    Err(field
+        .error(format!(
+            "'{name}' of a {kind} is {found}; it must be {}",
+            components::words(forms)
+        ))
+        .hint("mend the value there"))
 }
 
 fn refusal(node: &Node<'_>, is_code: bool) -> Error {

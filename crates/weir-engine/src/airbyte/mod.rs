@@ -7,6 +7,7 @@ mod add;
 mod assemble;
 mod auth;
 mod check;
+mod components;
 mod config;
 mod dynamic;
 mod env;
@@ -28,6 +29,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod time;
+mod turns;
 
 pub use add::{MANIFEST_FILE, add};
 pub use live::OnSettings;

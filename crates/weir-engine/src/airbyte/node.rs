@@ -200,7 +200,9 @@ impl<'m> Node<'m> {
     }
 
     pub(crate) fn template(&self, source: &str, parameters: &Value, otherwise: Otherwise) -> Result<Text> {
-        Text::new(source, parameters, otherwise).map_err(|error| self.manifest.locate(&self.path, error))
+        Text::new(source, parameters, otherwise)
+            .map(|text| text.placed(self.manifest, &self.path))
+            .map_err(|error| self.manifest.locate(&self.path, error))
     }
 
     pub(crate) fn condition(&self, field: &str) -> Result<Option<Condition>> {
@@ -212,7 +214,7 @@ impl<'m> Node<'m> {
             return Ok(None);
         }
         Condition::new(&source, self.parameters())
-            .map(Some)
+            .map(|condition| Some(condition.placed(self.manifest, &node.path)))
             .map_err(|error| self.manifest.locate(&node.path, error))
     }
 

@@ -1,5 +1,6 @@
 //! One slice's pages: asked for, selected, and paged on.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ use crate::http::Answer;
 
 /// Pages of one slice.
 const PAGES_MAX: u64 = 1_000_000;
+/// Pages in a row that may hold the very same records.
+const SAME_MAX: u32 = 100;
 
 /// How far the pages of a slice are read.
 pub(crate) struct PageReader {
@@ -39,6 +42,8 @@ pub(crate) struct PageReader {
     size: PageSize,
     seen: Seen,
     emitted: u64,
+    /// What the last page held, and how many in a row held the same.
+    last: (u64, u32),
 }
 
 /// What the requests of one page gave.
@@ -56,7 +61,7 @@ impl Fetched {
             Outcome::Reset => Self::Reset,
             Outcome::Reduce(said) => Self::Reduce(said),
             Outcome::Split(said) => Self::Split(said),
-            Outcome::Answer(_) | Outcome::Nothing | Outcome::Refresh => Self::Nothing,
+            Outcome::Answer(_) | Outcome::Nothing | Outcome::Refresh | Outcome::Rotate => Self::Nothing,
         }
     }
 }
@@ -79,6 +84,7 @@ impl PageReader {
             size: PageSize::default(),
             seen: Seen::default(),
             emitted: 0,
+            last: (0, 0),
         }
     }
 
@@ -149,7 +155,7 @@ impl PageReader {
         let paginator = retriever.paginator.as_ref();
         let declared = paginator.map(|paginator| paginator.page_size(&self.env));
         let wait = self.size.reduce(rules, declared.transpose()?.flatten(), said)?;
-        tokio::time::sleep(wait).await;
+        self.env.timer().sleep(wait).await;
         Ok(())
     }
 
@@ -274,7 +280,7 @@ impl PageReader {
                 .with_extra("query_properties", Value::from(part.clone()));
             let answer = match self.send(retriever, &slice, Some(&part)).await? {
                 Outcome::Answer(answer) => answer,
-                Outcome::Nothing | Outcome::Refresh => {
+                Outcome::Nothing | Outcome::Refresh | Outcome::Rotate => {
                     last = None;
                     continue;
                 }
@@ -354,6 +360,7 @@ impl PageReader {
             );
         }
         self.is_done = next.is_none();
+        self.check_progress(&selected)?;
         self.token = next;
         if is_full {
             self.restart(retriever)?;
@@ -377,6 +384,26 @@ impl PageReader {
             received_at: answer.received_at,
             bytes: answer.body.len() as u64,
         })
+    }
+
+    /// A source that takes no heed of the page token answers the same for ever.
+    fn check_progress(&mut self, selected: &Selected) -> Result<()> {
+        if self.is_done || selected.records.is_empty() {
+            self.last = (0, 0);
+            return Ok(());
+        }
+        let digest = foldhash::fast::FixedState::default().hash_one(&selected.body);
+        self.last = match self.last {
+            (known, count) if known == digest => (digest, count + 1),
+            _ => (digest, 1),
+        };
+        if self.last.1 < SAME_MAX {
+            return Ok(());
+        }
+        Err(Error::source_failed(format!("the source answers {SAME_MAX} pages in a row with the same records"))
+            .with("slice", &self.slice.key)
+            .with("pages", self.pages)
+            .hint("the source takes no heed of what the paginator sends; check page_token_option and the names of the parameters"))
     }
 
     /// The newest cursor of a page, where it decides how pages go on.

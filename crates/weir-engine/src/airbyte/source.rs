@@ -24,6 +24,7 @@ use super::check;
 use super::config;
 use super::dynamic::{self, Declared};
 use super::env::{Env, EnvParts, patience};
+use super::known;
 use super::live::OnSettings;
 use super::manifest::Manifest;
 use super::node::Node;
@@ -32,6 +33,7 @@ use super::slices::Slice;
 use super::stream::{Stream, StreamRead, Tracking};
 use super::template::Scope;
 use super::time::Moment;
+use super::turns::Turns;
 use crate::EngineSettings;
 use crate::http::{ClientSettings, HostRules};
 
@@ -76,15 +78,28 @@ pub struct AirbyteSource {
     env: Arc<Env>,
     concurrency: usize,
     choices: Arc<BTreeMap<String, StreamChoice>>,
+    settings: Arc<SourceSettings>,
 }
 
 impl AirbyteSource {
     /// Checks the settings and prepares the client. Sends nothing yet.
     pub fn new(manifest: &Manifest, config: Value, settings: &SourceSettings) -> Result<Self> {
         let root = Node::root(manifest);
+        known::check_fields(&root)?;
+        let now = Moment::of(settings.engine.clock.now());
+        let (config, migrated) = config::prepare(&root, config, now)?;
+        if let (Some(on_settings), Some(migrated)) = (&settings.on_settings, &migrated) {
+            on_settings(migrated);
+        }
+        Self::prepared(manifest, config, settings)
+    }
+
+    /// With settings that are migrated, transformed and validated.
+    fn prepared(manifest: &Manifest, config: Value, settings: &SourceSettings) -> Result<Self> {
+        let root = Node::root(manifest);
         let clock = settings.engine.clock.clone();
         let now = Moment::of(clock.now());
-        let config = Arc::new(config::prepare(&root, config, now)?);
+        let config = Arc::new(config);
         let secrets = config::secrets(&root, &config);
         let scope = Scope::new(now, &config);
         let budget = root
@@ -92,6 +107,7 @@ impl AirbyteSource {
             .map(|node| Budget::new(&scope, &node))
             .transpose()?;
         let concurrency = concurrency(&root, &scope)?;
+        let turns = Turns::new(&root, &scope)?;
         let env = Env::new(EnvParts {
             clock,
             settings: client(settings)?,
@@ -102,12 +118,14 @@ impl AirbyteSource {
             config: config.clone(),
             catalog: settings.catalog.clone(),
             on_settings: settings.on_settings.clone(),
-        })?;
+            turns,
+        });
         Ok(Self {
             manifest: manifest.clone(),
             env: Arc::new(env),
             concurrency,
             choices: Arc::new(settings.choices.clone()),
+            settings: Arc::new(settings.clone()),
         })
     }
 
@@ -137,6 +155,7 @@ impl AirbyteSource {
 
     async fn try_drive(&self, request: ReadRequest, out: &mpsc::Sender<Result<ReadEvent>>) -> Result<()> {
         let declared = self.declared(&request.stream).await?;
+        let _turns = self.env.turns.stream(&request.stream, &declared.value).await;
         let root = Node::root(&self.manifest);
         let state = request
             .state
@@ -182,6 +201,17 @@ impl AirbyteSource {
         };
         let _closed = out.send(Ok(ReadEvent::Advance(complete))).await;
         Ok(())
+    }
+}
+
+/// Whether a member of that name stands anywhere.
+fn mentions(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .any(|(known, below)| known == name || mentions(below, name)),
+        Value::Array(items) => items.iter().any(|item| mentions(item, name)),
+        _ => false,
     }
 }
 
@@ -335,7 +365,29 @@ impl SliceReader {
 #[async_trait]
 impl Source for AirbyteSource {
     async fn check(&self) -> Result<()> {
-        check::check(&self.env, &Node::root(&self.manifest), self.listed()?).await
+        let root = Node::root(&self.manifest);
+        let overrides = root.get("check").and_then(|check| check.get("config_overrides"));
+        let Some(overrides) = overrides.filter(|overrides| !overrides.members().is_empty()) else {
+            return check::check(&self.env, &root, self.listed()?).await;
+        };
+        // A replaced token would have to be told together with settings that are for the check alone.
+        if mentions(root.value, "refresh_token_updater") {
+            return Err(overrides
+                .error("config_overrides of the check do not go with a refresh_token_updater")
+                .hint("leave one of them out of the manifest"));
+        }
+        let mut config = self.env.config.as_ref().clone();
+        if let Value::Object(config) = &mut config {
+            for (name, value) in overrides.members() {
+                config.insert(name.to_owned(), value.value.clone());
+            }
+        }
+        let settings = SourceSettings {
+            on_settings: None,
+            ..self.settings.as_ref().clone()
+        };
+        let other = Self::prepared(&self.manifest, config, &settings)?;
+        check::check(&other.env, &root, other.listed()?).await
     }
 
     async fn discover(&self) -> Result<Vec<StreamDescriptor>> {

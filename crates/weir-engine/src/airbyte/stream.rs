@@ -48,9 +48,6 @@ impl Stream {
     }
 
     fn build(env: &Arc<Env>, node: &Node<'_>, name: &str, state: &Value, is_parent: bool) -> Result<Self> {
-        if let Some(uploader) = node.get("file_uploader") {
-            return Err(uploader.error("file uploads are not available"));
-        }
         let state = migrations(env, node, state.clone())?;
         let component = node.need("retriever")?;
         let cursor = node.get("incremental_sync");

@@ -42,6 +42,8 @@ impl Default for ReliabilityDefaults {
 pub struct Patience {
     pub timeout: Duration,
     pub connect_timeout: Duration,
+    /// Longest wait for an answer to begin, where it is shorter than that for the whole.
+    pub answer_timeout: Option<Duration>,
     /// Longest silence within an answer's body.
     pub idle_timeout: Duration,
     pub attempts: u32,
@@ -76,6 +78,7 @@ impl Patience {
         Ok(Self {
             timeout,
             connect_timeout: connect_timeout.map_or(CONNECT_TIMEOUT, Span::get).min(timeout),
+            answer_timeout: None,
             idle_timeout: timeout.min(IDLE_TIMEOUT_MAX),
             attempts: if defaulted {
                 defaults.retry_max_attempts

@@ -68,10 +68,14 @@ impl Transport {
             _ => &self.secure,
         };
         let request = prepare(client, out)?;
-        let response = client
-            .execute(request)
-            .await
-            .map_err(|error| self.failed(error, out))?;
+        let answered = client.execute(request);
+        let response = match self.patience.answer_timeout {
+            Some(limit) => tokio::time::timeout(limit, answered)
+                .await
+                .map_err(|_| timed_out(out, "the answer did not begin in time", limit))?,
+            None => answered.await,
+        };
+        let response = response.map_err(|error| self.failed(error, out))?;
         self.receive(response, out).await
     }
 

@@ -77,7 +77,8 @@ pub(crate) async fn read(manifest: &Manifest, files: ReadFiles<'_>, out: &mut Me
     };
     let source = open_for(manifest, files.manifest, files.config, reader)?;
     let stated: Vec<Stated> = files.state.map(read_json).transpose()?.unwrap_or_default();
-    let states = states(stated);
+    let states = states(stated)?;
+    tell_unused(&states, &configured);
     let requests: Vec<ReadRequest> = configured
         .streams
         .into_iter()
@@ -130,6 +131,9 @@ fn chosen(configured: &Configured) -> BTreeMap<String, OfCatalog> {
     streams.collect()
 }
 
+/// Characters of a state that an error shows.
+const STATE_CHARS: usize = 200;
+
 #[derive(Debug, Deserialize)]
 struct Stated {
     #[serde(default)]
@@ -148,17 +152,48 @@ struct Descriptor {
     name: String,
 }
 
-fn states(stated: Vec<Stated>) -> BTreeMap<String, Value> {
-    let streams = stated.into_iter().filter_map(|stated| stated.stream);
-    streams
-        .filter(|stream| {
-            stream
-                .stream_state
-                .as_object()
-                .is_some_and(|state| !state.is_empty())
-        })
-        .map(|stream| (stream.stream_descriptor.name, stream.stream_state))
-        .collect()
+/// States by stream; one without content is none.
+fn states(stated: Vec<Stated>) -> Result<BTreeMap<String, Value>> {
+    let mut states = BTreeMap::new();
+    for stream in stated.into_iter().filter_map(|stated| stated.stream) {
+        let name = stream.stream_descriptor.name;
+        match &stream.stream_state {
+            Value::Null => {}
+            Value::Object(members) if members.is_empty() => {}
+            Value::Object(_) => {
+                states.insert(name, stream.stream_state);
+            }
+            other => {
+                let excerpt: String = other.to_string().chars().take(STATE_CHARS).collect();
+                return Err(Error::state("the state of a stream must be an object")
+                    .with("stream", name)
+                    .with("state", excerpt)
+                    .hint("give the state that an earlier read printed, or leave it out to read from the beginning"));
+            }
+        }
+    }
+    Ok(states)
+}
+
+/// A platform may keep states of streams that are not read any more; those of a mistaken file look alike.
+fn tell_unused(states: &BTreeMap<String, Value>, configured: &Configured) {
+    let is_read = |name: &&String| {
+        configured
+            .streams
+            .iter()
+            .any(|chosen| chosen.stream.name == **name)
+    };
+    let unused: Vec<&str> = states
+        .keys()
+        .filter(|name| !is_read(name))
+        .map(String::as_str)
+        .collect();
+    if !unused.is_empty() {
+        tracing::warn!(
+            "the state file also holds the state of {}, which the catalog does not name; it is not used",
+            unused.join(", ")
+        );
+    }
 }
 
 fn request(mode: ReadMode, name: &str, states: &BTreeMap<String, Value>) -> ReadRequest {

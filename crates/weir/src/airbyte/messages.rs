@@ -125,6 +125,11 @@ impl Messages {
     }
 
     pub(crate) fn failed(&mut self, error: &Error, stream: Option<&str>) -> Result<()> {
+        let mut told = error.context().iter();
+        let stream = stream.or_else(|| {
+            let found = told.find(|(key, _)| *key == "stream");
+            found.map(|(_, name)| name.as_str())
+        });
         let kind = match error.kind() {
             ErrorKind::Auth
             | ErrorKind::Spec

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey};
+use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 use weir_protocol::{Error, Result};
 
@@ -13,9 +13,11 @@ use super::super::node::Node;
 use super::super::request::{Injection, Mapping, Options};
 use super::super::template::{Condition, Scope, Takes, Text, compact, json_is_true};
 use super::super::time::SECOND;
+use super::key;
 
 pub(crate) struct Jwt {
     secret: Text,
+    passphrase: Option<Text>,
     algorithm: Algorithm,
     lifetime: i64,
     encode_secret: Option<Condition>,
@@ -29,10 +31,6 @@ pub(crate) struct Jwt {
 
 impl Jwt {
     pub(super) fn new(node: &Node<'_>) -> Result<Self> {
-        if let Some(passphrase) = node.get("passphrase") {
-            return Err(passphrase
-                .error("a private key with a passphrase is not available; give the key without one"));
-        }
         let parameters = node.parameters();
         let below = |group: &str, field: &str| match node.get(group) {
             Some(group) => group.text(field),
@@ -45,6 +43,7 @@ impl Jwt {
         };
         Ok(Self {
             secret: node.need_text("secret_key")?,
+            passphrase: node.text("passphrase")?,
             algorithm: algorithm(node)?,
             lifetime: node.int("token_duration").unwrap_or(1200),
             encode_secret: node.condition("base64_encode_secret_key")?,
@@ -103,11 +102,22 @@ impl Jwt {
             .encode_secret
             .as_ref()
             .is_some_and(|encode| encode.holds(scope).unwrap_or(false));
-        let secret = if encodes { STANDARD.encode(&secret) } else { secret };
+        let passphrase = match &self.passphrase {
+            Some(passphrase) => passphrase.eval_text(scope)?,
+            None => String::new(),
+        };
+        let secret = if !passphrase.is_empty() && passphrase != "None" {
+            env.hide(&passphrase);
+            key::opened(&secret, &passphrase)?
+        } else if encodes {
+            STANDARD.encode(&secret)
+        } else {
+            secret
+        };
         // The very bytes that the reference signs: some vendors' proxies compare them.
         let part = |members: Map<String, Value>| URL_SAFE_NO_PAD.encode(compact(&Value::Object(members)));
         let message = format!("{}.{}", part(header.into_iter().collect()), part(claims));
-        let key = key(self.algorithm, &secret)?;
+        let key = key::of(self.algorithm, &secret)?;
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, self.algorithm);
         let signature = signature.map_err(|error| {
             Error::auth("the token cannot be signed")
@@ -146,23 +156,5 @@ fn algorithm(node: &Node<'_>) -> Result<Algorithm> {
         node.error(format!(
             "the signing algorithm '{name}' is not available; HS, RS, PS and ES ones and EdDSA are"
         ))
-    })
-}
-
-fn key(algorithm: Algorithm, secret: &str) -> Result<EncodingKey> {
-    // Keys kept on one line have their line ends written out.
-    let pem = secret.replace("\\n", "\n");
-    let made = match algorithm {
-        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
-            return Ok(EncodingKey::from_secret(secret.as_bytes()));
-        }
-        Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(pem.as_bytes()),
-        Algorithm::EdDSA => EncodingKey::from_ed_pem(pem.as_bytes()),
-        _ => EncodingKey::from_rsa_pem(pem.as_bytes()),
-    };
-    made.map_err(|error| {
-        Error::auth("the private key cannot be read")
-            .caused_by(error)
-            .hint("set the whole PEM text, with its BEGIN and END lines")
     })
 }

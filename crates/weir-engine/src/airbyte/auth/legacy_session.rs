@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use url::Url;
 use weir_protocol::{Error, Result};
 
-use super::super::env::Env;
+use super::super::env::{Env, Timeouts};
 use super::super::node::Node;
 use super::super::request::Options;
 use super::super::template::{Text, py_text};
@@ -58,7 +58,7 @@ impl LegacySession {
     async fn find(&self, env: &Env, header: &str) -> Result<String> {
         let scope = env.scope();
         let text = |text: &Text| text.eval_text(&scope);
-        let client = env.client(None);
+        let client = env.client(None, Timeouts::NONE)?;
         let base = text(&self.api_url)?;
         let url = |path: String| {
             Url::parse(&format!("{base}{path}")).map_err(|error| {

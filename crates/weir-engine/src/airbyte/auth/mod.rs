@@ -1,8 +1,11 @@
 //! How a manifest's requests are signed: what its authenticators add to parameters, headers and bodies.
 
 mod jwt;
+mod key;
 mod legacy_session;
 mod oauth;
+mod pools;
+mod rotating;
 mod session;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,7 +22,7 @@ use super::records::path;
 use super::request::{Injection, Options};
 use super::template::{Text, py_text};
 use crate::auth::{Authenticator, Generation};
-use crate::http::Outgoing;
+use crate::http::{Answer, Outgoing};
 
 /// Requests are signed before they reach the client; it only has to know what to hide.
 pub(crate) struct Unsigned(pub(crate) Arc<RwLock<Vec<Secret>>>);
@@ -57,6 +60,7 @@ pub(crate) enum Auth {
     Oauth(Box<oauth::OAuth>),
     Jwt(Box<jwt::Jwt>),
     LegacySession(Box<legacy_session::LegacySession>),
+    Rotating(Box<rotating::Rotating>),
 }
 
 impl Auth {
@@ -108,6 +112,9 @@ impl Auth {
             "LegacySessionTokenAuthenticator" => {
                 Self::LegacySession(Box::new(legacy_session::LegacySession::new(node)?))
             }
+            "RateLimitedMultipleTokenAuthenticator" => {
+                Self::Rotating(Box::new(rotating::Rotating::new(env, node)?))
+            }
             "SelectiveAuthenticator" => return selected(env, node),
             _ => return Err(node.unknown("an authenticator")),
         })
@@ -120,7 +127,8 @@ impl Auth {
                 .insert("Authorization".to_owned(), Value::String(value))
         };
         match self {
-            Self::None => {}
+            // Those that choose by the request sign it as a whole.
+            Self::None | Self::Rotating(_) => {}
             Self::Key { put, token } => {
                 let token = token.get(env).await?;
                 put.put(env, &mut own, Value::String(token))?;
@@ -142,6 +150,30 @@ impl Auth {
             Self::LegacySession(session) => session.sign(env, &mut own).await?,
         }
         options.merge(own)
+    }
+
+    /// What can only be signed when the whole request is known.
+    pub(crate) async fn sign_whole(&self, env: &Env, out: &mut Outgoing) -> Result<()> {
+        match self {
+            Self::Rotating(rotating) => rotating.sign(env, out).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Heeds an answer to a request that it signed.
+    pub(crate) fn note(&self, out: &Outgoing, answer: &Answer) {
+        if let Self::Rotating(rotating) = self {
+            rotating.note(out, answer);
+        }
+    }
+
+    /// Whether the same request would get through with another token.
+    pub(crate) fn has_other(&self, out: &Outgoing) -> bool {
+        matches!(self, Self::Rotating(rotating) if rotating.has_other(out))
+    }
+
+    pub(crate) fn is_rotating(&self) -> bool {
+        matches!(self, Self::Rotating(_))
     }
 
     /// After a refusal: the next request fetches a new token.

@@ -7,13 +7,13 @@ use tokio::sync::Mutex;
 use url::Url;
 use weir_protocol::{Error, Result};
 
-use super::super::env::Env;
+use super::super::env::{Env, Timeouts};
 use super::super::node::Node;
 use super::super::request::{Mapping, Options};
 use super::super::template::{Condition, Takes, Text, json_is_true, py_text, quote};
 use super::super::time::{Delta, Moment, SECOND, isoparse};
 use super::Auth;
-use crate::http::{Answer, Body, Method, Outgoing, Sent};
+use crate::http::{Answer, Body, Method, Outgoing, Sent, Verdict};
 
 /// How deep the answer is searched for the token.
 const DEPTH_MAX: usize = 5;
@@ -37,7 +37,51 @@ pub(crate) struct OAuth {
     expires_at_format: Option<String>,
     assertion: Option<(Condition, Arc<Auth>)>,
     updater: Option<Updater>,
+    expired: Expired,
     kept: Mutex<Option<(String, Moment)>>,
+}
+
+/// By what an answer says that the refresh token is used up; never where one part is not declared.
+struct Expired {
+    codes: Vec<u64>,
+    key: String,
+    values: Vec<String>,
+}
+
+impl Expired {
+    fn new(node: &Node<'_>) -> Self {
+        // Those of the updater count where they are given.
+        let updater = node.get("refresh_token_updater");
+        let holder = |field: &str| {
+            updater
+                .as_ref()
+                .filter(|node| node.get(field).is_some())
+                .unwrap_or(node)
+        };
+        let list = |field: &str| holder(field).list(field);
+        let values = list("refresh_token_error_values");
+        let codes = list("refresh_token_error_status_codes");
+        let key = "refresh_token_error_key";
+        Self {
+            codes: codes.iter().filter_map(|code| code.value.as_u64()).collect(),
+            key: holder(key).str(key).unwrap_or_default().to_owned(),
+            values: values.iter().map(|value| py_text(value.value)).collect(),
+        }
+    }
+
+    fn is_told_by(&self, answer: &Answer) -> bool {
+        if !self.codes.contains(&u64::from(answer.status)) {
+            return false;
+        }
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let told = body.get(&self.key).map(py_text);
+        told.is_some_and(|told| self.values.contains(&told))
+    }
+}
+
+fn no_refresh() -> Error {
+    Error::auth("the refresh token is used up or was withdrawn")
+        .hint("sign in anew at the vendor and set the new refresh token in the connection's settings")
 }
 
 /// Where the settings hold the token that refreshing replaces.
@@ -93,6 +137,7 @@ impl OAuth {
             expires_at_format: node.str("token_expiry_date_format").map(str::to_owned),
             assertion,
             updater: node.get("refresh_token_updater").map(|node| Updater::new(&node)),
+            expired: Expired::new(node),
             kept: Mutex::default(),
         })
     }
@@ -184,9 +229,14 @@ impl OAuth {
     /// What the token endpoint answers, the token in it, and until when it can be used.
     async fn fetch(&self, env: &Env) -> Result<(Value, String, Moment)> {
         let out = self.request(env).await?;
-        let client = env.client(None);
-        let no_rule = |_: &Answer| Ok(None);
-        let Sent::Answer(answer) = client.send(out, &no_rule).await? else {
+        let client = env.client(None, Timeouts::NONE)?;
+        let classify = |answer: &Answer| {
+            Ok(self
+                .expired
+                .is_told_by(answer)
+                .then(|| Verdict::Fail(no_refresh())))
+        };
+        let Sent::Answer(answer) = client.send(out, &classify).await? else {
             return Err(self.no_token(env));
         };
         let body: Value =

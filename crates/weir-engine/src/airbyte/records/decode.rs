@@ -6,7 +6,7 @@ use weir_protocol::spec::{Decode, DecodeFormat, Encoding};
 use weir_protocol::{Error, Result};
 
 use super::super::node::Node;
-use super::csv;
+use super::{csv, rows};
 use crate::decode::{Decoded, Encoded, decode};
 use crate::extract::{Path, find};
 use crate::http::Answer;
@@ -23,6 +23,8 @@ pub(crate) enum Decoder {
     Lines,
     /// The elements of one list within a document.
     Items(Path),
+    /// A file of rows that is unpacked by what it is.
+    Rows { keeps_words: bool },
 }
 
 impl Decoder {
@@ -73,7 +75,7 @@ impl Decoder {
         match self {
             Self::Engine(spec) => spec.format == DecodeFormat::Jsonl || spec.compression == Encoding::Gzip,
             Self::Csv { compression, .. } => *compression != Encoding::Zip,
-            Self::Lines | Self::Items(_) => true,
+            Self::Lines | Self::Items(_) | Self::Rows { .. } => true,
         }
     }
 
@@ -98,6 +100,7 @@ impl Decoder {
             }
             Self::Lines => Ok(vec![lines(&answer.body)?]),
             Self::Items(path) => items(&answer.body, path),
+            Self::Rows { keeps_words } => rows::decode(&answer.body, *keeps_words, bytes_max),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use weir_protocol::Result;
+use weir_protocol::{Error, Result};
 
 use super::decode::offset;
 use crate::decode::Decoded;
@@ -44,8 +44,46 @@ pub(super) fn extract(part: &Decoded, path: &[String]) -> Result<(Bytes, Vec<Ran
             None => {}
         }
     }
+    if found.is_empty() {
+        check_kind(part, &steps)?;
+    }
     let spans = found.into_iter().map(|at| Ok(offset(at.start)?..offset(at.end)?));
     Ok((text.clone(), spans.collect::<Result<_>>()?))
+}
+
+/// Tells an answer that cannot hold the records from one that has none.
+fn check_kind(part: &Decoded, steps: &[Step]) -> Result<()> {
+    let (Decoded::Document(text), Some(Step::Key(first))) = (part, steps.first()) else {
+        return Ok(());
+    };
+    let refused = |what: &str| {
+        Err(Error::decode(format!(
+            "the answer is {what}, but the records are looked for under '{first}'"
+        ))
+        .hint("check field_path of the extractor, and what the URL answers"))
+    };
+    let mut scanner = Scanner::new(text);
+    match scanner.peek() {
+        Some(b'{' | b'n') | None => Ok(()),
+        Some(b'"') => refused("a text"),
+        Some(b'[') if first.parse::<i64>().is_err() => {
+            let items = bodies(text)?;
+            let path = Path {
+                steps: vec![Step::Key(first.clone())],
+            };
+            for item in &items {
+                if find(text, item, &path)?.is_some() {
+                    return Ok(());
+                }
+            }
+            match items.is_empty() {
+                true => Ok(()),
+                false => refused("a list of values that have no such member"),
+            }
+        }
+        Some(b'[') => Ok(()),
+        Some(_) => refused("a single value"),
+    }
 }
 
 /// A document that is a list stands for its elements.

@@ -7,6 +7,7 @@ mod extract;
 mod extractor;
 mod normalise;
 pub(crate) mod path;
+mod rows;
 mod select;
 mod transform;
 

@@ -85,12 +85,16 @@ fn create_below(value: &mut Value, rest: &[String], new: Value) {
     create(value, rest, new);
 }
 
-/// Sets the values that exist there; how many there were.
+/// Sets the values that exist there; how many there were. `**` is any depth.
 pub(crate) fn set(value: &mut Value, path: &[String], new: &Value) -> usize {
     let Some((first, rest)) = path.split_first() else {
         *value = new.clone();
         return 1;
     };
+    if first == "**" {
+        let deeper = each(value, "*", |below| set(below, path, new));
+        return deeper + if rest.is_empty() { 0 } else { set(value, rest, new) };
+    }
     each(value, first, |below| set(below, rest, new))
 }
 

@@ -1,38 +1,52 @@
-//! A manifest's own rate limits: requests that match a policy wait until its rates let them go.
+//! A manifest's own rate limits: requests that match a policy wait until its rates let them go, and
+//! what answers say about the rest of a limit is heeded.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use regex::Regex;
-use weir_protocol::Result;
+use weir_protocol::{Error, ErrorKind, Result};
 
 use super::super::node::Node;
-use super::super::template::Scope;
+use super::super::template::{Scope, py_text};
 use super::super::time::parse_duration;
-use crate::http::Outgoing;
+use super::matcher::{Matcher, whole};
+use crate::http::{Answer, Clock, Outgoing};
+
+/// Numbers of a reset header below this are seconds to wait, above it a moment since 1970.
+const MOMENT_MIN: u64 = 1_000_000_000;
 
 struct Rate {
     most: usize,
     per: Duration,
-    sent: VecDeque<Instant>,
 }
 
-struct Matcher {
-    method: Option<String>,
-    base: Option<String>,
-    path: Option<Regex>,
-    params: Vec<(String, String)>,
-    headers: Vec<(String, String)>,
+/// What has been sent under a policy. Times are those of the clock's `elapsed`.
+enum Window {
+    /// No more than the rates allow in any stretch of time.
+    Moving {
+        rates: Vec<Rate>,
+        sent: VecDeque<(Duration, usize)>,
+    },
+    /// Counted anew at fixed moments.
+    Fixed {
+        rate: Rate,
+        count: usize,
+        ends: Option<Duration>,
+    },
+    Unlimited,
 }
 
 struct Policy {
     matchers: Vec<Matcher>,
-    rates: Mutex<Vec<Rate>>,
+    window: Mutex<Window>,
 }
 
 pub(crate) struct Budget {
     policies: Vec<Policy>,
+    remaining_header: String,
+    reset_header: String,
+    exhausted_codes: Vec<u64>,
 }
 
 impl Budget {
@@ -45,53 +59,104 @@ impl Budget {
             .iter()
             .map(|policy| Policy::new(scope, policy))
             .collect::<Result<_>>()?;
-        Ok(Arc::new(Self { policies }))
+        let header = |field: &str, usual: &str| {
+            let named = node.get(field).map(|name| py_text(name.value));
+            named.unwrap_or_else(|| usual.to_owned())
+        };
+        let codes = node.list("status_codes_for_ratelimit_hit");
+        let codes: Vec<u64> = codes.iter().filter_map(|code| code.value.as_u64()).collect();
+        Ok(Arc::new(Self {
+            policies,
+            remaining_header: header("ratelimit_remaining_header", "ratelimit-remaining"),
+            reset_header: header("ratelimit_reset_header", "ratelimit-reset"),
+            exhausted_codes: if codes.is_empty() { vec![429] } else { codes },
+        }))
     }
 
-    /// Returns when the first policy that matches lets the request go.
-    pub(crate) async fn wait(&self, out: &Outgoing) {
-        let Some(policy) = self.policies.iter().find(|policy| policy.matches(out)) else {
-            return;
+    fn policy(&self, out: &Outgoing) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.matches(out))
+    }
+
+    /// Returns when the first policy that matches lets the request go; a wait beyond `longest` ends the
+    /// read instead.
+    pub(crate) async fn wait(&self, clock: &dyn Clock, out: &Outgoing, longest: Duration) -> Result<()> {
+        let Some(policy) = self.policy(out) else {
+            return Ok(());
         };
-        while let Some(wait) = policy.take() {
-            tokio::time::sleep(wait).await;
+        while let Some(wait) = policy.take(out, clock.elapsed()) {
+            if wait > longest {
+                return Err(Error::new(
+                    ErrorKind::RateLimited,
+                    format!(
+                        "the manifest's api_budget lets the next request go in {} seconds",
+                        wait.as_secs()
+                    ),
+                )
+                .with("longest wait", format!("{} s", longest.as_secs()))
+                .hint("run again later, when the limit begins anew, or raise reliability.retry.max; what was read is kept"));
+            }
+            clock.sleep(wait).await;
         }
+        Ok(())
+    }
+
+    /// Heeds what an answer says about the rest of the limit.
+    pub(crate) fn note(&self, clock: &dyn Clock, out: &Outgoing, answer: &Answer) {
+        let Some(policy) = self.policy(out) else { return };
+        let number = |name: &str| answer.header(name)?.trim().parse::<u64>().ok();
+        let left = number(&self.remaining_header).and_then(|left| usize::try_from(left).ok());
+        let is_hit = self.exhausted_codes.contains(&u64::from(answer.status));
+        let left = left.or_else(|| is_hit.then_some(0));
+        let now = u64::try_from(clock.now().as_second()).unwrap_or(0);
+        let resets_in = number(&self.reset_header).map(|reset| {
+            Duration::from_secs(if reset < MOMENT_MIN {
+                reset
+            } else {
+                reset.saturating_sub(now)
+            })
+        });
+        let ends = resets_in
+            .filter(|wait| !wait.is_zero())
+            .map(|wait| clock.elapsed() + wait);
+        policy.heed(clock.elapsed(), left, ends);
     }
 }
 
 impl Policy {
     fn new(scope: &Scope<'_>, node: &Node<'_>) -> Result<Self> {
-        let rate = |most: &Node<'_>, per: &Node<'_>| -> Result<Rate> {
-            let read = |node: &Node<'_>| node.as_text(node.parameters())?.eval_text(scope);
-            let number = read(most)?
-                .trim()
-                .parse::<usize>()
-                .map_err(|error| most.error("a limit must be a whole number").caused_by(error))?;
-            let per_text = read(per)?;
-            let span = parse_duration(&per_text)
-                .ok_or_else(|| per.error(format!("'{per_text}' is no duration such as PT1M")))?;
-            Ok(Rate {
-                most: number.max(1),
-                per: Duration::from_micros(u64::try_from(span.micros).unwrap_or(0)),
-                sent: VecDeque::new(),
-            })
-        };
-        let rates = match node.kind() {
+        let matchers = Matcher::all(scope, node)?;
+        let window = match node.kind() {
             "MovingWindowCallRatePolicy" => {
                 let rates = node.list("rates");
-                rates
+                let rates = rates
                     .iter()
-                    .map(|one| rate(&one.need("limit")?, &one.need("interval")?))
-                    .collect::<Result<_>>()?
+                    .map(|one| Rate::new(scope, &one.need("limit")?, &one.need("interval")?))
+                    .collect::<Result<Vec<_>>>()?;
+                if rates.is_empty() {
+                    return Err(node.error("a MovingWindowCallRatePolicy needs at least one rate"));
+                }
+                Window::Moving {
+                    rates,
+                    sent: VecDeque::new(),
+                }
             }
-            "FixedWindowCallRatePolicy" => vec![rate(&node.need("call_limit")?, &node.need("period")?)?],
-            "UnlimitedCallRatePolicy" => Vec::new(),
+            "FixedWindowCallRatePolicy" => Window::Fixed {
+                rate: Rate::new(scope, &node.need("call_limit")?, &node.need("period")?)?,
+                count: 0,
+                ends: None,
+            },
+            "UnlimitedCallRatePolicy" => Window::Unlimited,
             _ => return Err(node.unknown("a call rate policy")),
         };
-        let matchers = node.list("matchers");
+        let heaviest = matchers.iter().map(Matcher::weight).max().unwrap_or(1);
+        if window.least().is_some_and(|least| heaviest > least) {
+            return Err(node.error(format!(
+                "a request of weight {heaviest} is more than the policy ever allows"
+            )));
+        }
         Ok(Self {
-            matchers: matchers.iter().map(Matcher::new).collect::<Result<_>>()?,
-            rates: Mutex::new(rates),
+            matchers,
+            window: Mutex::new(window),
         })
     }
 
@@ -100,76 +165,172 @@ impl Policy {
     }
 
     /// Counts a request, or says how long to wait before asking again.
-    fn take(&self) -> Option<Duration> {
-        let now = Instant::now();
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut wait = None;
-        for rate in rates.iter_mut() {
-            while rate
-                .sent
-                .front()
-                .is_some_and(|at| now.duration_since(*at) >= rate.per)
-            {
-                rate.sent.pop_front();
+    fn take(&self, out: &Outgoing, now: Duration) -> Option<Duration> {
+        let weight = self.matchers.iter().find(|matcher| matcher.matches(out));
+        let weight = weight.map_or(1, Matcher::weight);
+        self.window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(weight, now)
+    }
+
+    fn heed(&self, now: Duration, left: Option<usize>, ends: Option<Duration>) {
+        self.window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .heed(now, left, ends);
+    }
+}
+
+impl Rate {
+    fn new(scope: &Scope<'_>, most: &Node<'_>, per: &Node<'_>) -> Result<Self> {
+        let read = |node: &Node<'_>| node.as_text(node.parameters())?.eval_text(scope);
+        let per_text = read(per)?;
+        let span = parse_duration(&per_text)
+            .ok_or_else(|| per.error(format!("'{per_text}' is no duration such as PT1M")))?;
+        Ok(Self {
+            most: whole(most, &read(most)?)?,
+            per: Duration::from_micros(u64::try_from(span.micros).unwrap_or(0)),
+        })
+    }
+}
+
+impl Window {
+    /// What is the most that one request may ever count for.
+    fn least(&self) -> Option<usize> {
+        match self {
+            Self::Moving { rates, .. } => rates.iter().map(|rate| rate.most).min(),
+            Self::Fixed { rate, .. } => Some(rate.most),
+            Self::Unlimited => None,
+        }
+    }
+
+    fn take(&mut self, weight: usize, now: Duration) -> Option<Duration> {
+        match self {
+            Self::Unlimited => None,
+            Self::Moving { rates, sent } => {
+                let longest = rates.iter().map(|rate| rate.per).max().unwrap_or_default();
+                while sent.front().is_some_and(|(at, _)| now >= *at + longest) {
+                    sent.pop_front();
+                }
+                let wait = rates.iter().filter_map(|rate| rate.wait(sent, weight, now)).max();
+                if wait.is_none() {
+                    sent.push_back((now, weight));
+                }
+                wait
             }
-            if rate.sent.len() >= rate.most
-                && let Some(first) = rate.sent.front()
-            {
-                let left = rate.per.saturating_sub(now.duration_since(*first));
-                wait = wait.max(Some(left));
+            Self::Fixed { rate, count, ends } => {
+                if ends.is_none_or(|ends| now >= ends) {
+                    (*count, *ends) = (0, Some(now + rate.per));
+                }
+                if *count + weight > rate.most {
+                    return ends.map(|ends| ends.saturating_sub(now));
+                }
+                *count += weight;
+                None
             }
         }
-        if wait.is_none() {
-            rates.iter_mut().for_each(|rate| rate.sent.push_back(now));
+    }
+
+    /// Answers only ever make a limit narrower than it is declared.
+    fn heed(&mut self, now: Duration, left: Option<usize>, told_end: Option<Duration>) {
+        match self {
+            Self::Unlimited => {}
+            Self::Moving { rates, sent } => {
+                if left != Some(0) || told_end.is_some() {
+                    return;
+                }
+                let free = rates.iter().map(|rate| rate.free(sent, now)).min().unwrap_or(0);
+                if free > 0 {
+                    sent.push_back((now, free));
+                }
+            }
+            Self::Fixed { rate, count, ends } => {
+                if let Some(left) = left {
+                    *count = (*count).max(rate.most.saturating_sub(left));
+                }
+                if told_end.is_some() {
+                    *ends = told_end;
+                }
+            }
+        }
+    }
+}
+
+impl Rate {
+    fn used(&self, sent: &VecDeque<(Duration, usize)>, now: Duration) -> usize {
+        let within = sent.iter().filter(|(at, _)| *at + self.per > now);
+        within.map(|(_, weight)| weight).sum()
+    }
+
+    fn free(&self, sent: &VecDeque<(Duration, usize)>, now: Duration) -> usize {
+        self.most.saturating_sub(self.used(sent, now))
+    }
+
+    /// How long until `weight` more calls fit.
+    fn wait(&self, sent: &VecDeque<(Duration, usize)>, weight: usize, now: Duration) -> Option<Duration> {
+        let mut free = self.free(sent, now);
+        let mut within = sent.iter().filter(|(at, _)| *at + self.per > now);
+        let mut wait = None;
+        while free < weight {
+            let (at, gone) = within.next()?;
+            free += gone;
+            wait = Some((*at + self.per).saturating_sub(now));
         }
         wait
     }
 }
 
-impl Matcher {
-    fn new(node: &Node<'_>) -> Result<Self> {
-        let pairs = |field: &str| {
-            let members = node.get(field).map(|node| node.members()).unwrap_or_default();
-            let pair = |(name, value): (&str, Node<'_>)| {
-                (name.to_owned(), super::super::template::py_text(value.value))
-            };
-            members.into_iter().map(pair).collect()
-        };
-        let path = node.str("url_path_pattern").map(Regex::new).transpose();
-        Ok(Self {
-            method: node.str("method").map(str::to_owned),
-            base: node
-                .str("url_base")
-                .map(|base| base.trim_end_matches('/').to_owned()),
-            path: path.map_err(|error| node.error("url_path_pattern is no regex").caused_by(error))?,
-            params: pairs("params"),
-            headers: pairs("headers"),
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    fn moving(most: usize, per: u64) -> Window {
+        Window::Moving {
+            rates: vec![Rate { most, per: S(per) }],
+            sent: VecDeque::new(),
+        }
     }
 
-    fn matches(&self, out: &Outgoing) -> bool {
-        let has_param = |(name, value): &(String, String)| {
-            out.url
-                .query_pairs()
-                .any(|(known, there)| known == *name && there == *value)
+    #[test]
+    fn a_moving_window_lets_heavy_requests_go_when_enough_has_left_it() {
+        let mut window = moving(5, 10);
+        assert_eq!(window.take(2, S(0)), None);
+        assert_eq!(window.take(2, S(4)), None);
+        assert_eq!(window.take(3, S(5)), Some(S(5)), "the first two leave at 10");
+        assert_eq!(window.take(5, S(5)), Some(S(9)), "all have left at 14");
+        assert_eq!(window.take(1, S(5)), None);
+        assert_eq!(window.take(1, S(5)), Some(S(5)));
+        assert_eq!(window.take(1, S(10)), None);
+    }
+
+    #[test]
+    fn an_answer_that_says_there_is_nothing_left_fills_the_window() {
+        let mut window = moving(3, 10);
+        assert_eq!(window.take(1, S(0)), None);
+        window.heed(S(1), Some(0), None);
+        assert_eq!(window.take(1, S(2)), Some(S(8)));
+        assert_eq!(window.take(1, S(10)), None);
+        window.heed(S(10), Some(7), None);
+        assert_eq!(window.take(1, S(11)), None, "more than there is changes nothing");
+    }
+
+    #[test]
+    fn a_fixed_window_ends_when_the_source_says() {
+        let rate = Rate { most: 2, per: S(60) };
+        let mut window = Window::Fixed {
+            rate,
+            count: 0,
+            ends: None,
         };
-        let has_header = |(name, value): &(String, String)| {
-            out.headers
-                .iter()
-                .any(|(known, there)| known.eq_ignore_ascii_case(name) && there == value)
-        };
-        self.method
-            .as_ref()
-            .is_none_or(|method| out.method.as_str() == method)
-            && self
-                .base
-                .as_ref()
-                .is_none_or(|base| out.url.as_str().starts_with(base.as_str()))
-            && self
-                .path
-                .as_ref()
-                .is_none_or(|path| path.is_match(out.url.path()))
-            && self.params.iter().all(has_param)
-            && self.headers.iter().all(has_header)
+        assert_eq!(window.take(1, S(0)), None);
+        window.heed(S(0), Some(5), Some(S(20)));
+        assert_eq!(window.take(1, S(1)), None);
+        assert_eq!(window.take(1, S(2)), Some(S(18)));
+        assert_eq!(window.take(1, S(20)), None, "counted anew");
+        window.heed(S(21), Some(0), None);
+        assert_eq!(window.take(1, S(22)), Some(S(58)));
     }
 }

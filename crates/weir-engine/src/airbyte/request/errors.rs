@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex::Regex;
 use serde_json::{Map, Value};
 use weir_protocol::{Error, Result};
 
 use super::super::env::Env;
 use super::super::node::Node;
 use super::super::template::{Condition, Otherwise, Scope, Takes, Text, py_text};
+use super::backoff::Backoff;
 use crate::http::{Answer, Redactor, retry_after, show_url};
 
 /// Characters of an answer's body that an error shows.
@@ -83,25 +83,6 @@ struct One {
     filters: Vec<Filter>,
 }
 
-enum Backoff {
-    Constant(Text),
-    Exponential(Text),
-    Header {
-        name: Text,
-        regex: Option<Text>,
-        most: Option<Text>,
-    },
-    Until {
-        name: Text,
-        regex: Option<Text>,
-        least: Option<Text>,
-        most: Option<Text>,
-    },
-    Response {
-        seconds: Text,
-    },
-}
-
 /// One handler, or several that are asked in turn.
 pub(super) struct Handler {
     handlers: Vec<One>,
@@ -140,7 +121,7 @@ impl Handler {
                 let filters = filters.iter().map(filter).collect::<Result<_>>()?;
                 self.handlers.push(One { filters });
                 for strategy in node.list("backoff_strategies") {
-                    self.backoffs.push(backoff(&strategy)?);
+                    self.backoffs.push(Backoff::new(&strategy)?);
                 }
             }
             _ => return Err(node.unknown("an error handler")),
@@ -194,20 +175,20 @@ impl Handler {
 }
 
 /// An answer as templates see it, made only when one asks.
-struct Seen {
+pub(super) struct Seen {
     body: Option<Value>,
     headers: Option<Value>,
 }
 
 impl Seen {
-    fn new(_: &Answer) -> Self {
+    pub(super) fn new(_: &Answer) -> Self {
         Self {
             body: None,
             headers: None,
         }
     }
 
-    fn fill(&mut self, answer: &Answer) -> (&Value, &Value) {
+    pub(super) fn fill(&mut self, answer: &Answer) -> (&Value, &Value) {
         let body = self.body.get_or_insert_with(|| {
             serde_json::from_slice(&answer.body).unwrap_or_else(|_| Value::Object(Map::new()))
         });
@@ -255,7 +236,7 @@ impl One {
     }
 }
 
-fn scope<'a>(env: &'a Env, _: &Answer, body: &'a Value, headers: &'a Value) -> Scope<'a> {
+pub(super) fn scope<'a>(env: &'a Env, _: &Answer, body: &'a Value, headers: &'a Value) -> Scope<'a> {
     env.scope().with_json("response", body).with_headers(headers)
 }
 
@@ -388,95 +369,4 @@ fn filter(node: &Node<'_>) -> Result<Filter> {
         },
         is_config: node.str("failure_type") == Some("config_error"),
     })
-}
-
-fn backoff(node: &Node<'_>) -> Result<Backoff> {
-    Ok(match node.kind() {
-        "ConstantBackoffStrategy" => Backoff::Constant(node.need_text("backoff_time_in_seconds")?),
-        "ExponentialBackoffStrategy" => Backoff::Exponential(node.text_or("factor", "5")?),
-        "WaitTimeFromHeader" => Backoff::Header {
-            name: node.need_text("header")?,
-            regex: node.text("regex")?,
-            most: node.text("max_waiting_time_in_seconds")?,
-        },
-        "WaitUntilTimeFromHeader" => Backoff::Until {
-            name: node.need_text("header")?,
-            regex: node.text("regex")?,
-            least: node.text("min_wait")?,
-            most: node.text("max_waiting_time_in_seconds")?,
-        },
-        "WaitTimeFromResponse" => Backoff::Response {
-            seconds: node.template(
-                node.str("wait_time_in_seconds").unwrap_or_default(),
-                node.parameters(),
-                Otherwise::Null,
-            )?,
-        },
-        _ => return Err(node.unknown("a back-off strategy")),
-    })
-}
-
-impl Backoff {
-    fn wait(&self, env: &Env, answer: &Answer, attempt: u32) -> Result<Option<f64>> {
-        let scope = env.scope();
-        let number = |text: &Text| -> Result<Option<f64>> { Ok(text.eval_text(&scope)?.trim().parse().ok()) };
-        let header = |name: &Text, regex: &Option<Text>| -> Result<Option<f64>> {
-            let name = name.eval_text(&scope)?;
-            let Some(value) = answer.header(&name) else {
-                return Ok(None);
-            };
-            let Some(pattern) = regex else {
-                return Ok(value.trim().parse().ok());
-            };
-            let pattern = pattern.eval_text(&scope)?;
-            let pattern = Regex::new(&format!("^(?:{pattern})")).map_err(|error| {
-                Error::spec("the regex of a back-off strategy cannot be read")
-                    .caused_by(error)
-                    .hint("mend the regex")
-            })?;
-            let part = pattern.find(value).map_or(value, |found| found.as_str());
-            Ok(part.trim().parse().ok())
-        };
-        let capped = |wait: Option<f64>, most: &Option<Text>| -> Result<Option<f64>> {
-            let most = most.as_ref().map(number).transpose()?.flatten();
-            match (wait, most) {
-                (Some(wait), Some(most)) if wait >= most => Err(Error::new(
-                    weir_protocol::ErrorKind::RateLimited,
-                    format!("the source asks to wait {wait} seconds; the manifest allows {most}"),
-                )
-                .hint("run again later; what was read is kept")),
-                _ => Ok(wait),
-            }
-        };
-        match self {
-            Self::Constant(seconds) => number(seconds),
-            Self::Exponential(factor) => {
-                let power = 2_f64.powi(i32::try_from(attempt.min(30)).unwrap_or(30));
-                Ok(number(factor)?.map(|factor| factor * power))
-            }
-            Self::Header { name, regex, most } => capped(header(name, regex)?, most),
-            Self::Until {
-                name,
-                regex,
-                least,
-                most,
-            } => {
-                let until = header(name, regex)?.filter(|until| *until != 0.0);
-                let least = least.as_ref().map(number).transpose()?.flatten();
-                let wait = until.map(|until| until - env.now().seconds());
-                let wait = match (wait, least) {
-                    (Some(wait), Some(least)) => Some(wait.max(least)),
-                    (Some(wait), None) => Some(wait).filter(|wait| *wait >= 0.0),
-                    (None, least) => least,
-                };
-                capped(wait, most)
-            }
-            Self::Response { seconds } => {
-                let mut seen = Seen::new(answer);
-                let (body, headers) = seen.fill(answer);
-                let value = seconds.eval_text(&self::scope(env, answer, body, headers));
-                Ok(value.ok().and_then(|text| text.trim().parse().ok()))
-            }
-        }
-    }
 }

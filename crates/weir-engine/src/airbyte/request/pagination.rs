@@ -300,6 +300,19 @@ fn whole(token: Option<&Value>, strategy: &str) -> Result<Option<i64>> {
         .transpose()
 }
 
+/// What is no template must be a number.
+fn plain_size(node: &Node<'_>) -> Result<Option<Text>> {
+    let size = node.text("page_size")?;
+    let is_bad = |text: &Text| !text.source().contains('{') && text.source().trim().parse::<i64>().is_err();
+    match size.as_ref().filter(|text| is_bad(text)) {
+        Some(text) => Err(node.manifest.locate(
+            &format!("{}.page_size", node.path),
+            not_a_size(&Value::from(text.source())),
+        )),
+        None => Ok(size),
+    }
+}
+
 fn not_a_size(value: &Value) -> Error {
     Error::spec(format!(
         "the page size is '{}', which is no whole number",
@@ -326,7 +339,7 @@ fn strategy(env: &Arc<Env>, node: &Node<'_>) -> Result<Strategy> {
             at_once: node.flag("inject_on_first_request"),
         },
         "OffsetIncrement" => Strategy::Offset {
-            size: node.text("page_size")?,
+            size: plain_size(node)?,
             at_once: node.flag("inject_on_first_request"),
         },
         "CursorPagination" => {

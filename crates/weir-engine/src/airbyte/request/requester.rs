@@ -7,15 +7,22 @@ use serde_json::Value;
 use weir_protocol::{Error, Result};
 
 use super::super::auth::Auth;
-use super::super::env::Env;
+use super::super::env::{Env, Timeouts};
 use super::super::node::Node;
 use super::super::slices::Slice;
-use super::super::template::{Nested, Scope, Takes, Text, dumps, json_is_true, py_text};
+use super::super::template::{Nested, Otherwise, Scope, Takes, Text, dumps, json_is_true, py_text};
 use super::cached;
 use super::errors::{Action, Handler};
 use super::options::{Mapping, Options};
 use super::url;
 use crate::http::{Answer, Body, Client, Method, Outgoing, Sent, Verdict};
+
+/// Names of the answers that an export's later requests may look at.
+pub(crate) const CREATION: &str = "creation_response";
+pub(crate) const POLLING: &str = "polling_response";
+
+/// Times that one request is sent again with another token.
+const ROTATIONS_MAX: u32 = 20;
 
 pub(crate) struct Requester {
     env: Arc<Env>,
@@ -56,6 +63,8 @@ pub(crate) enum Outcome {
     Reset,
     /// The error handler asks for a new token; the requester itself sends again.
     Refresh,
+    /// Another token of several has calls left; the requester itself sends again.
+    Rotate,
     /// The error handler asks for the same page with fewer records, and may say why.
     Reduce(Option<String>),
     /// The error handler asks for the halves of the slice's window, and may say why.
@@ -68,7 +77,10 @@ pub(crate) fn extra_scope<'a>(env: &'a Env, slice: Option<&'a Slice>, token: Opt
     scope = scope.with_maybe("next_page_token", token);
     let extra = slice.and_then(|slice| slice.view.extra.as_object());
     for (name, value) in extra.into_iter().flatten() {
-        scope = scope.with_json(name, value);
+        scope = match name.as_str() {
+            CREATION | POLLING => scope.with_exchange(name, value),
+            _ => scope.with_json(name, value),
+        };
     }
     scope
 }
@@ -95,7 +107,7 @@ impl Requester {
             data,
             json,
             auth: Auth::of(env, node.get("authenticator").as_ref())?,
-            client: env.client(handler.attempts()),
+            client: env.client(handler.attempts(), Timeouts::new(node)?)?,
             handler,
             keeps_answers: keeps_answers || node.flag("use_cache"),
             properties_param,
@@ -119,6 +131,10 @@ impl Requester {
         Ok(requester)
     }
 
+    pub(crate) fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
     pub(crate) fn reduces_pages(&self) -> bool {
         self.handler.uses(Action::Reduce)
     }
@@ -129,18 +145,27 @@ impl Requester {
 
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Outcome> {
         let mut may_refresh = true;
+        let mut rotations = ROTATIONS_MAX;
         loop {
             let out = self.outgoing(&call).await?;
             if let Some(budget) = &self.env.budget {
-                budget.wait(&out).await;
+                let longest = self.env.longest_wait();
+                budget.wait(self.env.timer(), &out, longest).await?;
             }
             let is_kept = self.keeps_answers && matches!(out.method, Method::GET | Method::HEAD);
             let sent = if is_kept {
-                cached::send(&self.env, out, |out| self.exchange(out, may_refresh)).await?
+                cached::send(&self.env, out, |out| {
+                    self.exchange(out, may_refresh, rotations > 0)
+                })
+                .await?
             } else {
-                self.exchange(out, may_refresh).await?
+                self.exchange(out, may_refresh, rotations > 0).await?
             };
             match sent {
+                Outcome::Rotate => {
+                    rotations -= 1;
+                    continue;
+                }
                 Outcome::Refresh => self.auth.forget(&self.env).await,
                 done => return Ok(done),
             }
@@ -148,7 +173,10 @@ impl Requester {
         }
     }
 
-    async fn exchange(&self, out: Outgoing, may_refresh: bool) -> Result<Outcome> {
+    async fn exchange(&self, out: Outgoing, may_refresh: bool, may_rotate: bool) -> Result<Outcome> {
+        let heeds = self.env.budget.is_some() || self.auth.is_rotating();
+        let sent = heeds.then(|| out.clone());
+        let has_other = || may_rotate && sent.as_ref().is_some_and(|sent| self.auth.has_other(sent));
         let tries = AtomicU32::new(0);
         // What the handler asks for beyond what the client knows.
         let asked = Mutex::new(None);
@@ -157,6 +185,12 @@ impl Requester {
             Verdict::Ignore
         };
         let classify = |answer: &Answer| -> Result<Option<Verdict>> {
+            if let (Some(budget), Some(sent)) = (&self.env.budget, &sent) {
+                budget.note(self.env.timer(), sent, answer);
+            }
+            if let Some(sent) = &sent {
+                self.auth.note(sent, answer);
+            }
             let found = self.handler.interpret(&self.env, answer)?;
             let attempt = tries.fetch_add(1, Ordering::Relaxed) + 1;
             Ok(Some(match found.action {
@@ -166,6 +200,7 @@ impl Requester {
                 Action::Reduce => ask(Outcome::Reduce(found.said())),
                 Action::Split => ask(Outcome::Split(found.said())),
                 Action::Refresh if may_refresh => ask(Outcome::Refresh),
+                Action::Retry | Action::RateLimited if has_other() => ask(Outcome::Rotate),
                 Action::Fail | Action::Refresh => Verdict::Fail(found.error(answer, &self.client.redactor())),
                 Action::Retry => Verdict::Retry {
                     wait: self.handler.wait(&self.env, answer, attempt)?,
@@ -175,11 +210,11 @@ impl Requester {
                 },
             }))
         };
-        let sent = self.client.send(out, &classify).await?;
+        let answered = self.client.send(out, &classify).await?;
         if let Some(outcome) = asked.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Ok(outcome);
         }
-        let (Sent::Answer(answer) | Sent::Ignored(answer) | Sent::NotModified(answer)) = sent;
+        let (Sent::Answer(answer) | Sent::Ignored(answer) | Sent::NotModified(answer)) = answered;
         // An answer that is let pass although it is an error has nothing to read.
         Ok(if answer.status < 400 {
             Outcome::Answer(Box::new(answer))
@@ -202,6 +237,7 @@ impl Requester {
         if takes_body {
             out.body = body(options)?;
         }
+        self.auth.sign_whole(&self.env, &mut out).await?;
         Ok(out)
     }
 
@@ -278,7 +314,8 @@ fn method(node: &Node<'_>) -> Result<Method> {
 fn bodies(node: &Node<'_>) -> Result<(Option<Mapping>, Option<Nested>)> {
     let parameters = node.parameters();
     let nested = |node: &Node<'_>| {
-        Nested::new(node.value, parameters).map_err(|error| node.manifest.locate(&node.path, error))
+        let text = |source: &str| node.template(source, parameters, Otherwise::Null);
+        Nested::new(node.value, &text)
     };
     if let Some(body) = node.get("request_body") {
         let value = body.need("value")?;

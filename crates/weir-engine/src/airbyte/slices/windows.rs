@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use weir_protocol::Result;
 
 use super::super::time::{Delta, Moment};
-use super::CursorPlan;
+use super::{CursorPlan, NO_CURSOR};
 
 /// What has been read without a gap.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +63,14 @@ impl Windows {
         }
         if let Some(reached) = legacy.get(&plan.field).filter(|value| !value.is_null()) {
             windows.start = windows.start.max(parse(reached)?);
+        }
+        if !legacy.is_empty() && !legacy.contains_key(&plan.field) && !legacy.contains_key(NO_CURSOR) {
+            let names: Vec<&str> = legacy.keys().map(String::as_str).collect();
+            tracing::warn!(
+                "the state has no '{}', the stream's cursor, but {}: it may be of another stream; reading from the beginning",
+                plan.field,
+                names.join(", ")
+            );
         }
         windows.spans.push(Span {
             start: plan.start,

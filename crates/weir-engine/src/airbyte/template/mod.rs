@@ -23,6 +23,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use weir_protocol::{Error, Result};
 
+use super::manifest::Manifest;
 use super::time::Moment;
 use crate::interpolate::is_template;
 use ast::{Names, Stmt};
@@ -71,6 +72,7 @@ enum Named<'a> {
     Null,
     Json(&'a Value),
     Headers(&'a Value),
+    Exchange(&'a Value),
     Slice(&'a SliceView),
     /// A function that only some places have.
     Function(&'static str),
@@ -82,6 +84,7 @@ impl<'a> Named<'a> {
             Self::Null => Py::None,
             Self::Json(value) => Py::of(value),
             Self::Headers(value) => Py::Headers(value),
+            Self::Exchange(value) => Py::Exchange(value),
             Self::Slice(slice) => Py::Slice(slice),
             Self::Function(name) => Py::function(name),
         }
@@ -124,6 +127,12 @@ impl<'a> Scope<'a> {
     #[must_use]
     pub(crate) fn with_headers(self, headers: &'a Value) -> Self {
         self.with("headers", Named::Headers(headers))
+    }
+
+    /// An answer that came before, with its headers.
+    #[must_use]
+    pub(crate) fn with_exchange(self, name: &'a str, value: &'a Value) -> Self {
+        self.with(name, Named::Exchange(value))
     }
 
     #[must_use]
@@ -220,9 +229,22 @@ struct Parsed {
     form: Form,
     parameters: Value,
     otherwise: Otherwise,
+    /// The manifest and where in it the text stands.
+    place: Option<(Manifest, String)>,
 }
 
 impl Text {
+    /// So that errors can tell where it stands.
+    pub(crate) fn placed(self, manifest: &Manifest, path: &str) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(parsed) => Self(Arc::new(Parsed {
+                place: Some((manifest.clone(), path.to_owned())),
+                ..parsed
+            })),
+            Err(shared) => Self(shared),
+        }
+    }
+
     pub(crate) fn new(source: &str, parameters: &Value, otherwise: Otherwise) -> Result<Self> {
         let form = if is_template(source) {
             let body = ast::parse(source).map_err(|problem| {
@@ -246,6 +268,7 @@ impl Text {
             form,
             parameters: parameters.clone(),
             otherwise,
+            place: None,
         })))
     }
 
@@ -305,9 +328,13 @@ impl Text {
     }
 
     fn failed(&self, fault: Fault) -> Error {
-        Error::template(format!("a template of the manifest failed: {}", fault.message()))
+        let error = Error::template(format!("a template of the manifest failed: {}", fault.message()))
             .with("template", excerpt(&self.0.source))
-            .hint("check that config holds what the template names, and the template itself")
+            .hint("check that config holds what the template names, and the template itself");
+        match &self.0.place {
+            Some((manifest, path)) => manifest.locate(path, error),
+            None => error,
+        }
     }
 }
 
@@ -322,6 +349,11 @@ impl Condition {
 
     pub(crate) fn new(source: &str, parameters: &Value) -> Result<Self> {
         Text::new(source, parameters, Otherwise::Text("False")).map(Self)
+    }
+
+    /// So that errors can tell where it stands.
+    pub(crate) fn placed(self, manifest: &Manifest, path: &str) -> Self {
+        Self(self.0.placed(manifest, path))
     }
 
     pub(crate) fn holds(&self, scope: &Scope<'_>) -> Result<bool> {
@@ -352,17 +384,17 @@ pub(crate) enum Nested {
 }
 
 impl Nested {
-    pub(crate) fn new(value: &Value, parameters: &Value) -> Result<Self> {
-        let text = |source: &str| Text::new(source, parameters, Otherwise::Null);
+    /// `text` makes a template of a text.
+    pub(crate) fn new(value: &Value, text: &dyn Fn(&str) -> Result<Text>) -> Result<Self> {
         Ok(match value {
             Value::String(source) => Self::Text(text(source)?),
             Value::Array(items) => {
-                let items = items.iter().map(|item| Self::new(item, parameters));
+                let items = items.iter().map(|item| Self::new(item, text));
                 Self::Items(items.collect::<Result<_>>()?)
             }
             Value::Object(members) => {
                 let members = members.iter();
-                let members = members.map(|(key, value)| Ok((text(key)?, Self::new(value, parameters)?)));
+                let members = members.map(|(key, value)| Ok((text(key)?, Self::new(value, text)?)));
                 Self::Members(members.collect::<Result<_>>()?)
             }
             other => Self::Fixed(other.clone()),

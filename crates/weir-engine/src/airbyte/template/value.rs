@@ -36,6 +36,8 @@ pub(crate) enum Py<'a> {
     Json(&'a Value),
     /// An object whose keys are found whatever their case; they are kept in lower case.
     Headers(&'a Value),
+    /// An answer: its members, and its headers.
+    Exchange(&'a Value),
     Slice(&'a SliceView),
     List(Shared<Vec<Self>>),
     Tuple(Rc<Vec<Self>>),
@@ -132,7 +134,7 @@ impl<'a> Py<'a> {
             Self::Float(number) => *number != 0.0,
             Self::Text(text) => !text.is_empty(),
             Self::Str(text) => !text.is_empty(),
-            Self::Json(value) | Self::Headers(value) => !is_empty(value),
+            Self::Json(value) | Self::Headers(value) | Self::Exchange(value) => !is_empty(value),
             Self::Slice(slice) => !is_empty(&slice.all) || !is_empty(&slice.extra),
             Self::List(items) => !items.borrow().is_empty(),
             Self::Tuple(items) => !items.is_empty(),
@@ -151,7 +153,7 @@ impl<'a> Py<'a> {
             Self::Float(_) => "float",
             Self::Text(_) | Self::Str(_) => "str",
             Self::Json(Value::Array(_)) | Self::List(_) => "list",
-            Self::Json(_) | Self::Headers(_) | Self::Slice(_) | Self::Dict(_) => "dict",
+            Self::Json(_) | Self::Headers(_) | Self::Exchange(_) | Self::Slice(_) | Self::Dict(_) => "dict",
             Self::Tuple(_) => "tuple",
             Self::Moment(_) => "datetime",
             Self::Date(_) => "date",
@@ -173,7 +175,9 @@ impl<'a> Py<'a> {
     /// Members of a mapping; None for anything else.
     pub(super) fn members(&self) -> Option<Vec<(Self, Self)>> {
         match self {
-            Self::Json(Value::Object(members)) | Self::Headers(Value::Object(members)) => Some(
+            Self::Json(Value::Object(members))
+            | Self::Headers(Value::Object(members))
+            | Self::Exchange(Value::Object(members)) => Some(
                 members
                     .iter()
                     .map(|(key, value)| (Py::Text(key.as_str()), Py::of(value)))
@@ -226,6 +230,8 @@ impl<'a> Py<'a> {
         match self {
             Self::Json(Value::Object(members)) => members.get(text?).map(Py::of),
             Self::Headers(Value::Object(members)) => members.get(&text?.to_ascii_lowercase()).map(Py::of),
+            Self::Exchange(answer) if text == Some("headers") => answer.get("headers").map(Py::Headers),
+            Self::Exchange(answer) => answer.get(text?).map(Py::of),
             Self::Slice(slice) => slice.all.get(text?).map(Py::of),
             Self::Dict(members) => members
                 .borrow()
@@ -297,7 +303,7 @@ impl<'a> Py<'a> {
             Self::Float(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
             Self::Text(text) => Value::String((*text).to_owned()),
             Self::Str(text) => Value::String(text.to_string()),
-            Self::Json(value) | Self::Headers(value) => (*value).clone(),
+            Self::Json(value) | Self::Headers(value) | Self::Exchange(value) => (*value).clone(),
             other => match (other.elements(), other.members()) {
                 (Some(items), _) => Value::Array(items.iter().map(Self::to_json).collect()),
                 (None, Some(members)) => Value::Object(

@@ -1,3 +1,4 @@
+mod exports;
 mod workshop;
 
 use futures::StreamExt;
