@@ -19,5 +19,5 @@ mod twins;
 pub use connections::{Connection, DEFAULT_TENANT};
 pub use leases::Owner;
 pub use runs::{Run, RunStatus, StreamRun};
-pub use store::Store;
+pub use store::{Place, Scope, Store};
 pub use sync::{Observer, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan, sync};

@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) pii_key: Option<String>,
     /// `WEIR_FAILPOINT`: `<name>[:<nth>]`; the process dies when it passes that point (test builds only).
     pub(crate) failpoint: Option<String>,
+    /// `WEIR_DATABASE_URL`: the control store, instead of the project's SQLite file.
+    pub(crate) database_url: Option<String>,
     /// `NO_COLOR` is set to something.
     pub(crate) no_color: bool,
 }
@@ -57,6 +59,7 @@ impl Settings {
             log_format,
             pii_key: variable("WEIR_PII_KEY"),
             failpoint: variable("WEIR_FAILPOINT"),
+            database_url: variable("WEIR_DATABASE_URL"),
             no_color: variable("NO_COLOR").is_some(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_control::{Connection, Store};
+use weir_control::{Connection, Place, Store};
 use weir_engine::catalog::{Catalog, Connector};
 use weir_lake::{Lake, LakeConfig};
 use weir_protocol::connection::ConnectionSpec;
@@ -73,12 +73,16 @@ impl Wiring {
         self.project.pii_key(self.settings.pii_key.as_deref())
     }
 
-    pub(crate) async fn store(&self) -> Result<Store> {
-        let path = self.project.store();
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| errors::file("make", folder, error))?;
+    /// Where the control store is: what `WEIR_DATABASE_URL` says, else a file in the project folder.
+    pub(crate) fn store_place(&self) -> Result<Place> {
+        match &self.settings.database_url {
+            Some(url) => Place::parse(url),
+            None => Ok(Place::Sqlite(self.project.store())),
         }
-        Store::open(&path).await
+    }
+
+    pub(crate) async fn store(&self) -> Result<Store> {
+        Store::connect(&self.store_place()?).await
     }
 
     /// Answers SQL over the lake and knows the models.

@@ -9,6 +9,7 @@ use sqlx::FromRow;
 use weir_protocol::{Error, Result, yaml};
 
 use crate::Store;
+use crate::store::Scope;
 
 pub(crate) use sql::register_in;
 
@@ -39,17 +40,20 @@ impl Connection {
 
 /// Makes the connection known, or brings what is known of it up to date.
 pub async fn register(store: &Store, connection: &Connection) -> Result<()> {
-    let mut transaction = store.write().await?;
-    register_in(&mut transaction, connection)
+    let scope = Scope::Tenant(&connection.tenant);
+    store
+        .statement(scope, "register the connection", |db, _| {
+            Box::pin(async move { Ok(register_in(db, connection).await?) })
+        })
         .await
-        .map_err(|error| store.failed("register the connection", error))?;
-    store.commit(transaction).await
 }
 
 pub async fn list(store: &Store, tenant: &str) -> Result<Vec<Connection>> {
-    sql::list(store.readers(), tenant)
+    store
+        .read(Scope::Tenant(tenant), "list connections", |db, _| {
+            Box::pin(async move { Ok(sql::list(db, tenant).await?) })
+        })
         .await
-        .map_err(|error| store.failed("list connections", error))
 }
 
 pub async fn get(store: &Store, tenant: &str, name: &str) -> Result<Connection> {

@@ -1,9 +1,10 @@
 use super::*;
+use crate::store::testing;
 
 #[tokio::test]
 async fn are_registered_changed_and_found_near() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("weir.db")).await.unwrap();
+    let store = testing::store(folder.path()).await;
     let error = get(&store, DEFAULT_TENANT, "gh").await.unwrap_err();
     assert!(error.next_step().unwrap().contains("weir sync"));
 

@@ -9,9 +9,10 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use weir_protocol::{Error, ErrorKind, Result};
 
+use crate::store::{Outcome, Scope};
 use crate::{Connection, Store};
 
 pub use owner::Owner;
@@ -33,6 +34,12 @@ pub struct Lease {
     pub run: String,
     /// Grows with every holder.
     pub term: i64,
+}
+
+impl Lease {
+    pub(crate) fn scope(&self) -> Scope<'_> {
+        Scope::Tenant(&self.tenant)
+    }
 }
 
 /// A lease somebody has, as far as another one must know.
@@ -70,7 +77,7 @@ impl Held {
 
 /// Who holds the stream now, if anybody does.
 pub(crate) async fn held(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     connection: &Connection,
     stream: &str,
 ) -> sqlx::Result<Option<Held>> {
@@ -79,10 +86,12 @@ pub(crate) async fn held(
 
 /// Refuses while a run that lives holds the stream.
 pub async fn refuse_held(store: &Store, connection: &Connection, stream: &str) -> Result<()> {
-    let mut transaction = store.write().await?;
-    let found = held(&mut transaction, connection, stream)
-        .await
-        .map_err(|error| store.failed("look for a lease", error))?;
+    let scope = Scope::Tenant(&connection.tenant);
+    let found = store
+        .read(scope, "look for a lease", |db, _| {
+            Box::pin(async move { Ok(held(db, connection, stream).await?) })
+        })
+        .await?;
     match found.filter(|held| !held.is_stale()) {
         Some(held) => Err(held.refusal(&connection.name, stream)),
         None => Ok(()),
@@ -91,7 +100,7 @@ pub async fn refuse_held(store: &Store, connection: &Connection, stream: &str) -
 
 /// Takes the lease, whoever has it. The caller decides, in the same transaction, that it may.
 pub(crate) async fn take(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     connection: &Connection,
     stream: &str,
     run: &str,
@@ -118,22 +127,29 @@ pub async fn renew(store: &Store, lease: &Lease) -> Result<()> {
 
 /// Extends the lease; false once another run has taken it over.
 pub(crate) async fn try_renew(store: &Store, lease: &Lease) -> Result<bool> {
-    sql::renew(store.writer(), lease)
+    store
+        .statement(lease.scope(), "renew the lease", |db, _| {
+            Box::pin(async move { Ok(sql::renew(db, lease).await?) })
+        })
         .await
-        .map_err(|error| store.failed("renew the lease", error))
 }
 
 /// Gives the lease back, so that the next run need not wait for its end.
 pub async fn release(store: &Store, lease: &Lease) -> Result<()> {
-    sql::release(store.writer(), lease)
+    store
+        .statement(lease.scope(), "release the lease", |db, _| {
+            Box::pin(async move { Ok(sql::release(db, lease).await?) })
+        })
         .await
-        .map_err(|error| store.failed("release the lease", error))
 }
 
 /// Refuses, inside a transaction, writes under a term that is over.
-pub(crate) async fn fence(db: &mut SqliteConnection, lease: &Lease) -> sqlx::Result<Result<()>> {
-    let holds = sql::holds(db, lease).await?;
-    Ok(if holds { Ok(()) } else { Err(lost(lease)) })
+pub(crate) async fn fence(db: &mut AnyConnection, lease: &Lease) -> Outcome<()> {
+    if sql::holds(db, lease).await? {
+        Ok(())
+    } else {
+        Err(lost(lease).into())
+    }
 }
 
 fn lost(lease: &Lease) -> Error {

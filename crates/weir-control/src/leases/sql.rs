@@ -1,4 +1,5 @@
-use sqlx::{FromRow, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, FromRow, Row};
 
 use super::{Held, LEASE_TIME, Lease, Owner};
 use crate::Connection;
@@ -9,24 +10,24 @@ fn lease_ms() -> i64 {
     int(u64::try_from(LEASE_TIME.as_millis()).unwrap_or(u64::MAX))
 }
 
-impl FromRow<'_, SqliteRow> for Held {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for Held {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             run: row.try_get("run")?,
             owner: Owner {
                 host: row.try_get("host")?,
-                pid: row.try_get("pid")?,
+                pid: u32::try_from(row.try_get::<i64, _>("pid")?).unwrap_or_default(),
                 machine: row.try_get("machine")?,
                 process_start: row.try_get("process_start")?,
             },
             acquired_at_ms: row.try_get("acquired_at_ms")?,
-            expired: row.try_get("expired")?,
+            expired: row.try_get::<i64, _>("expired")? != 0,
         })
     }
 }
 
 pub(super) async fn held(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     connection: &Connection,
     stream: &str,
 ) -> sqlx::Result<Option<Held>> {
@@ -34,7 +35,7 @@ pub(super) async fn held(
         // No lease ends later than its whole time from now, unless the clock was put back since: its holder,
         // if it lives, renews it with its next heartbeat.
         "SELECT run, host, pid, machine, process_start, acquired_at_ms,
-             expires_at_ms <= now_ms OR expires_at_ms > now_ms + $4 AS expired
+             CASE WHEN expires_at_ms <= now_ms OR expires_at_ms > now_ms + $4 THEN 1 ELSE 0 END AS expired
          FROM leases, clock
          WHERE tenant = $1 AND connection = $2 AND stream = $3 AND run IS NOT NULL",
     )
@@ -47,7 +48,7 @@ pub(super) async fn held(
 }
 
 pub(super) async fn take(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     connection: &Connection,
     stream: &str,
     run: &str,
@@ -68,7 +69,7 @@ pub(super) async fn take(
     .bind(stream)
     .bind(run)
     .bind(&owner.host)
-    .bind(owner.pid)
+    .bind(i64::from(owner.pid))
     .bind(&owner.machine)
     .bind(&owner.process_start)
     .bind(lease_ms())
@@ -76,7 +77,7 @@ pub(super) async fn take(
     .await
 }
 
-pub(super) async fn renew(db: &SqlitePool, lease: &Lease) -> sqlx::Result<bool> {
+pub(super) async fn renew(db: &mut AnyConnection, lease: &Lease) -> sqlx::Result<bool> {
     let changed = sqlx::query(
         "UPDATE leases SET expires_at_ms = (SELECT now_ms FROM clock) + $1
          WHERE tenant = $2 AND connection = $3 AND stream = $4 AND run = $5 AND term = $6",
@@ -92,7 +93,7 @@ pub(super) async fn renew(db: &SqlitePool, lease: &Lease) -> sqlx::Result<bool> 
     Ok(changed.rows_affected() == 1)
 }
 
-pub(super) async fn release(db: &SqlitePool, lease: &Lease) -> sqlx::Result<()> {
+pub(super) async fn release(db: &mut AnyConnection, lease: &Lease) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE leases SET run = NULL
          WHERE tenant = $1 AND connection = $2 AND stream = $3 AND run = $4 AND term = $5",
@@ -108,7 +109,7 @@ pub(super) async fn release(db: &SqlitePool, lease: &Lease) -> sqlx::Result<()> 
 }
 
 /// Frees all that a run that died held.
-pub(crate) async fn release_run(db: &mut SqliteConnection, run: &str) -> sqlx::Result<()> {
+pub(crate) async fn release_run(db: &mut AnyConnection, run: &str) -> sqlx::Result<()> {
     sqlx::query("UPDATE leases SET run = NULL WHERE run = $1")
         .bind(run)
         .execute(db)
@@ -116,25 +117,35 @@ pub(crate) async fn release_run(db: &mut SqliteConnection, run: &str) -> sqlx::R
         .map(drop)
 }
 
-pub(super) async fn holds(db: &mut SqliteConnection, lease: &Lease) -> sqlx::Result<bool> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM leases
-         WHERE tenant = $1 AND connection = $2 AND stream = $3 AND run = $4 AND term = $5)",
+/// Whether the lease is held, and held until this transaction ends: whoever wants to take it over waits.
+pub(super) async fn holds(db: &mut AnyConnection, lease: &Lease) -> sqlx::Result<bool> {
+    let touched = sqlx::query(
+        "UPDATE leases SET term = term
+         WHERE tenant = $1 AND connection = $2 AND stream = $3 AND run = $4 AND term = $5",
     )
     .bind(&lease.tenant)
     .bind(&lease.connection)
     .bind(&lease.stream)
     .bind(&lease.run)
     .bind(lease.term)
-    .fetch_one(db)
-    .await
+    .execute(db)
+    .await?;
+    Ok(touched.rows_affected() == 1)
 }
 
 /// Stands for the passing of the lease time.
 #[cfg(test)]
-pub(crate) async fn expire_all(db: &SqlitePool) {
-    sqlx::query("UPDATE leases SET expires_at_ms = 0")
-        .execute(db)
+pub(crate) async fn expire_all(store: &crate::Store) {
+    let everyone = crate::store::Scope::Everyone;
+    store
+        .statement(everyone, "let all leases end", |db, _| {
+            Box::pin(async move {
+                sqlx::query("UPDATE leases SET expires_at_ms = 0")
+                    .execute(db)
+                    .await?;
+                Ok(())
+            })
+        })
         .await
         .unwrap();
 }

@@ -1,11 +1,12 @@
 use super::*;
 use crate::runs::{self, Trigger};
+use crate::store::testing;
 use weir_protocol::SyncMode;
 
 #[tokio::test]
 async fn a_lease_that_was_taken_over_is_worth_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("weir.db")).await.unwrap();
+    let store = testing::store(folder.path()).await;
     let github = Connection::new("github", "github", "github");
     let streams = [("issues".to_owned(), SyncMode::IncrementalMerge)];
     let me = Owner::this_process();
@@ -13,7 +14,7 @@ async fn a_lease_that_was_taken_over_is_worth_nothing() {
 
     let (_, first) = start().await.unwrap();
     renew(&store, &first[0]).await.unwrap();
-    expire_all(store.writer()).await;
+    expire_all(&store).await;
     let (_, second) = start().await.unwrap();
     assert_eq!((first[0].term, second[0].term), (1, 2));
 
@@ -31,7 +32,7 @@ async fn a_lease_that_was_taken_over_is_worth_nothing() {
 #[tokio::test]
 async fn a_clock_that_was_put_back_makes_no_lease_longer() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("weir.db")).await.unwrap();
+    let store = testing::store(folder.path()).await;
     let github = Connection::new("github", "github", "github");
     let streams = [("issues".to_owned(), SyncMode::IncrementalMerge)];
     let me = Owner::this_process();
@@ -41,7 +42,7 @@ async fn a_clock_that_was_put_back_makes_no_lease_longer() {
     start().await.unwrap_err();
     // As if the clock had been an hour ahead when the lease was taken.
     let ahead = "UPDATE leases SET expires_at_ms = expires_at_ms + 3600000";
-    sqlx::query(ahead).execute(store.writer()).await.unwrap();
+    testing::execute(&store, ahead).await;
     let (_, second) = start().await.unwrap();
     assert_eq!((first[0].term, second[0].term), (1, 2));
 }

@@ -8,7 +8,7 @@ mod sql;
 mod tests;
 
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use uuid::Uuid;
 use weir_protocol::destination::Committed;
 use weir_protocol::source::{Notice, Progress};
@@ -16,7 +16,7 @@ use weir_protocol::{Error, Receipt, Result, StreamState, SyncMode, name};
 
 use crate::connections;
 use crate::leases::{self, Lease, Owner};
-use crate::store::stored_badly;
+use crate::store::{Outcome, Scope, stored_badly};
 use crate::{Connection, Store, schemas, states};
 
 pub use records::{Failure, Run, RunFilter, RunStatus, StoredNotice, StoredReceipt, StreamRun, Trigger};
@@ -37,67 +37,75 @@ pub(crate) async fn start_sync(
     trigger: Trigger,
     owner: &Owner,
 ) -> Result<(String, Vec<Lease>)> {
-    let run = Uuid::now_v7().to_string();
-    let mut transaction = store.write().await?;
-    let db: &mut SqliteConnection = &mut transaction;
-    let failed = |error| store.failed("begin the run", error);
-    connections::register_in(db, connection).await.map_err(failed)?;
-    for (stream, _) in streams {
-        let held = leases::held(db, connection, stream).await.map_err(failed)?;
-        let Some(held) = held else { continue };
-        if !held.is_stale() {
-            return Err(held.refusal(&connection.name, stream));
-        }
-        tracing::warn!(run = held.run, stream, "taking over from a run that died");
-        sql::abandon(db, &held.run, stream, held.owner.is_dead())
-            .await
-            .map_err(failed)?;
+    let run = &Uuid::now_v7().to_string();
+    let scope = Scope::Tenant(&connection.tenant);
+    let taken = store
+        .write_alone(scope, &connection.name, "begin the run", |db, _| {
+            Box::pin(async move {
+                connections::register_in(db, connection).await?;
+                for (stream, _) in streams {
+                    take_over(db, connection, stream, run).await?;
+                }
+                sweep_in(db).await?;
+                sql::insert(db, run, connection, trigger).await?;
+                let mut taken = Vec::with_capacity(streams.len());
+                for (stream, mode) in streams {
+                    let run_name = name::run(&connection.source, stream, *mode);
+                    sql::insert_stream(db, run, stream, &run_name, *mode).await?;
+                    taken.push(leases::take(db, connection, stream, run, owner).await?);
+                }
+                step(db, run, RunStatus::Running, None).await?;
+                sql::insert_attempt(db, run, &format!("{}/{}", owner.host, owner.pid)).await?;
+                Ok(taken)
+            })
+        })
+        .await?;
+    Ok((run.clone(), taken))
+}
+
+/// Frees a stream that a run which died still holds; refused while its run lives.
+async fn take_over(db: &mut AnyConnection, connection: &Connection, stream: &str, run: &str) -> Outcome<()> {
+    let held = leases::held(db, connection, stream).await?;
+    // Its own: begun before, by a commit whose answer was lost.
+    let Some(held) = held.filter(|held| held.run != run) else {
+        return Ok(());
+    };
+    if !held.is_stale() {
+        return Err(held.refusal(&connection.name, stream).into());
     }
-    sweep_in(db).await.map_err(failed)??;
-    sql::insert(db, &run, connection, trigger).await.map_err(failed)?;
-    let mut taken = Vec::with_capacity(streams.len());
-    for (stream, mode) in streams {
-        let run_name = name::run(&connection.source, stream, *mode);
-        sql::insert_stream(db, &run, stream, &run_name, *mode)
-            .await
-            .map_err(failed)?;
-        let lease = leases::take(db, connection, stream, &run, owner).await;
-        taken.push(lease.map_err(failed)?);
-    }
-    step(store, db, &run, RunStatus::Running, None).await?;
-    sql::insert_attempt(db, &run, &format!("{}/{}", owner.host, owner.pid))
-        .await
-        .map_err(failed)?;
-    store.commit(transaction).await?;
-    Ok((run, taken))
+    tracing::warn!(run = held.run, stream, "taking over from a run that died");
+    sql::abandon(db, &held.run, stream, held.owner.is_dead()).await?;
+    Ok(())
 }
 
 /// Ends a run.
-pub(crate) async fn finish(store: &Store, run: &str, status: RunStatus, error: Option<&Error>) -> Result<()> {
-    let mut transaction = store.write().await?;
-    let db: &mut SqliteConnection = &mut transaction;
-    step(store, db, run, status, error).await?;
-    let failed = |error| store.failed("end the run", error);
-    sql::finish_attempt(db, run, error).await.map_err(failed)?;
-    leases::release_run(db, run).await.map_err(failed)?;
-    store.commit(transaction).await
-}
-
-async fn step(
+pub(crate) async fn finish(
     store: &Store,
-    db: &mut SqliteConnection,
+    tenant: &str,
     run: &str,
-    to: RunStatus,
+    status: RunStatus,
     error: Option<&Error>,
 ) -> Result<()> {
-    let failed = |error| store.failed("change the run's status", error);
-    let from = sql::status(db, run).await.map_err(failed)?;
+    store
+        .write(Scope::Tenant(tenant), "end the run", |db, _| {
+            Box::pin(async move {
+                step(db, run, status, error).await?;
+                sql::finish_attempt(db, run, error).await?;
+                leases::release_run(db, run).await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+async fn step(db: &mut AnyConnection, run: &str, to: RunStatus, error: Option<&Error>) -> Outcome<()> {
+    let from = sql::lock_status(db, run).await?;
     let from: RunStatus = from.ok_or_else(|| no_such_run(run))?.parse()?;
     // Whoever swept meanwhile may have said it already.
     if from != to || !to.is_final() {
         rules::step(run, from, to)?;
     }
-    sql::set_status(db, run, to, error).await.map_err(failed)
+    Ok(sql::set_status(db, run, to, error).await?)
 }
 
 /// Moves one stream of a run to another state, under its lease.
@@ -109,23 +117,27 @@ pub(crate) async fn stream_step(
     to: RunStatus,
     error: Option<&Error>,
 ) -> Result<()> {
-    let failed = |error| store.failed("change the stream's status", error);
-    let run_name = name::run(source, &lease.stream, mode);
+    let doing = "change the stream's status";
+    let run_name = &name::run(source, &lease.stream, mode);
     // One statement, for it is asked twice of every stream; what stood in its way is looked for after.
-    let is_done = sql::set_stream_status(store.writer(), lease, &run_name, mode, to, error)
-        .await
-        .map_err(failed)?;
+    let is_done = store
+        .statement(lease.scope(), doing, |db, _| {
+            Box::pin(async move { Ok(sql::set_stream_status(db, lease, run_name, mode, to, error).await?) })
+        })
+        .await?;
     if is_done {
         return Ok(());
     }
-    let mut transaction = store.write().await?;
-    let db: &mut SqliteConnection = &mut transaction;
-    leases::fence(db, lease).await.map_err(failed)??;
-    let from = sql::stream_status(db, &lease.run, &lease.stream)
+    store
+        .write(lease.scope(), doing, |db, _| {
+            Box::pin(async move {
+                leases::fence(db, lease).await?;
+                let from = sql::stream_status(db, &lease.run, &lease.stream).await?;
+                let from: RunStatus = from.ok_or_else(|| no_such_run(&lease.run))?.parse()?;
+                Ok(rules::step(&lease.run, from, to)?)
+            })
+        })
         .await
-        .map_err(failed)?;
-    let from: RunStatus = from.ok_or_else(|| no_such_run(&lease.run))?.parse()?;
-    rules::step(&lease.run, from, to)
 }
 
 /// What one checkpoint left behind.
@@ -143,26 +155,24 @@ pub(crate) async fn store_checkpoint(
     lease: &Lease,
     checkpoint: &Checkpoint<'_>,
 ) -> Result<()> {
-    let mut transaction = store.write().await?;
-    let db: &mut SqliteConnection = &mut transaction;
-    let failed = |error| store.failed("store the checkpoint", error);
-    leases::fence(db, lease).await.map_err(failed)??;
-    let receipt = checkpoint.receipt;
-    let known = sql::insert_receipt(db, lease, receipt).await.map_err(failed)?;
-    sql::set_stream_books(db, lease, receipt, checkpoint.progress, known)
+    let Checkpoint {
+        receipt,
+        state,
+        mode,
+        progress,
+    } = checkpoint;
+    store
+        .write(lease.scope(), "store the checkpoint", |db, _| {
+            Box::pin(async move {
+                leases::fence(db, lease).await?;
+                let known = sql::insert_receipt(db, lease, receipt).await?;
+                sql::set_stream_books(db, lease, receipt, *progress, known).await?;
+                states::advance(db, lease, receipt.sequence, *mode, state).await?;
+                schemas::record(db, lease, receipt).await?;
+                Ok(())
+            })
+        })
         .await
-        .map_err(failed)?;
-    states::advance(
-        store,
-        db,
-        lease,
-        receipt.sequence,
-        checkpoint.mode,
-        checkpoint.state,
-    )
-    .await?;
-    schemas::record(db, lease, receipt).await.map_err(failed)?;
-    store.commit(transaction).await
 }
 
 /// Stores the books of a read that the lake refused to publish. The state stays where it was.
@@ -172,15 +182,16 @@ pub(crate) async fn store_refused(
     receipt: &Receipt,
     progress: Progress,
 ) -> Result<()> {
-    let mut transaction = store.write().await?;
-    let db: &mut SqliteConnection = &mut transaction;
-    let failed = |error| store.failed("store the books", error);
-    leases::fence(db, lease).await.map_err(failed)??;
-    let known = sql::insert_receipt(db, lease, receipt).await.map_err(failed)?;
-    sql::set_stream_books(db, lease, receipt, progress, known)
+    store
+        .write(lease.scope(), "store the books", |db, _| {
+            Box::pin(async move {
+                leases::fence(db, lease).await?;
+                let known = sql::insert_receipt(db, lease, receipt).await?;
+                sql::set_stream_books(db, lease, receipt, progress, known).await?;
+                Ok(())
+            })
+        })
         .await
-        .map_err(failed)?;
-    store.commit(transaction).await
 }
 
 /// Brings the store to where the lake stands: ahead, where a run died before it could say what it
@@ -190,35 +201,35 @@ pub(crate) async fn store_recovered(
     lease: &Lease,
     committed: Option<&Committed>,
 ) -> Result<()> {
-    let mut transaction = store.write().await?;
-    let db: &mut SqliteConnection = &mut transaction;
-    let failed = |error| store.failed("repair the state", error);
-    leases::fence(db, lease).await.map_err(failed)??;
-    let mode = match committed {
-        Some(committed) => sql::stream_mode(db, &committed.run, &lease.stream)
-            .await
-            .map_err(failed)?,
-        None => None,
-    };
-    if let (Some(committed), Some(_)) = (committed, &mode) {
-        sql::insert_recovered(db, &lease.stream, committed)
-            .await
-            .map_err(failed)?;
-    }
-    states::recover(store, db, lease, committed, mode.as_deref()).await?;
-    store.commit(transaction).await
+    store
+        .write(lease.scope(), "repair the state", |db, _| {
+            Box::pin(async move {
+                leases::fence(db, lease).await?;
+                let mode = match committed {
+                    Some(committed) => sql::stream_mode(db, &committed.run, &lease.stream).await?,
+                    None => None,
+                };
+                if let (Some(committed), Some(_)) = (committed, &mode) {
+                    sql::insert_recovered(db, &lease.stream, committed).await?;
+                }
+                states::recover(db, lease, committed, mode.as_deref()).await
+            })
+        })
+        .await
 }
 
 /// The mode in which a run read a stream, where the store knows it.
-pub(crate) async fn mode_of(store: &Store, run: &str, stream: &str) -> Result<Option<SyncMode>> {
-    let mut db = store
-        .readers()
-        .acquire()
-        .await
-        .map_err(|error| store.failed("read the run", error))?;
-    let mode = sql::stream_mode(&mut db, run, stream)
-        .await
-        .map_err(|error| store.failed("read the run", error))?;
+pub(crate) async fn mode_of(
+    store: &Store,
+    tenant: &str,
+    run: &str,
+    stream: &str,
+) -> Result<Option<SyncMode>> {
+    let mode = store
+        .read(Scope::Tenant(tenant), "read the run", |db, _| {
+            Box::pin(async move { Ok(sql::stream_mode(db, run, stream).await?) })
+        })
+        .await?;
     mode.map(|mode| {
         mode.parse()
             .map_err(|error| stored_badly("sync mode", &mode, error))
@@ -228,35 +239,41 @@ pub(crate) async fn mode_of(store: &Store, run: &str, stream: &str) -> Result<Op
 
 /// Keeps a notice with its run. Past the limit, only that there were more.
 pub(crate) async fn note(store: &Store, lease: &Lease, notice: &Notice) -> Result<()> {
-    sql::insert_notice(store.writer(), lease, notice, NOTICES_MAX)
+    store
+        .statement(lease.scope(), "store a notice", |db, _| {
+            Box::pin(async move { Ok(sql::insert_notice(db, lease, notice, NOTICES_MAX).await?) })
+        })
         .await
-        .map_err(|error| store.failed("store a notice", error))
 }
 
 /// Marks running runs that hold no living lease as abandoned; gives back how many.
 pub async fn sweep(store: &Store) -> Result<u64> {
-    let mut transaction = store.write().await?;
-    let failed = |error| store.failed("look for runs that died", error);
-    let dead = sweep_in(&mut transaction).await.map_err(failed)??;
-    store.commit(transaction).await?;
-    Ok(dead)
+    store
+        .write_alone(Scope::Everyone, "sweep", "look for runs that died", |db, _| {
+            Box::pin(async move { sweep_in(db).await })
+        })
+        .await
 }
 
 /// A run of which every stream has ended, and whose own end is not stored yet, ends as they did: it may
 /// be alive and about to say the same.
-async fn sweep_in(db: &mut SqliteConnection) -> sqlx::Result<Result<u64>> {
+async fn sweep_in(db: &mut AnyConnection) -> Outcome<u64> {
     let mut dead = 0;
     for run in sql::unfinished(db).await? {
         let holders = sql::living_holders(db, &run).await?;
         if !holders.iter().all(Owner::is_dead) {
             continue;
         }
+        // Its end may have been said since the list was read.
+        let status = sql::lock_status(db, &run).await?;
+        if status.is_none_or(|status| status.parse().is_ok_and(RunStatus::is_final)) {
+            continue;
+        }
         let streams = sql::stream_statuses(db, &run).await?;
-        let streams: Result<Vec<RunStatus>> = streams.iter().map(|status| status.parse()).collect();
-        let streams = match streams {
-            Ok(streams) => streams,
-            Err(error) => return Ok(Err(error)),
-        };
+        let streams: Vec<RunStatus> = streams
+            .iter()
+            .map(|status| status.parse())
+            .collect::<Result<_>>()?;
         if rules::has_ended(&streams) {
             sql::set_status(db, &run, overall(streams), None).await?;
             sql::finish_attempt(db, &run, None).await?;
@@ -265,52 +282,60 @@ async fn sweep_in(db: &mut SqliteConnection) -> sqlx::Result<Result<u64>> {
             dead += 1;
         }
     }
-    Ok(Ok(dead))
+    Ok(dead)
 }
 
 /// Runs, newest first.
 pub async fn list(store: &Store, tenant: &str, filter: &RunFilter) -> Result<Vec<Run>> {
-    let mut runs = sql::list(store.readers(), tenant, filter, filter.limit.min(LIST_MAX))
+    store
+        .read(Scope::Tenant(tenant), "list runs", |db, _| {
+            Box::pin(async move {
+                let mut runs = sql::list(db, tenant, filter, filter.limit.min(LIST_MAX)).await?;
+                for run in &mut runs {
+                    run.streams = sql::streams(db, &run.id).await?;
+                }
+                Ok(runs)
+            })
+        })
         .await
-        .map_err(|error| store.failed("list runs", error))?;
-    for run in &mut runs {
-        run.streams = sql::streams(store.readers(), &run.id)
-            .await
-            .map_err(|error| store.failed("read the run's streams", error))?;
-    }
-    Ok(runs)
 }
 
 /// One run. The start of an id is enough where it is the only one.
 pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Run> {
-    let found = sql::by_prefix(store.readers(), tenant, id)
-        .await
-        .map_err(|error| store.failed("read the run", error))?;
-    let mut run = match <[Run; 1]>::try_from(found) {
-        Ok([run]) => run,
-        Err(found) if found.is_empty() => return Err(no_such_run(id)),
-        Err(_) => {
-            return Err(Error::usage(format!("several runs begin with '{id}'")).hint("write more of the id"));
-        }
-    };
-    run.streams = sql::streams(store.readers(), &run.id)
-        .await
-        .map_err(|error| store.failed("read the run's streams", error))?;
-    Ok(run)
+    let found = store
+        .read(Scope::Tenant(tenant), "read the run", |db, _| {
+            Box::pin(async move {
+                let mut found = sql::by_prefix(db, tenant, id).await?;
+                for run in &mut found {
+                    run.streams = sql::streams(db, &run.id).await?;
+                }
+                Ok(found)
+            })
+        })
+        .await?;
+    match <[Run; 1]>::try_from(found) {
+        Ok([run]) => Ok(run),
+        Err(found) if found.is_empty() => Err(no_such_run(id)),
+        Err(_) => Err(Error::usage(format!("several runs begin with '{id}'")).hint("write more of the id")),
+    }
 }
 
 /// A run's receipts, oldest first.
-pub async fn receipts(store: &Store, run: &str) -> Result<Vec<StoredReceipt>> {
-    sql::receipts(store.readers(), run)
+pub async fn receipts(store: &Store, tenant: &str, run: &str) -> Result<Vec<StoredReceipt>> {
+    store
+        .read(Scope::Tenant(tenant), "read the run's receipts", |db, _| {
+            Box::pin(async move { Ok(sql::receipts(db, run).await?) })
+        })
         .await
-        .map_err(|error| store.failed("read the run's receipts", error))
 }
 
 /// A run's notices, oldest first.
-pub async fn notices(store: &Store, run: &str) -> Result<Vec<StoredNotice>> {
-    sql::notices(store.readers(), run)
+pub async fn notices(store: &Store, tenant: &str, run: &str) -> Result<Vec<StoredNotice>> {
+    store
+        .read(Scope::Tenant(tenant), "read the run's notices", |db, _| {
+            Box::pin(async move { Ok(sql::notices(db, run).await?) })
+        })
         .await
-        .map_err(|error| store.failed("read the run's notices", error))
 }
 
 /// Why something failed, as it is kept.

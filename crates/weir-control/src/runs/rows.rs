@@ -1,23 +1,29 @@
 //! Rows of the store as runs, streams, receipts and notices.
 
-use sqlx::sqlite::SqliteRow;
+use serde::de::DeserializeOwned;
+use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row};
 use weir_protocol::{Books, Error};
 
 use super::{Failure, Run, RunStatus, StoredNotice, StoredReceipt, StreamRun};
 use crate::store::count;
 
-fn number(row: &SqliteRow, column: &str) -> sqlx::Result<u64> {
+fn number(row: &AnyRow, column: &str) -> sqlx::Result<u64> {
     row.try_get::<i64, _>(column).map(count)
 }
 
-fn run_status(row: &SqliteRow) -> sqlx::Result<RunStatus> {
+fn json<T: DeserializeOwned>(row: &AnyRow, column: &str) -> sqlx::Result<T> {
+    let text: &str = row.try_get(column)?;
+    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+fn run_status(row: &AnyRow) -> sqlx::Result<RunStatus> {
     let text: String = row.try_get("status")?;
     text.parse()
         .map_err(|error: Error| sqlx::Error::Decode(Box::new(error)))
 }
 
-fn failure(row: &SqliteRow) -> sqlx::Result<Option<Failure>> {
+fn failure(row: &AnyRow) -> sqlx::Result<Option<Failure>> {
     let kind: Option<String> = row.try_get("error_kind")?;
     let Some(kind) = kind else { return Ok(None) };
     Ok(Some(Failure {
@@ -29,8 +35,8 @@ fn failure(row: &SqliteRow) -> sqlx::Result<Option<Failure>> {
     }))
 }
 
-impl FromRow<'_, SqliteRow> for Run {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for Run {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             id: row.try_get("id")?,
             connection: row.try_get("connection")?,
@@ -46,9 +52,9 @@ impl FromRow<'_, SqliteRow> for Run {
     }
 }
 
-impl FromRow<'_, SqliteRow> for StreamRun {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        let reasons: sqlx::types::Json<Vec<(String, u64)>> = row.try_get("quarantine_reasons")?;
+impl FromRow<'_, AnyRow> for StreamRun {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let reasons: Vec<(String, u64)> = json(row, "quarantine_reasons")?;
         Ok(Self {
             stream: row.try_get("stream")?,
             name: row.try_get("name")?,
@@ -72,29 +78,29 @@ impl FromRow<'_, SqliteRow> for StreamRun {
             sequence: row.try_get::<Option<i64>, _>("sequence")?.map(count),
             table: row.try_get("table_name")?,
             table_version: row.try_get("table_version")?,
-            quarantine_reasons: reasons.0,
+            quarantine_reasons: reasons,
             error: failure(row)?,
         })
     }
 }
 
-impl FromRow<'_, SqliteRow> for StoredReceipt {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        let books: sqlx::types::Json<Books> = row.try_get("books")?;
+impl FromRow<'_, AnyRow> for StoredReceipt {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let books: Books = json(row, "books")?;
         Ok(Self {
             stream: row.try_get("stream")?,
             sequence: number(row, "sequence")?,
             table: row.try_get("table_name")?,
             table_version: row.try_get("table_version")?,
-            books: books.0,
-            recovered: row.try_get("recovered")?,
+            books,
+            recovered: row.try_get::<i64, _>("recovered")? != 0,
             stored_at_ms: row.try_get("stored_at_ms")?,
         })
     }
 }
 
-impl FromRow<'_, SqliteRow> for StoredNotice {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for StoredNotice {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             stream: row.try_get("stream")?,
             noticed_at_ms: row.try_get("noticed_at_ms")?,

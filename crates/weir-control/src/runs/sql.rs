@@ -1,4 +1,5 @@
-use sqlx::{SqliteConnection, SqlitePool};
+use serde::Serialize;
+use sqlx::AnyConnection;
 use weir_protocol::destination::Committed;
 use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{Books, Error, Receipt, SyncMode};
@@ -8,15 +9,20 @@ use crate::Connection;
 use crate::leases::{Lease, Owner, release_run};
 use crate::store::int;
 
+fn json(value: &impl Serialize) -> sqlx::Result<String> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(Box::new(error)))
+}
+
 pub(super) async fn insert(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     run: &str,
     connection: &Connection,
     trigger: Trigger,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO runs (id, tenant, connection, kind, started_by, status, created_at_ms)
-         SELECT $1, $2, $3, 'sync', $4, 'queued', now_ms FROM clock",
+         SELECT $1, $2, $3, 'sync', $4, 'queued', now_ms FROM clock WHERE true
+         ON CONFLICT (id) DO NOTHING",
     )
     .bind(run)
     .bind(&connection.tenant)
@@ -28,13 +34,17 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn insert_stream(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     run: &str,
     stream: &str,
     name: &str,
     mode: SyncMode,
 ) -> sqlx::Result<()> {
-    sqlx::query("INSERT INTO run_streams (run, stream, name, mode, status) VALUES ($1, $2, $3, $4, 'queued')")
+    sqlx::query(
+        "INSERT INTO run_streams (run, stream, position, name, mode, status)
+         SELECT $1, $2, (SELECT count(*) FROM run_streams WHERE run = $1), $3, $4, 'queued' FROM clock WHERE true
+         ON CONFLICT (run, stream) DO NOTHING",
+    )
         .bind(run)
         .bind(stream)
         .bind(name)
@@ -44,10 +54,11 @@ pub(super) async fn insert_stream(
         .map(drop)
 }
 
-pub(super) async fn insert_attempt(db: &mut SqliteConnection, run: &str, owner: &str) -> sqlx::Result<()> {
+pub(super) async fn insert_attempt(db: &mut AnyConnection, run: &str, owner: &str) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO run_attempts (run, number, owner, started_at_ms)
-         SELECT $1, (SELECT count(*) + 1 FROM run_attempts WHERE run = $1), $2, now_ms FROM clock",
+         SELECT $1, (SELECT count(*) + 1 FROM run_attempts WHERE run = $1), $2, now_ms FROM clock
+         WHERE NOT EXISTS (SELECT 1 FROM run_attempts WHERE run = $1 AND finished_at_ms IS NULL)",
     )
     .bind(run)
     .bind(owner)
@@ -57,7 +68,7 @@ pub(super) async fn insert_attempt(db: &mut SqliteConnection, run: &str, owner: 
 }
 
 pub(super) async fn finish_attempt(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     run: &str,
     error: Option<&Error>,
 ) -> sqlx::Result<()> {
@@ -74,15 +85,16 @@ pub(super) async fn finish_attempt(
     .map(drop)
 }
 
-pub(super) async fn status(db: &mut SqliteConnection, run: &str) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar("SELECT status FROM runs WHERE id = $1")
+/// The run's status, which nobody else changes until this transaction ends.
+pub(super) async fn lock_status(db: &mut AnyConnection, run: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("UPDATE runs SET status = status WHERE id = $1 RETURNING status")
         .bind(run)
         .fetch_optional(db)
         .await
 }
 
 pub(super) async fn set_status(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     run: &str,
     status: RunStatus,
     error: Option<&Error>,
@@ -106,7 +118,7 @@ pub(super) async fn set_status(
 }
 
 pub(super) async fn stream_status(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     run: &str,
     stream: &str,
 ) -> sqlx::Result<Option<String>> {
@@ -118,7 +130,7 @@ pub(super) async fn stream_status(
 }
 
 pub(super) async fn stream_mode(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     run: &str,
     stream: &str,
 ) -> sqlx::Result<Option<String>> {
@@ -131,7 +143,7 @@ pub(super) async fn stream_mode(
 
 /// Gives back whether the step could be taken: the lease is held, and the status before allows it.
 pub(super) async fn set_stream_status(
-    db: &SqlitePool,
+    db: &mut AnyConnection,
     lease: &Lease,
     name: &str,
     mode: SyncMode,
@@ -142,13 +154,14 @@ pub(super) async fn set_stream_status(
     // A stream that is tried again is already running.
     let before = RunStatus::ALL.into_iter();
     let before = before.filter(|before| *before == status || before.may_become(status));
-    let before: Vec<&str> = before.map(RunStatus::as_str).collect();
+    // Between spaces, as the statement looks for it: a list that both databases read.
+    let before: String = before.map(|before| format!(" {} ", before.as_str())).collect();
     let changed = sqlx::query(
         "UPDATE run_streams SET status = $3, error_kind = $5, error_message = $6, error_hint = $7,
              name = $8, mode = $9,
              started_at_ms = coalesce(started_at_ms, (SELECT now_ms FROM clock)),
              finished_at_ms = CASE WHEN $4 THEN (SELECT now_ms FROM clock) END
-         WHERE run = $1 AND stream = $2 AND status IN (SELECT value FROM json_each($10))
+         WHERE run = $1 AND stream = $2 AND $10 LIKE '% ' || status || ' %'
              AND EXISTS (SELECT 1 FROM leases WHERE tenant = $11 AND connection = $12 AND leases.stream = $2
                  AND leases.run = $1 AND term = $13)",
     )
@@ -161,7 +174,7 @@ pub(super) async fn set_stream_status(
     .bind(failure.as_ref().and_then(|failure| failure.hint.as_ref()))
     .bind(name)
     .bind(mode.as_str())
-    .bind(sqlx::types::Json(before))
+    .bind(before)
     .bind(&lease.tenant)
     .bind(&lease.connection)
     .bind(lease.term)
@@ -172,7 +185,7 @@ pub(super) async fn set_stream_status(
 
 /// Gives back whether the receipt is new.
 pub(super) async fn insert_receipt(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     lease: &Lease,
     receipt: &Receipt,
 ) -> sqlx::Result<bool> {
@@ -186,14 +199,14 @@ pub(super) async fn insert_receipt(
     .bind(int(receipt.sequence))
     .bind(&receipt.table)
     .bind(receipt.version)
-    .bind(sqlx::types::Json(receipt.books))
+    .bind(json(&receipt.books)?)
     .execute(db)
     .await?;
     Ok(inserted.rows_affected() == 1)
 }
 
 pub(super) async fn set_stream_books(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     lease: &Lease,
     receipt: &Receipt,
     progress: Progress,
@@ -228,7 +241,7 @@ pub(super) async fn set_stream_books(
     .bind(int(receipt.sequence))
     .bind(&receipt.table)
     .bind(receipt.version)
-    .bind(sqlx::types::Json(&receipt.quarantine_reasons))
+    .bind(json(&receipt.quarantine_reasons)?)
     .bind(i64::from(is_new))
     .execute(db)
     .await
@@ -237,7 +250,7 @@ pub(super) async fn set_stream_books(
 
 /// A checkpoint that only the lake knew of.
 pub(super) async fn insert_recovered(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     stream: &str,
     committed: &Committed,
 ) -> sqlx::Result<()> {
@@ -249,7 +262,7 @@ pub(super) async fn insert_recovered(
     .bind(&committed.run)
     .bind(stream)
     .bind(int(committed.sequence))
-    .bind(sqlx::types::Json(committed.books))
+    .bind(json(&committed.books)?)
     .execute(&mut *db)
     .await?;
     let books = committed.books;
@@ -273,7 +286,7 @@ pub(super) async fn insert_recovered(
 }
 
 pub(super) async fn insert_notice(
-    db: &SqlitePool,
+    db: &mut AnyConnection,
     lease: &Lease,
     notice: &Notice,
     notices_max: u32,
@@ -283,12 +296,12 @@ pub(super) async fn insert_notice(
          SELECT $1, $2, n, now_ms,
              CASE WHEN n > $3 THEN 'there were more notices; they stand in the log' ELSE $4 END,
              CASE WHEN n > $3 THEN NULL ELSE $5 END
-         FROM clock, (SELECT count(*) + 1 AS n FROM run_notices WHERE run = $1 AND stream = $2)
+         FROM clock, (SELECT count(*) + 1 AS n FROM run_notices WHERE run = $1 AND stream = $2) AS numbered
          WHERE n <= $3 + 1",
     )
     .bind(&lease.run)
     .bind(&lease.stream)
-    .bind(notices_max)
+    .bind(i64::from(notices_max))
     .bind(&notice.message)
     .bind(&notice.hint)
     .execute(db)
@@ -299,7 +312,7 @@ pub(super) async fn insert_notice(
 /// Marks what a dead holder of one stream's lease left. Where the whole process is known to be
 /// dead, or no other of its leases lives, its run ends too.
 pub(super) async fn abandon(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     run: &str,
     stream: &str,
     is_dead: bool,
@@ -323,7 +336,7 @@ pub(super) async fn abandon(
     Ok(())
 }
 
-pub(super) async fn abandon_run(db: &mut SqliteConnection, run: &str) -> sqlx::Result<()> {
+pub(super) async fn abandon_run(db: &mut AnyConnection, run: &str) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE run_streams SET status = 'abandoned', finished_at_ms = (SELECT now_ms FROM clock)
          WHERE run = $1 AND status IN ('queued', 'running')",
@@ -342,22 +355,22 @@ pub(super) async fn abandon_run(db: &mut SqliteConnection, run: &str) -> sqlx::R
     release_run(db, run).await
 }
 
-pub(super) async fn stream_statuses(db: &mut SqliteConnection, run: &str) -> sqlx::Result<Vec<String>> {
+pub(super) async fn stream_statuses(db: &mut AnyConnection, run: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar("SELECT status FROM run_streams WHERE run = $1")
         .bind(run)
         .fetch_all(db)
         .await
 }
 
-pub(super) async fn unfinished(db: &mut SqliteConnection) -> sqlx::Result<Vec<String>> {
+pub(super) async fn unfinished(db: &mut AnyConnection) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar("SELECT id FROM runs WHERE status IN ('queued', 'running')")
         .fetch_all(db)
         .await
 }
 
 /// The holders of a run's leases that have not expired.
-pub(super) async fn living_holders(db: &mut SqliteConnection, run: &str) -> sqlx::Result<Vec<Owner>> {
-    let rows: Vec<(String, u32, String, String)> = sqlx::query_as(
+pub(super) async fn living_holders(db: &mut AnyConnection, run: &str) -> sqlx::Result<Vec<Owner>> {
+    let rows: Vec<(String, i64, String, String)> = sqlx::query_as(
         "SELECT DISTINCT host, pid, machine, process_start FROM leases, clock
          WHERE run = $1 AND expires_at_ms > now_ms",
     )
@@ -366,7 +379,7 @@ pub(super) async fn living_holders(db: &mut SqliteConnection, run: &str) -> sqlx
     .await?;
     let owner = |(host, pid, machine, process_start)| Owner {
         host,
-        pid,
+        pid: u32::try_from(pid).unwrap_or_default(),
         machine,
         process_start,
     };
@@ -374,7 +387,7 @@ pub(super) async fn living_holders(db: &mut SqliteConnection, run: &str) -> sqlx
 }
 
 pub(super) async fn list(
-    db: &SqlitePool,
+    db: &mut AnyConnection,
     tenant: &str,
     filter: &RunFilter,
     limit: u32,
@@ -389,13 +402,13 @@ pub(super) async fn list(
     .bind(&filter.connection)
     .bind(filter.status.map(RunStatus::as_str))
     .bind(&filter.before)
-    .bind(limit)
+    .bind(i64::from(limit))
     .fetch_all(db)
     .await
 }
 
 /// At most two, which is enough to know that the prefix is not the only one.
-pub(super) async fn by_prefix(db: &SqlitePool, tenant: &str, prefix: &str) -> sqlx::Result<Vec<Run>> {
+pub(super) async fn by_prefix(db: &mut AnyConnection, tenant: &str, prefix: &str) -> sqlx::Result<Vec<Run>> {
     sqlx::query_as(
         "SELECT * FROM runs WHERE tenant = $1 AND substr(id, 1, length($2)) = $2 AND length($2) > 0
          ORDER BY id LIMIT 2",
@@ -406,21 +419,21 @@ pub(super) async fn by_prefix(db: &SqlitePool, tenant: &str, prefix: &str) -> sq
     .await
 }
 
-pub(super) async fn streams(db: &SqlitePool, run: &str) -> sqlx::Result<Vec<StreamRun>> {
-    sqlx::query_as("SELECT * FROM run_streams WHERE run = $1 ORDER BY rowid")
+pub(super) async fn streams(db: &mut AnyConnection, run: &str) -> sqlx::Result<Vec<StreamRun>> {
+    sqlx::query_as("SELECT * FROM run_streams WHERE run = $1 ORDER BY position, stream")
         .bind(run)
         .fetch_all(db)
         .await
 }
 
-pub(super) async fn receipts(db: &SqlitePool, run: &str) -> sqlx::Result<Vec<StoredReceipt>> {
+pub(super) async fn receipts(db: &mut AnyConnection, run: &str) -> sqlx::Result<Vec<StoredReceipt>> {
     sqlx::query_as("SELECT * FROM receipts WHERE run = $1 ORDER BY stream, sequence")
         .bind(run)
         .fetch_all(db)
         .await
 }
 
-pub(super) async fn notices(db: &SqlitePool, run: &str) -> sqlx::Result<Vec<StoredNotice>> {
+pub(super) async fn notices(db: &mut AnyConnection, run: &str) -> sqlx::Result<Vec<StoredNotice>> {
     sqlx::query_as("SELECT * FROM run_notices WHERE run = $1 ORDER BY stream, number")
         .bind(run)
         .fetch_all(db)

@@ -3,6 +3,7 @@ use weir_protocol::{Books, ErrorKind, SliceState, StateChange};
 
 use super::*;
 use crate::DEFAULT_TENANT;
+use crate::store::testing;
 
 struct World {
     _folder: tempfile::TempDir,
@@ -12,7 +13,7 @@ struct World {
 
 async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("weir.db")).await.unwrap();
+    let store = testing::store(folder.path()).await;
     World {
         _folder: folder,
         store,
@@ -109,7 +110,7 @@ async fn a_checkpoint_stores_receipt_state_and_books_together() {
     stream_step(&world.store, lease, MODE, "gh", RunStatus::Succeeded, None)
         .await
         .unwrap();
-    finish(&world.store, &run, RunStatus::Succeeded, None)
+    finish(&world.store, DEFAULT_TENANT, &run, RunStatus::Succeeded, None)
         .await
         .unwrap();
 
@@ -131,7 +132,7 @@ async fn a_checkpoint_stores_receipt_state_and_books_together() {
         .unwrap()
         .unwrap();
     assert_eq!((stored.sequence, stored.state), (2, state(25)));
-    let kept = receipts(&world.store, &run).await.unwrap();
+    let kept = receipts(&world.store, DEFAULT_TENANT, &run).await.unwrap();
     assert_eq!(
         kept.iter().map(|receipt| receipt.sequence).collect::<Vec<_>>(),
         [1, 2]
@@ -192,7 +193,7 @@ async fn an_expired_lease_is_taken_over_and_the_old_term_can_store_nothing() {
     let world = world().await;
     let me = Owner::this_process();
     let (first, old) = world.start(&["issues"], &me).await.unwrap();
-    leases::expire_all(world.store.writer()).await;
+    leases::expire_all(&world.store).await;
     let (second, new) = world.start(&["issues"], &me).await.unwrap();
     assert_eq!(world.status(&first).await, RunStatus::Abandoned);
     assert_eq!(
@@ -201,7 +202,7 @@ async fn an_expired_lease_is_taken_over_and_the_old_term_can_store_nothing() {
     );
     world.checkpoint(&new[0], 1, 10).await.unwrap();
     // An abandoned run cannot be ended by its old process, and its end frees nothing of the new one.
-    finish(&world.store, &first, RunStatus::Succeeded, None)
+    finish(&world.store, DEFAULT_TENANT, &first, RunStatus::Succeeded, None)
         .await
         .unwrap_err();
     leases::renew(&world.store, &new[0]).await.unwrap();
@@ -230,7 +231,7 @@ async fn what_only_the_lake_knew_is_stored_with_the_run_that_did_it() {
         (run.status, run.streams[0].books, run.streams[0].checkpoints),
         (RunStatus::Abandoned, books(30), 2)
     );
-    let kept = receipts(&world.store, &first).await.unwrap();
+    let kept = receipts(&world.store, DEFAULT_TENANT, &first).await.unwrap();
     assert_eq!(
         kept.iter().map(|receipt| receipt.recovered).collect::<Vec<_>>(),
         [false, true]
@@ -273,7 +274,9 @@ async fn a_run_whose_streams_ended_is_not_left_running_nor_taken_for_dead() {
             assert_eq!(sweep(&world.store).await.unwrap(), 0);
         }
         assert_eq!(world.status(&run).await, to);
-        finish(&world.store, &run, to, None).await.unwrap();
+        finish(&world.store, DEFAULT_TENANT, &run, to, None)
+            .await
+            .unwrap();
         assert_eq!(world.status(&run).await, to);
     }
 }
@@ -289,7 +292,7 @@ async fn notices_have_a_limit() {
         };
         note(&world.store, &leases[0], &notice).await.unwrap();
     }
-    let kept = notices(&world.store, &run).await.unwrap();
+    let kept = notices(&world.store, DEFAULT_TENANT, &run).await.unwrap();
     assert_eq!(kept.len(), NOTICES_MAX as usize + 1);
     assert_eq!(
         kept.last().unwrap().message,

@@ -7,6 +7,7 @@ use sqlx::FromRow;
 use weir_protocol::Result;
 
 use crate::Store;
+use crate::store::Scope;
 
 pub(crate) use sql::record;
 
@@ -31,7 +32,9 @@ pub struct StoredChange {
 
 /// All changes of a connection's tables, oldest first.
 pub async fn history(store: &Store, tenant: &str, connection: &str) -> Result<Vec<StoredChange>> {
-    sql::history(store.readers(), tenant, connection)
+    store
+        .read(Scope::Tenant(tenant), "read schema changes", |db, _| {
+            Box::pin(async move { Ok(sql::history(db, tenant, connection).await?) })
+        })
         .await
-        .map_err(|error| store.failed("read schema changes", error))
 }

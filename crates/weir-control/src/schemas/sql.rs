@@ -1,4 +1,4 @@
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::AnyConnection;
 use weir_protocol::Receipt;
 use weir_protocol::destination::SchemaChangeKind;
 
@@ -15,7 +15,7 @@ fn kind(kind: SchemaChangeKind) -> &'static str {
 }
 
 /// A change that several receipts of one run report is kept once.
-pub(crate) async fn record(db: &mut SqliteConnection, lease: &Lease, receipt: &Receipt) -> sqlx::Result<()> {
+pub(crate) async fn record(db: &mut AnyConnection, lease: &Lease, receipt: &Receipt) -> sqlx::Result<()> {
     for change in &receipt.schema_changes {
         sqlx::query(
             "INSERT INTO schema_changes (tenant, connection, stream, run, table_name, column_name, kind,
@@ -39,13 +39,13 @@ pub(crate) async fn record(db: &mut SqliteConnection, lease: &Lease, receipt: &R
 }
 
 pub(super) async fn history(
-    db: &SqlitePool,
+    db: &mut AnyConnection,
     tenant: &str,
     connection: &str,
 ) -> sqlx::Result<Vec<StoredChange>> {
     sqlx::query_as(
         "SELECT stream, run, table_name, column_name, kind, from_type, to_type, changed_at_ms
-         FROM schema_changes WHERE tenant = $1 AND connection = $2 ORDER BY changed_at_ms, rowid",
+         FROM schema_changes WHERE tenant = $1 AND connection = $2 ORDER BY changed_at_ms, run, stream, column_name, kind",
     )
     .bind(tenant)
     .bind(connection)

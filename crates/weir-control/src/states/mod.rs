@@ -6,12 +6,12 @@ mod sql;
 mod tests;
 
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use weir_protocol::destination::Committed;
 use weir_protocol::{Error, Result, StreamState, SyncMode};
 
 use crate::leases::Lease;
-use crate::store::stored_badly;
+use crate::store::{Outcome, Scope, stored_badly};
 use crate::{Connection, Store, connections, leases};
 
 /// A stream's state as the store knows it.
@@ -42,89 +42,91 @@ pub enum Wish {
 }
 
 pub async fn list(store: &Store, tenant: &str, connection: &str) -> Result<Vec<StoredState>> {
-    let rows = sql::list(store.readers(), tenant, connection)
-        .await
-        .map_err(|error| store.failed("read states", error))?;
+    let rows = store
+        .read(Scope::Tenant(tenant), "read states", |db, _| {
+            Box::pin(async move { Ok(sql::list(db, tenant, connection).await?) })
+        })
+        .await?;
     rows.into_iter().map(sql::StateRow::read).collect()
 }
 
 pub async fn get(store: &Store, tenant: &str, connection: &str, stream: &str) -> Result<Option<StoredState>> {
-    let row = sql::get(store.readers(), tenant, connection, stream)
-        .await
-        .map_err(|error| store.failed("read the state", error))?;
+    let row = store
+        .read(Scope::Tenant(tenant), "read the state", |db, _| {
+            Box::pin(async move { Ok(sql::get(db, tenant, connection, stream).await?) })
+        })
+        .await?;
     row.map(sql::StateRow::read).transpose()
 }
 
 /// Makes the next run of a stream read on from elsewhere. Refused while a run has the stream.
 pub async fn set(store: &Store, connection: &Connection, stream: &str, wish: &Wish) -> Result<()> {
-    let failed = |error| store.failed("set the state", error);
-    let text = match wish {
+    let text = &match wish {
         Wish::Reset => sql::RESET.to_owned(),
         Wish::Full => sql::FULL.to_owned(),
         Wish::From(state) => write(state)?,
     };
-    let mut transaction = store.write().await?;
-    let db: &mut SqliteConnection = &mut transaction;
-    connections::register_in(db, connection).await.map_err(failed)?;
-    if let Some(held) = leases::held(db, connection, stream).await.map_err(failed)?
-        && !held.is_stale()
-    {
-        return Err(held.refusal(&connection.name, stream));
-    }
-    sql::set_wish(db, (&connection.tenant, &connection.name), stream, &text)
+    let scope = Scope::Tenant(&connection.tenant);
+    store
+        .write_alone(scope, &connection.name, "set the state", |db, _| {
+            Box::pin(async move {
+                connections::register_in(db, connection).await?;
+                if let Some(held) = leases::held(db, connection, stream).await?
+                    && !held.is_stale()
+                {
+                    return Err(held.refusal(&connection.name, stream).into());
+                }
+                sql::set_wish(db, (&connection.tenant, &connection.name), stream, text).await?;
+                Ok(())
+            })
+        })
         .await
-        .map_err(failed)?;
-    store.commit(transaction).await
 }
 
 /// Notes the wish for a full read that the lease's run begins to carry out.
 pub(crate) async fn ask_full(store: &Store, lease: &Lease) -> Result<()> {
-    let failed = |error| store.failed("note the full read", error);
     let connection = (lease.tenant.as_str(), lease.connection.as_str());
-    let mut transaction = store.write().await?;
-    sql::set_wish(&mut transaction, connection, &lease.stream, sql::FULL)
+    store
+        .statement(lease.scope(), "note the full read", |db, _| {
+            Box::pin(async move { Ok(sql::set_wish(db, connection, &lease.stream, sql::FULL).await?) })
+        })
         .await
-        .map_err(failed)?;
-    store.commit(transaction).await
 }
 
 /// Ends the wish for a full read: one was read to its end.
 pub(crate) async fn full_is_done(store: &Store, lease: &Lease) -> Result<()> {
-    let failed = |error| store.failed("note the end of the full read", error);
-    let mut transaction = store.write().await?;
-    sql::end_full(&mut transaction, lease).await.map_err(failed)?;
-    store.commit(transaction).await
+    store
+        .statement(lease.scope(), "note the end of the full read", |db, _| {
+            Box::pin(async move { Ok(sql::end_full(db, lease).await?) })
+        })
+        .await
 }
 
 /// The state of a new checkpoint, inside its transaction. It ends a wish that it fulfilled.
 pub(crate) async fn advance(
-    store: &Store,
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     lease: &Lease,
     sequence: u64,
     mode: SyncMode,
     state: &StreamState,
-) -> Result<()> {
+) -> Outcome<()> {
     let text = write(state)?;
-    sql::advance(db, lease, sequence, Some(&lease.run), Some(mode.as_str()), &text)
-        .await
-        .map_err(|error| store.failed("store the state", error))
+    sql::advance(db, lease, sequence, Some(&lease.run), Some(mode.as_str()), &text).await?;
+    Ok(())
 }
 
 /// What the lake holds replaces what the store thought.
 pub(crate) async fn recover(
-    store: &Store,
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     lease: &Lease,
     committed: Option<&Committed>,
     mode: Option<&str>,
-) -> Result<()> {
+) -> Outcome<()> {
     let text = write(&committed.map_or_else(StreamState::default, |found| found.state.clone()))?;
     let sequence = committed.map_or(0, |found| found.sequence);
     let run = committed.map(|found| found.run.as_str());
-    sql::advance(db, lease, sequence, run, mode, &text)
-        .await
-        .map_err(|error| store.failed("repair the state", error))
+    sql::advance(db, lease, sequence, run, mode, &text).await?;
+    Ok(())
 }
 
 fn write(state: &StreamState) -> Result<String> {

@@ -1,4 +1,4 @@
-use sqlx::{FromRow, SqliteConnection, SqlitePool};
+use sqlx::{AnyConnection, FromRow};
 use weir_protocol::Result;
 
 use super::{StoredState, Wish, read};
@@ -40,7 +40,11 @@ impl StateRow {
     }
 }
 
-pub(super) async fn list(db: &SqlitePool, tenant: &str, connection: &str) -> sqlx::Result<Vec<StateRow>> {
+pub(super) async fn list(
+    db: &mut AnyConnection,
+    tenant: &str,
+    connection: &str,
+) -> sqlx::Result<Vec<StateRow>> {
     sqlx::query_as(
         "SELECT stream, sequence, run, mode, state, wish, updated_at_ms FROM states
          WHERE tenant = $1 AND connection = $2 ORDER BY stream",
@@ -52,7 +56,7 @@ pub(super) async fn list(db: &SqlitePool, tenant: &str, connection: &str) -> sql
 }
 
 pub(super) async fn get(
-    db: &SqlitePool,
+    db: &mut AnyConnection,
     tenant: &str,
     connection: &str,
     stream: &str,
@@ -69,7 +73,7 @@ pub(super) async fn get(
 }
 
 pub(super) async fn set_wish(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (tenant, connection): (&str, &str),
     stream: &str,
     wish: &str,
@@ -89,7 +93,7 @@ pub(super) async fn set_wish(
     .map(drop)
 }
 
-pub(super) async fn end_full(db: &mut SqliteConnection, lease: &Lease) -> sqlx::Result<()> {
+pub(super) async fn end_full(db: &mut AnyConnection, lease: &Lease) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE states SET wish = NULL WHERE tenant = $1 AND connection = $2 AND stream = $3 AND wish = $4",
     )
@@ -104,7 +108,7 @@ pub(super) async fn end_full(db: &mut SqliteConnection, lease: &Lease) -> sqlx::
 
 /// A lake that went back takes the moment of a wish along: the next checkpoint fulfils it.
 pub(super) async fn advance(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     lease: &Lease,
     sequence: u64,
     run: Option<&str>,
@@ -117,7 +121,8 @@ pub(super) async fn advance(
          ON CONFLICT (tenant, connection, stream) DO UPDATE
          SET sequence = excluded.sequence, run = excluded.run, mode = excluded.mode, state = excluded.state,
              wish = CASE WHEN excluded.sequence > states.wish_after THEN NULL ELSE states.wish END,
-             wish_after = min(states.wish_after, excluded.sequence),
+             wish_after = CASE WHEN excluded.sequence < states.wish_after THEN excluded.sequence
+                 ELSE states.wish_after END,
              updated_at_ms = excluded.updated_at_ms",
     )
     .bind(&lease.tenant)

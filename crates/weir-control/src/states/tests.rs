@@ -1,6 +1,7 @@
 use super::*;
 use crate::leases::Owner;
 use crate::runs::{self, Trigger};
+use crate::store::testing;
 
 fn at(cursor: i64) -> StreamState {
     StreamState {
@@ -13,17 +14,16 @@ fn at(cursor: i64) -> StreamState {
 #[tokio::test]
 async fn a_wish_holds_until_a_checkpoint_after_it() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("weir.db")).await.unwrap();
+    let store = testing::store(folder.path()).await;
     let shop = Connection::new("shop", "http_json", "shop");
     let mode = SyncMode::IncrementalAppend;
     let current = || get(&store, "default", "shop", "orders");
     let advance_to = async |lease: &Lease, sequence: u64| {
-        let mut transaction = store.write().await.unwrap();
-        let state = at(i64::try_from(sequence).unwrap());
-        advance(&store, &mut transaction, lease, sequence, mode, &state)
-            .await
-            .unwrap();
-        store.commit(transaction).await.unwrap();
+        let state = &at(i64::try_from(sequence).unwrap());
+        let advanced = store.write(lease.scope(), "advance", |db, _| {
+            Box::pin(async move { advance(db, lease, sequence, mode, state).await })
+        });
+        advanced.await.unwrap();
     };
 
     // Before anything was synced.

@@ -1,9 +1,9 @@
 //! What the database says, in our words and with the next step.
 
-use std::path::Path;
-
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migrator};
 use weir_protocol::{Error, ErrorKind};
+
+use super::Place;
 
 /// SQLite's primary result codes that a person can do something about.
 mod code {
@@ -18,12 +18,89 @@ mod code {
     pub(super) const NOTADB: i32 = 26;
 }
 
-pub(crate) fn failed(doing: &str, path: &Path, error: sqlx::Error) -> Error {
-    let (kind, hint) = reaction(&error);
-    Error::new(kind, format!("cannot {doing}"))
-        .with("store", path.display())
-        .caused_by(error)
-        .hint(hint)
+/// Why a use case did not come to its end.
+#[derive(Debug)]
+pub(crate) enum StoreError {
+    Database(sqlx::Error),
+    /// What the use case itself has to say.
+    Said(Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        Self::Said(error)
+    }
+}
+
+impl StoreError {
+    /// Whether the same may work in a moment: the server restarts, or two transactions met.
+    pub(super) fn may_pass(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        match error {
+            sqlx::Error::Io(_) => true,
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                code.len() == 5
+                    && (code.starts_with("08")
+                        || matches!(&*code, "57P01" | "57P02" | "57P03" | "40001" | "40P01" | "53300"))
+            }),
+            _ => false,
+        }
+    }
+
+    pub(super) fn say(self, doing: &str, place: &Place) -> Error {
+        let error = match self {
+            Self::Said(error) => return error,
+            Self::Database(error) => error,
+        };
+        let (kind, hint) = match place {
+            Place::Sqlite(_) => reaction(&error),
+            Place::Postgres(_) => postgres_reaction(&error),
+        };
+        Error::new(kind, format!("cannot {doing}"))
+            .with("store", place)
+            .caused_by(error)
+            .hint(hint)
+    }
+}
+
+fn postgres_reaction(error: &sqlx::Error) -> (ErrorKind, &'static str) {
+    let code = error.as_database_error().and_then(|error| error.code());
+    match (code.as_deref(), error) {
+        (Some("28000" | "28P01"), _) => (ErrorKind::Auth, "check user and password in WEIR_DATABASE_URL"),
+        (Some("3D000"), _) => (
+            ErrorKind::State,
+            "create the database, or name another one in WEIR_DATABASE_URL",
+        ),
+        (Some("42501"), _) => (
+            ErrorKind::Auth,
+            "run `weir migrate` as the role that owns the tables, and GRANT weir_app to this role",
+        ),
+        (Some("22023"), _) => (
+            ErrorKind::State,
+            "the role weir_app is missing: run `weir migrate` as a role that may create roles",
+        ),
+        (Some("53100" | "53200" | "53300"), _) => (
+            ErrorKind::State,
+            "the database is out of disk, memory or connections: free some, then run again",
+        ),
+        (Some("40001" | "40P01"), _) | (_, sqlx::Error::PoolTimedOut) => {
+            (ErrorKind::Conflict, "the database is busy: run again in a moment")
+        }
+        (_, sqlx::Error::Io(_) | sqlx::Error::Tls(_)) => (
+            ErrorKind::State,
+            "check that PostgreSQL runs and that host, port and TLS in WEIR_DATABASE_URL are right",
+        ),
+        _ => (
+            ErrorKind::Internal,
+            "run again; if it stays, report it with this message",
+        ),
+    }
 }
 
 fn reaction(error: &sqlx::Error) -> (ErrorKind, &'static str) {
@@ -56,26 +133,33 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
     Some(extended & 0xff)
 }
 
-pub(super) fn migration_failed(path: &Path, newest: i64, error: MigrateError) -> Error {
+/// Number of the newest migration that this program knows.
+pub(super) fn newest(migrations: &Migrator) -> i64 {
+    let versions = migrations.iter().map(|migration| migration.version);
+    versions.max().unwrap_or(0)
+}
+
+pub(super) fn migration_failed(place: &Place, migrations: &Migrator, error: MigrateError) -> Error {
+    let newest = newest(migrations);
     match error {
         MigrateError::VersionMissing(version) if version > newest => {
             Error::state("the control store was made by a newer weir")
-                .with("store", path.display())
+                .with("store", place)
                 .with("its schema", version)
                 .with("newest schema known here", newest)
                 .hint("use the newer weir, or another store")
         }
         MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version) => {
             Error::state("the control store's schema is not one that a released weir made")
-                .with("store", path.display())
+                .with("store", place)
                 .with("migration", version)
-                .hint("use the weir that made it, or move the file away: state is found again in the lake")
+                .hint("use the weir that made it, or move the store away: state is found again in the lake")
         }
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            failed("bring the control store up to date", path, error)
+            StoreError::Database(error).say("bring the control store up to date", place)
         }
         other => Error::internal("cannot bring the control store up to date")
-            .with("store", path.display())
+            .with("store", place)
             .caused_by(other)
             .hint("report it with this message"),
     }

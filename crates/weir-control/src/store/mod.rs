@@ -1,75 +1,101 @@
-//! The control store: one SQLite file in the project folder.
+//! The control store: one SQLite file in the project folder, or a PostgreSQL database that several
+//! servers and workers share. The same SQL for both, but for the tables' definitions.
 
 mod failure;
 #[cfg(test)]
+mod migration_tests;
+mod place;
+mod postgres;
+#[cfg(test)]
+mod postgres_tests;
+mod sqlite;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Sqlite, SqliteConnection, Transaction};
-use weir_protocol::{Error, Result};
+use futures::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use tokio::time::Instant;
+use weir_protocol::Result;
 
-pub(crate) use failure::{failed, stored_badly};
+pub(crate) use failure::{StoreError, stored_badly};
+pub use place::Place;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// How long a use case is tried again while the database cannot be reached: a restart, a fail-over.
+const OUTAGE_MAX: Duration = Duration::from_secs(120);
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a statement waits for another process to finish writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
-/// Of them one writes: SQLite lets one write at a time, and who waits there asks again and again.
-const READERS_MAX: u32 = 3;
+/// What a use case gives back while it has the database.
+pub(crate) type Outcome<T> = std::result::Result<T, StoreError>;
 
 /// A handle to the control store; cheap to clone.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Store {
-    readers: SqlitePool,
-    writer: SqlitePool,
-    path: PathBuf,
+    /// Of SQLite's connections one writes: it lets one write at a time, and who waits there asks
+    /// again and again. On PostgreSQL both are the same pool.
+    readers: AnyPool,
+    writer: AnyPool,
+    place: Place,
+}
+
+/// What a use case does with the database, in a form that can be done again. `'e` is how long what it
+/// borrows lives; the second argument tells the compiler that this is longer than the connection.
+pub(crate) trait Work<'e, T>:
+    for<'c> FnMut(&'c mut AnyConnection, Outlives<'c, 'e>) -> BoxFuture<'c, Outcome<T>> + Send
+{
+}
+
+impl<'e, T, F> Work<'e, T> for F where
+    F: for<'c> FnMut(&'c mut AnyConnection, Outlives<'c, 'e>) -> BoxFuture<'c, Outcome<T>> + Send
+{
+}
+
+pub(crate) type Outlives<'c, 'e> = std::marker::PhantomData<&'c &'e ()>;
+
+/// Whose rows a use case sees. On PostgreSQL the database itself hides all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope<'a> {
+    Tenant(&'a str),
+    /// For what the system does by itself over all tenants: scheduling, sweeping.
+    Everyone,
+}
+
+/// How a use case touches the database.
+#[derive(Debug, Clone, Copy)]
+enum Access<'a> {
+    Read,
+    /// One statement that writes: a transaction of its own on SQLite.
+    Statement,
+    /// Several statements that stand or fall together. Two with the same name follow one another
+    /// (on SQLite all do), so that what one reads is still true when it writes.
+    Transaction {
+        exclusive: Option<&'a str>,
+    },
 }
 
 impl Store {
-    /// Opens the store at `path`, makes it where it is missing, and brings its tables up to date.
+    /// Opens the SQLite store at `path`, makes it where it is missing, and brings its tables up to date.
     pub async fn open(path: &Path) -> Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            tokio::fs::create_dir_all(folder).await.map_err(|error| {
-                Error::state("cannot create the control store's folder")
-                    .with("folder", folder.display())
-                    .caused_by(error)
-                    .hint("choose a folder that you may write to")
-            })?;
-        }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // The lake holds the truth about data; losing the last transaction of a power cut is repaired from it.
-            .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(BUSY_TIMEOUT * 2)
-        };
-        let writer = pool(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(|error| failed("open the control store", path, error))?;
-        let store = Self {
-            readers: pool(READERS_MAX).connect_lazy_with(options),
-            writer,
-            path: path.to_owned(),
-        };
-        store.migrate().await?;
-        Ok(store)
+        Self::connect(&Place::Sqlite(path.to_owned())).await
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Opens the store, makes what is missing, and brings its tables up to date.
+    pub async fn connect(place: &Place) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        match place {
+            Place::Sqlite(path) => sqlite::open(path).await,
+            Place::Postgres(url) => postgres::open(url).await,
+        }
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Waits until everything is written and no file is open any more.
@@ -85,63 +111,140 @@ impl Store {
 
     /// The store's clock, in milliseconds since 1970.
     pub async fn now_ms(&self) -> Result<i64> {
-        sqlx::query_scalar("SELECT now_ms FROM clock")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(|error| self.failed("read the clock", error))
+        self.read(Scope::Everyone, "read the clock", |db, _| {
+            Box::pin(async move {
+                let now = sqlx::query_scalar("SELECT now_ms FROM clock");
+                Ok(now.fetch_one(db).await?)
+            })
+        })
+        .await
+    }
+
+    /// Number of the newest migration that the store has seen.
+    pub async fn version(&self) -> Result<i64> {
+        self.read(Scope::Everyone, "read the store's version", |db, _| {
+            Box::pin(async move {
+                let newest = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+                Ok(newest.fetch_one(db).await?)
+            })
+        })
+        .await
     }
 
     /// For statements that only read.
-    pub(crate) fn readers(&self) -> &SqlitePool {
-        &self.readers
+    pub(crate) async fn read<'e, T, W>(&self, scope: Scope<'_>, doing: &'static str, work: W) -> Result<T>
+    where
+        W: Work<'e, T>,
+    {
+        self.carry_out(scope, Access::Read, doing, work).await
     }
 
     /// For a single statement that writes.
-    pub(crate) fn writer(&self) -> &SqlitePool {
-        fail::fail_point!("control.before_write", |_| std::process::abort());
-        &self.writer
+    pub(crate) async fn statement<'e, T, W>(
+        &self,
+        scope: Scope<'_>,
+        doing: &'static str,
+        work: W,
+    ) -> Result<T>
+    where
+        W: Work<'e, T>,
+    {
+        self.carry_out(scope, Access::Statement, doing, work).await
     }
 
-    /// A transaction that holds the write lock from its first statement on, so that what it reads
-    /// is still true when it writes.
-    pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
-        fail::fail_point!("control.before_write", |_| std::process::abort());
-        self.writer
-            .begin_with("BEGIN IMMEDIATE")
+    /// For statements that stand or fall together. `work` may be called again where the database
+    /// was lost, also after a commit whose answer did not arrive: its statements must allow that.
+    pub(crate) async fn write<'e, T, W>(&self, scope: Scope<'_>, doing: &'static str, work: W) -> Result<T>
+    where
+        W: Work<'e, T>,
+    {
+        self.carry_out(scope, Access::Transaction { exclusive: None }, doing, work)
             .await
-            .map_err(|error| self.failed("begin a transaction", error))
     }
 
-    pub(crate) async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<()> {
-        transaction
-            .commit()
+    /// As [`Self::write`], one after another for all that name the same thing.
+    pub(crate) async fn write_alone<'e, T, W>(
+        &self,
+        scope: Scope<'_>,
+        thing: &str,
+        doing: &'static str,
+        work: W,
+    ) -> Result<T>
+    where
+        W: Work<'e, T>,
+    {
+        let exclusive = Some(thing);
+        self.carry_out(scope, Access::Transaction { exclusive }, doing, work)
             .await
-            .map_err(|error| self.failed("commit a transaction", error))
     }
 
-    pub(crate) fn failed(&self, doing: &str, error: sqlx::Error) -> Error {
-        failed(doing, &self.path, error)
+    async fn carry_out<'e, T, W>(
+        &self,
+        scope: Scope<'_>,
+        access: Access<'_>,
+        doing: &'static str,
+        mut work: W,
+    ) -> Result<T>
+    where
+        W: Work<'e, T>,
+    {
+        if !matches!(access, Access::Read) {
+            fail::fail_point!("control.before_write", |_| std::process::abort());
+        }
+        let began = Instant::now();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let error = match self.attempt(scope, access, &mut work).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            if !error.may_pass() || began.elapsed() + wait > OUTAGE_MAX {
+                return Err(error.say(doing, &self.place));
+            }
+            tracing::warn!(doing, "the control store cannot be reached, trying again");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
     }
 
-    /// All pending migrations in one transaction under the write lock.
-    async fn migrate(&self) -> Result<()> {
-        let mut transaction = self.write().await?;
-        let connection: &mut SqliteConnection = &mut transaction;
-        MIGRATIONS
-            .run(connection)
-            .await
-            .map_err(|error| failure::migration_failed(&self.path, newest(), error))?;
-        self.commit(transaction).await
+    async fn attempt<'e, T, W>(&self, scope: Scope<'_>, access: Access<'_>, work: &mut W) -> Outcome<T>
+    where
+        W: Work<'e, T>,
+    {
+        let mut held = self.begin(scope, access).await?;
+        let value = match &mut held {
+            Held::Plain(connection) => work(connection, Outlives::default()).await?,
+            Held::Within(transaction) => work(transaction, Outlives::default()).await?,
+        };
+        if let Held::Within(transaction) = held {
+            transaction.commit().await?;
+        }
+        Ok(value)
+    }
+
+    async fn begin(&self, scope: Scope<'_>, access: Access<'_>) -> Outcome<Held> {
+        match (&self.place, access) {
+            (Place::Sqlite(_), Access::Read) => Ok(Held::Plain(self.readers.acquire().await?)),
+            (Place::Sqlite(_), Access::Statement) => Ok(Held::Plain(self.writer.acquire().await?)),
+            // The write lock from the first statement on.
+            (Place::Sqlite(_), Access::Transaction { .. }) => {
+                Ok(Held::Within(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+            }
+            (Place::Postgres(_), access) => {
+                let exclusive = match access {
+                    Access::Transaction { exclusive } => exclusive,
+                    Access::Read | Access::Statement => None,
+                };
+                let begin = sqlx::AssertSqlSafe(postgres::begin(scope, exclusive));
+                Ok(Held::Within(self.writer.begin_with(begin).await?))
+            }
+        }
     }
 }
 
-/// Number of the newest migration that this program knows.
-fn newest() -> i64 {
-    MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0)
+enum Held {
+    Plain(PoolConnection<Any>),
+    Within(Transaction<'static, Any>),
 }
 
 /// A count as the database holds it. What does not fit has overflowed every real limit before.

@@ -29,10 +29,9 @@ async fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weir.db");
     let store = Store::open(&path).await.unwrap();
-    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)")
-        .execute(store.writer())
-        .await
-        .unwrap();
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (9999, 'later', 1, x'00', 0)";
+    testing::execute(&store, later).await;
     store.close().await;
     let error = Store::open(&path).await.err().unwrap();
     assert_eq!(error.message(), "the control store was made by a newer weir");
@@ -68,7 +67,7 @@ async fn every_foreign_key_says_what_happens_on_delete() {
         "SELECT m.name FROM sqlite_schema m, pragma_foreign_key_list(m.name) f
          WHERE m.type = 'table' AND f.on_delete = 'NO ACTION'",
     )
-    .fetch_all(store.writer())
+    .fetch_all(&store.writer)
     .await
     .unwrap();
     assert_eq!(silent, Vec::<String>::new());

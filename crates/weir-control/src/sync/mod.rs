@@ -78,14 +78,14 @@ pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
             .unwrap_or_else(|panic| broken(&plan, stream, mode, &panic));
         outcomes.push(outcome);
     }
-    end(store, run, outcomes).await
+    end(store, &plan.connection.tenant, run, outcomes).await
 }
 
-async fn end(store: &Store, run: String, streams: Vec<StreamOutcome>) -> Result<SyncOutcome> {
+async fn end(store: &Store, tenant: &str, run: String, streams: Vec<StreamOutcome>) -> Result<SyncOutcome> {
     let status = runs::overall(streams.iter().map(|stream| stream.status));
     let outcome = SyncOutcome { run, status, streams };
     failpoint::reach(failpoint::BEFORE_END)?;
-    let ended = runs::finish(store, &outcome.run, status, outcome.first_error()).await;
+    let ended = runs::finish(store, tenant, &outcome.run, status, outcome.first_error()).await;
     match ended {
         Ok(()) => {}
         // What made the streams fail says more than that the run's end could not be stored.

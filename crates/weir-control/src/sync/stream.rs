@@ -185,7 +185,7 @@ impl StreamJob {
                 sequence: stored.sequence,
                 run: stored.run.clone(),
                 mode: match &stored.run {
-                    Some(run) => runs::mode_of(&self.store, run, stream).await?,
+                    Some(run) => runs::mode_of(&self.store, &self.lease.tenant, run, stream).await?,
                     None => None,
                 },
                 is_complete: stored.state.complete,
@@ -211,7 +211,7 @@ impl StreamJob {
         let last = match &committed {
             Some(committed) => Some(Last {
                 committed,
-                mode: runs::mode_of(&self.store, &committed.run, stream).await?,
+                mode: runs::mode_of(&self.store, &self.lease.tenant, &committed.run, stream).await?,
                 is_ours: committed.run == self.lease.run,
             }),
             None => None,

@@ -73,8 +73,8 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<RunDetail>, Problem> {
     let run = runs::get(&state.store, &state.tenant, &id).await?;
-    let receipts = runs::receipts(&state.store, &run.id).await?;
-    let notices = runs::notices(&state.store, &run.id).await?;
+    let receipts = runs::receipts(&state.store, &state.tenant, &run.id).await?;
+    let notices = runs::notices(&state.store, &state.tenant, &run.id).await?;
     let view = run.into();
     Ok(Json(RunDetail {
         view,

@@ -74,7 +74,7 @@ fn connectors(wiring: &Wiring) -> Vec<Finding> {
 async fn store(wiring: &Wiring) -> Result<String> {
     let store = wiring.store().await?;
     store.ping().await?;
-    let place = store.path().display().to_string();
+    let place = store.place().to_string();
     store.close().await;
     Ok(place)
 }

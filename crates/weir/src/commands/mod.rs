@@ -10,6 +10,7 @@ mod init;
 mod lake;
 #[cfg(test)]
 mod mentions;
+mod migrate;
 mod model;
 mod preview;
 mod quarantine;
@@ -93,6 +94,7 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     Source(source::SourceArgs),
     Serve(serve::ServeArgs),
+    Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -137,6 +139,7 @@ impl Cli {
             Command::Model(args) => wait(model::run(&args, &context)),
             Command::Source(args) => wait(source::run(&args)),
             Command::Serve(args) => wait(serve::run(&args, &context)),
+            Command::Migrate(args) => wait(migrate::run(&args, &context)),
             Command::Doctor(args) => wait(doctor::run(&args, &context)),
             Command::Completions(args) => completions::run(&args),
         }

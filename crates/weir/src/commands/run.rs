@@ -170,7 +170,7 @@ fn show(run: &Run, format: Format) -> Result<()> {
 
 async fn logs(store: &weir_control::Store, run: &Run, format: Format) -> Result<()> {
     let mut entries: Vec<(i64, String, &str, String)> = Vec::new();
-    for notice in runs::notices(store, &run.id).await? {
+    for notice in runs::notices(store, DEFAULT_TENANT, &run.id).await? {
         let hint = notice.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         entries.push((
             notice.noticed_at_ms,
@@ -179,7 +179,7 @@ async fn logs(store: &weir_control::Store, run: &Run, format: Format) -> Result<
             format!("{}{hint}", notice.message),
         ));
     }
-    for receipt in runs::receipts(store, &run.id).await? {
+    for receipt in runs::receipts(store, DEFAULT_TENANT, &run.id).await? {
         let text = format!(
             "checkpoint {}: {} records read, {} landed, table version {}{}",
             receipt.sequence,

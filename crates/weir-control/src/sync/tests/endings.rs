@@ -30,7 +30,10 @@ async fn a_sync_stores_books_receipts_and_state_and_the_next_reads_on() {
     // 6 rows, then 4: the second one is the end.
     assert_eq!((run.streams[0].checkpoints, run.streams[0].pages), (2, 4));
     assert_eq!(
-        runs::notices(&world.store, &outcome.run).await.unwrap()[0].message,
+        runs::notices(&world.store, DEFAULT_TENANT, &outcome.run)
+            .await
+            .unwrap()[0]
+            .message,
         "all read"
     );
     let stored = states::get(&world.store, DEFAULT_TENANT, "acme", "orders")
@@ -213,7 +216,7 @@ async fn a_run_that_loses_its_lease_commits_nothing_more() {
         async move { sync(&store, plan).await }
     });
     reached.notified().await;
-    leases::expire_all(world.store.writer()).await;
+    leases::expire_all(&world.store).await;
     api.hangs_at_page = None;
     let second = world.sync(&api, "orders", IncrementalAppend).await;
     assert_eq!(second.status, RunStatus::Succeeded);
@@ -260,7 +263,9 @@ async fn an_interrupted_full_read_is_ended_by_the_next_run_though_it_is_incremen
         .await
         .unwrap();
     assert_eq!(run.streams[0].name, "sync_acme_orders_full_refresh_merge");
-    let notices = runs::notices(&world.store, &run.id).await.unwrap();
+    let notices = runs::notices(&world.store, DEFAULT_TENANT, &run.id)
+        .await
+        .unwrap();
     assert!(notices[0].message.contains("left unfinished"), "{notices:?}");
     assert_eq!(
         world.sync(&api, "orders", IncrementalMerge).await.streams[0].mode,
@@ -296,7 +301,9 @@ async fn a_lake_that_was_emptied_counts_and_is_filled_again() {
     world.lake.forget();
     let outcome = world.sync(&api, "orders", IncrementalMerge).await;
     assert_eq!(outcome.books().read, 6);
-    let notices = runs::notices(&world.store, &outcome.run).await.unwrap();
+    let notices = runs::notices(&world.store, DEFAULT_TENANT, &outcome.run)
+        .await
+        .unwrap();
     assert!(notices[0].message.contains("the lake counts"), "{notices:?}");
 }
 
@@ -331,7 +338,9 @@ async fn a_refresh_that_is_not_published_fails_with_its_books_and_the_next_reads
         let run = runs::get(&world.store, DEFAULT_TENANT, &outcome.run).await;
         let stream = &run.unwrap().streams[0];
         assert_eq!((stream.status, stream.books.read), (RunStatus::Failed, 10));
-        let notices = runs::notices(&world.store, &outcome.run).await.unwrap();
+        let notices = runs::notices(&world.store, DEFAULT_TENANT, &outcome.run)
+            .await
+            .unwrap();
         assert!(
             notices.iter().all(|notice| !notice.message.contains("knew")),
             "{notices:?}"
@@ -339,7 +348,9 @@ async fn a_refresh_that_is_not_published_fails_with_its_books_and_the_next_reads
     }
     let outcome = world.sync(&api, "orders", FullRefreshReplace).await;
     assert_eq!((outcome.status, outcome.books().read), (RunStatus::Succeeded, 10));
-    let notices = runs::notices(&world.store, &outcome.run).await.unwrap();
+    let notices = runs::notices(&world.store, DEFAULT_TENANT, &outcome.run)
+        .await
+        .unwrap();
     assert!(notices[0].message.contains("never published"), "{notices:?}");
     let after = state().await.unwrap().unwrap();
     assert!(after.state.complete && after.sequence > before.sequence);
@@ -371,7 +382,9 @@ async fn a_full_read_that_came_to_nothing_is_made_later_and_given_up_once() {
         sync(&world.store, plan).await.unwrap()
     };
     let told = async |outcome: &SyncOutcome| {
-        let notices = runs::notices(&world.store, &outcome.run).await.unwrap();
+        let notices = runs::notices(&world.store, DEFAULT_TENANT, &outcome.run)
+            .await
+            .unwrap();
         notices
             .into_iter()
             .map(|notice| notice.message)

@@ -52,7 +52,9 @@ async fn check_books(world: &World, read: u64, case: &str) {
         assert!(run.status.is_final(), "{run:?}");
         let books = run.streams[0].books;
         assert!(books.balance());
-        let receipts = runs::receipts(&world.store, &run.id).await.unwrap();
+        let receipts = runs::receipts(&world.store, DEFAULT_TENANT, &run.id)
+            .await
+            .unwrap();
         assert_eq!(
             receipts.last().map(|receipt| receipt.books).unwrap_or_default(),
             books

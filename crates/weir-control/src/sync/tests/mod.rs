@@ -8,6 +8,7 @@ use weir_protocol::StreamDescriptor;
 
 use super::*;
 use crate::runs::Trigger;
+use crate::store::testing;
 use crate::twins::{Api, Lake};
 use crate::{Connection, Owner};
 
@@ -21,7 +22,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("weir.db")).await.unwrap();
+        let store = testing::store(folder.path()).await;
         Self {
             _folder: folder,
             store,

@@ -1,0 +1,198 @@
+//! What only PostgreSQL is asked to do: keep tenants apart by itself, and come back.
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AnyConnection, Connection as _, Executor};
+use weir_protocol::SyncMode;
+
+use super::*;
+use crate::runs::{self, Trigger};
+use crate::{Connection, Owner, connections};
+
+/// The store and a superuser beside it; None where no server is there.
+async fn opened(folder: &Path) -> Option<(Store, PgConnection)> {
+    testing::server()?;
+    let place = testing::place(folder).await;
+    let store = Store::connect(&place).await.unwrap();
+    let Place::Postgres(url) = &place else {
+        panic!("not PostgreSQL")
+    };
+    let options: PgConnectOptions = url.expose().parse().unwrap();
+    let mut above = PgConnection::connect_with(&options).await.unwrap();
+    above.execute("SET search_path = weir").await.unwrap();
+    Some((store, above))
+}
+
+async fn begin_a_run(store: &Store, tenant: &str) -> String {
+    let shop = Connection {
+        tenant: tenant.to_owned(),
+        ..Connection::new("shop", "http_json", "shop")
+    };
+    let streams = [("orders".to_owned(), SyncMode::IncrementalMerge)];
+    let owner = Owner::this_process();
+    let started = runs::start_sync(store, &shop, &streams, Trigger::Person, &owner);
+    started.await.unwrap().0
+}
+
+#[tokio::test]
+async fn every_table_is_a_tenants_and_hides_the_others_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((store, mut above)) = opened(folder.path()).await else {
+        return;
+    };
+    let run = begin_a_run(&store, "a").await;
+    let tables: Vec<(String, bool, bool)> = sqlx::query_as(
+        "SELECT relname::text, relrowsecurity AND relforcerowsecurity,
+             EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid) FROM pg_class c
+         WHERE relnamespace = 'weir'::regnamespace AND relkind IN ('r', 'p') AND relname <> '_sqlx_migrations'",
+    )
+    .fetch_all(&mut above)
+    .await
+    .unwrap();
+    assert!(tables.len() > 8, "{tables:?}");
+    for (table, forced, has_policy) in tables {
+        assert!(forced && has_policy, "{table} has no forced row-level security");
+        let count = format!("SELECT count(*) FROM {table}");
+        let seen = async |tenant| {
+            let count = count.as_str();
+            let read = store.read(Scope::Tenant(tenant), "count", |db, _| {
+                Box::pin(async move {
+                    let rows = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(count.to_owned()));
+                    Ok(rows.fetch_one(db).await?)
+                })
+            });
+            read.await.unwrap()
+        };
+        assert_eq!(seen("b").await, 0, "{table} shows a tenant what another one has");
+    }
+    assert!(runs::get(&store, "b", &run).await.is_err());
+    assert_eq!(runs::get(&store, "a", &run).await.unwrap().id, run);
+    assert!(connections::list(&store, "b").await.unwrap().is_empty());
+}
+
+/// What one tenant's transaction does to another's rows with statements that forgot their WHERE.
+#[tokio::test]
+async fn a_statement_without_its_tenant_reaches_nobody_elses_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((store, _above)) = opened(folder.path()).await else {
+        return;
+    };
+    for tenant in ["a", "b"] {
+        begin_a_run(&store, tenant).await;
+    }
+    let run_as_a = async |sql: &'static str| {
+        let statement = store.statement(Scope::Tenant("a"), "try", |db, _| {
+            Box::pin(async move { Ok(sqlx::query(sql).execute(db).await?.rows_affected()) })
+        });
+        statement.await
+    };
+    assert_eq!(run_as_a("UPDATE leases SET term = term + 1").await.unwrap(), 1);
+    assert_eq!(run_as_a("DELETE FROM runs").await.unwrap(), 1);
+    let theirs = run_as_a("UPDATE connections SET tenant = 'b', name = 'stolen'").await;
+    assert!(theirs.is_err(), "a row was given to another tenant");
+    run_as_a(
+        "INSERT INTO connections (tenant, name, connector, source, created_at_ms, updated_at_ms)
+         VALUES ('b', 'planted', 'x', 'x', 0, 0)",
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(connections::list(&store, "b").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn statements_run_as_a_role_that_owns_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((store, mut above)) = opened(folder.path()).await else {
+        return;
+    };
+    let who = store.read(Scope::Tenant("a"), "ask", |db, _| {
+        Box::pin(async move {
+            let role = sqlx::query_scalar::<_, String>("SELECT current_user::text");
+            Ok(role.fetch_one(db).await?)
+        })
+    });
+    assert_eq!(who.await.unwrap(), "weir_app");
+    let power: (bool, bool, i64) = sqlx::query_as(
+        "SELECT rolsuper, rolbypassrls, (SELECT count(*) FROM pg_class WHERE relowner = r.oid)
+         FROM pg_roles r WHERE rolname = 'weir_app'",
+    )
+    .fetch_one(&mut above)
+    .await
+    .unwrap();
+    assert_eq!(power, (false, false, 0));
+    // Outside of a use case nothing names a tenant, and nothing is seen.
+    above.execute("SET ROLE weir_app").await.unwrap();
+    above.execute("SELECT * FROM runs").await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_odd_name_of_a_tenant_is_a_name_and_no_sql() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((store, _above)) = opened(folder.path()).await else {
+        return;
+    };
+    for tenant in ["o'brien", "a\\'; DROP TABLE runs; --", "عميل"] {
+        let run = begin_a_run(&store, tenant).await;
+        assert_eq!(runs::get(&store, tenant, &run).await.unwrap().id, run);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((store, mut above)) = opened(folder.path()).await else {
+        return;
+    };
+    let mut lost = false;
+    let name = sqlx::query_scalar::<_, String>("SELECT current_database()::text")
+        .fetch_one(&mut above)
+        .await
+        .unwrap();
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE datname = $1 AND pid <> pg_backend_pid()";
+    let above = &tokio::sync::Mutex::new(above);
+    let (name, lost) = (&name, &mut lost);
+    let counted = store.write(Scope::Tenant("a"), "count", |db: &mut AnyConnection, _| {
+        let first = !std::mem::replace(lost, true);
+        Box::pin(async move {
+            if first {
+                let mut above = above.lock().await;
+                sqlx::query(kill).bind(name).execute(&mut *above).await?;
+            }
+            let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM runs");
+            Ok(count.fetch_one(db).await?)
+        })
+    });
+    assert_eq!(counted.await.unwrap(), 0);
+}
+
+/// Two processes want the same stream at the same moment: one gets it.
+#[tokio::test]
+async fn of_two_that_want_a_stream_one_gets_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((store, _above)) = opened(folder.path()).await else {
+        return;
+    };
+    let shop = Connection::new("shop", "http_json", "shop");
+    let streams = [("orders".to_owned(), SyncMode::IncrementalMerge)];
+    let owner = Owner::this_process();
+    let start = || runs::start_sync(&store, &shop, &streams, Trigger::Person, &owner);
+    let outcomes = futures::future::join_all((0..8).map(|_| start())).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_a_missing_database_are_told_apart() {
+    let Some(server) = testing::server() else { return };
+    let at = |change: &dyn Fn(&mut url::Url)| {
+        let mut url = url::Url::parse(&server).unwrap();
+        change(&mut url);
+        Place::parse(url.as_str()).unwrap()
+    };
+    let missing = Store::connect(&at(&|url| url.set_path("/nowhere")))
+        .await
+        .unwrap_err();
+    assert!(missing.next_step().unwrap().starts_with("create the database"));
+    let nobody = at(&|url| url.set_username("nobody_here").unwrap());
+    let nobody = Store::connect(&nobody).await.unwrap_err();
+    assert_eq!(nobody.kind(), weir_protocol::ErrorKind::Auth);
+}
