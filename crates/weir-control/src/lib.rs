@@ -8,10 +8,12 @@ pub mod connections;
 pub mod leases;
 pub mod reconcile;
 pub mod runs;
+pub mod schedules;
 pub mod schemas;
 pub mod states;
 pub mod store;
 pub mod sync;
+pub mod worker;
 
 #[cfg(test)]
 mod twins;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::name;
+use crate::schedule::ScheduleSpec;
 use crate::spec::{Contract, Pii, Reliability};
 use crate::sync_mode::SyncMode;
 use crate::yaml;
@@ -38,6 +39,9 @@ pub struct ConnectionSpec {
     /// Chosen streams with what differs from the connector. Empty: all of them, unchanged.
     #[serde(default)]
     pub streams: BTreeMap<String, StreamChoice>,
+    /// When it is synced by itself, by `weir serve`. Absent: only when somebody asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSpec>,
     /// Allows requests to private and loopback addresses, and plain HTTP to them.
     #[serde(default)]
     pub allow_private_hosts: bool,

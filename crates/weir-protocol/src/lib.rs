@@ -12,6 +12,7 @@ pub mod error;
 pub mod name;
 pub mod query;
 pub mod record;
+pub mod schedule;
 pub mod secret;
 pub mod source;
 pub mod spec;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use weir_control::runs::Trigger;
+use weir_control::runs::{Begin, Trigger};
 use weir_control::sync::Silent;
 use weir_control::{Connection, DEFAULT_TENANT, Owner, SyncOptions, SyncPlan};
 use weir_protocol::*;
@@ -102,7 +102,7 @@ impl Served {
                 ..StreamDescriptor::default()
             }],
             options: SyncOptions::default(),
-            trigger: Trigger::Api,
+            begin: Begin::Anew(Trigger::Api),
             owner: Owner::this_process(),
             cancel: CancellationToken::new(),
             observer: Arc::new(Silent),

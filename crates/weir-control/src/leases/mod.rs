@@ -18,7 +18,7 @@ use crate::{Connection, Store};
 pub use owner::Owner;
 #[cfg(test)]
 pub(crate) use sql::expire_all;
-pub(crate) use sql::release_run;
+pub(crate) use sql::{lease_ms, release_run};
 
 /// How long a lease holds without a heartbeat.
 pub const LEASE_TIME: Duration = Duration::from_secs(30);

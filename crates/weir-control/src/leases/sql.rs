@@ -6,7 +6,7 @@ use crate::Connection;
 use crate::store::int;
 
 /// The lease time as the database adds it.
-fn lease_ms() -> i64 {
+pub(crate) fn lease_ms() -> i64 {
     int(u64::try_from(LEASE_TIME.as_millis()).unwrap_or(u64::MAX))
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::runs::{self, Trigger};
+use crate::runs::{self, Begin, Trigger};
 use crate::store::testing;
 use weir_protocol::SyncMode;
 
@@ -10,7 +10,7 @@ async fn a_lease_that_was_taken_over_is_worth_nothing() {
     let github = Connection::new("github", "github", "github");
     let streams = [("issues".to_owned(), SyncMode::IncrementalMerge)];
     let me = Owner::this_process();
-    let start = || runs::start_sync(&store, &github, &streams, Trigger::Person, &me);
+    let start = || runs::start_sync(&store, &github, &streams, &Begin::Anew(Trigger::Person), &me);
 
     let (_, first) = start().await.unwrap();
     renew(&store, &first[0]).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_clock_that_was_put_back_makes_no_lease_longer() {
     let github = Connection::new("github", "github", "github");
     let streams = [("issues".to_owned(), SyncMode::IncrementalMerge)];
     let me = Owner::this_process();
-    let start = || runs::start_sync(&store, &github, &streams, Trigger::Person, &me);
+    let start = || runs::start_sync(&store, &github, &streams, &Begin::Anew(Trigger::Person), &me);
 
     let (_, first) = start().await.unwrap();
     start().await.unwrap_err();

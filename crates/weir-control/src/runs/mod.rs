@@ -1,5 +1,7 @@
 //! Runs: what was executed, how it ended, and its books.
 
+pub mod queue;
+mod queue_sql;
 mod records;
 mod rows;
 mod rules;
@@ -27,6 +29,14 @@ const NOTICES_MAX: u32 = 100;
 /// At most so many runs are listed at once.
 const LIST_MAX: u32 = 500;
 
+/// How a sync run comes to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    Anew(Trigger),
+    /// A worker took this run from the queue.
+    Claimed(String),
+}
+
 /// Begins a sync run: takes the leases of all its streams, or none.
 ///
 /// Runs that died holding one of them become `abandoned`.
@@ -34,10 +44,13 @@ pub(crate) async fn start_sync(
     store: &Store,
     connection: &Connection,
     streams: &[(String, SyncMode)],
-    trigger: Trigger,
+    begin: &Begin,
     owner: &Owner,
 ) -> Result<(String, Vec<Lease>)> {
-    let run = &Uuid::now_v7().to_string();
+    let run = &match begin {
+        Begin::Anew(_) => Uuid::now_v7().to_string(),
+        Begin::Claimed(run) => run.clone(),
+    };
     let scope = Scope::Tenant(&connection.tenant);
     let taken = store
         .write_alone(scope, &connection.name, "begin the run", |db, _| {
@@ -47,20 +60,34 @@ pub(crate) async fn start_sync(
                     take_over(db, connection, stream, run).await?;
                 }
                 sweep_in(db).await?;
-                sql::insert(db, run, connection, trigger).await?;
+                if let Begin::Anew(trigger) = begin {
+                    sql::insert(db, run, connection, *trigger).await?;
+                }
                 let mut taken = Vec::with_capacity(streams.len());
                 for (stream, mode) in streams {
                     let run_name = name::run(&connection.source, stream, *mode);
                     sql::insert_stream(db, run, stream, &run_name, *mode).await?;
                     taken.push(leases::take(db, connection, stream, run, owner).await?);
                 }
-                step(db, run, RunStatus::Running, None).await?;
+                match begin {
+                    Begin::Anew(_) => step(db, run, RunStatus::Running, None).await.map(drop)?,
+                    // Its worker may have lost it since.
+                    Begin::Claimed(_) => still_running(db, run).await?,
+                }
                 sql::insert_attempt(db, run, &format!("{}/{}", owner.host, owner.pid)).await?;
                 Ok(taken)
             })
         })
         .await?;
     Ok((run.clone(), taken))
+}
+
+async fn still_running(db: &mut AnyConnection, run: &str) -> Outcome<()> {
+    let status = sql::lock_status(db, run).await?;
+    match status.ok_or_else(|| no_such_run(run))?.parse()? {
+        RunStatus::Running => Ok(()),
+        status => Err(rules::taken_away(run, status).into()),
+    }
 }
 
 /// Frees a stream that a run which died still holds; refused while its run lives.
@@ -89,23 +116,28 @@ pub(crate) async fn finish(
     store
         .write(Scope::Tenant(tenant), "end the run", |db, _| {
             Box::pin(async move {
-                step(db, run, status, error).await?;
+                let before = step(db, run, status, error).await?;
                 sql::finish_attempt(db, run, error).await?;
                 leases::release_run(db, run).await?;
+                if status == RunStatus::Failed && !before.is_final() {
+                    queue::retry(db, run, queue::Cause::Failed(error)).await?;
+                }
                 Ok(())
             })
         })
         .await
 }
 
-async fn step(db: &mut AnyConnection, run: &str, to: RunStatus, error: Option<&Error>) -> Outcome<()> {
+/// Gives back what the status was before.
+async fn step(db: &mut AnyConnection, run: &str, to: RunStatus, error: Option<&Error>) -> Outcome<RunStatus> {
     let from = sql::lock_status(db, run).await?;
     let from: RunStatus = from.ok_or_else(|| no_such_run(run))?.parse()?;
     // Whoever swept meanwhile may have said it already.
     if from != to || !to.is_final() {
         rules::step(run, from, to)?;
     }
-    Ok(sql::set_status(db, run, to, error).await?)
+    sql::set_status(db, run, to, error).await?;
+    Ok(from)
 }
 
 /// Moves one stream of a run to another state, under its lease.
@@ -275,10 +307,15 @@ async fn sweep_in(db: &mut AnyConnection) -> Outcome<u64> {
             .map(|status| status.parse())
             .collect::<Result<_>>()?;
         if rules::has_ended(&streams) {
-            sql::set_status(db, &run, overall(streams), None).await?;
+            let status = overall(streams);
+            sql::set_status(db, &run, status, None).await?;
             sql::finish_attempt(db, &run, None).await?;
+            if status == RunStatus::Failed {
+                queue::retry(db, &run, queue::Cause::Failed(None)).await?;
+            }
         } else {
             sql::abandon_run(db, &run).await?;
+            queue::retry(db, &run, queue::Cause::Died).await?;
             dead += 1;
         }
     }

@@ -71,6 +71,17 @@ impl Trigger {
     }
 }
 
+impl FromStr for Trigger {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        [Self::Person, Self::Schedule, Self::Api]
+            .into_iter()
+            .find(|trigger| trigger.as_str() == text)
+            .ok_or_else(|| stored_badly("trigger", text, "unknown word"))
+    }
+}
+
 /// An error as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

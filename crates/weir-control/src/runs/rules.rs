@@ -42,6 +42,16 @@ pub(super) fn step(run: &str, from: RunStatus, to: RunStatus) -> Result<()> {
     .hint("`weir run show` tells what happened; start a new run"))
 }
 
+/// What a worker is told that went on with a run which is no longer its own.
+pub(super) fn taken_away(run: &str, status: RunStatus) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("the run is {status}: its worker lost it"),
+    )
+    .with("run", run)
+    .hint("nothing was lost: another attempt goes on; `weir run list` shows it")
+}
+
 /// Whether every stream of a run came to an end of its own.
 pub(super) fn has_ended(streams: &[RunStatus]) -> bool {
     let ended = |status: &RunStatus| status.is_final() && *status != RunStatus::Abandoned;

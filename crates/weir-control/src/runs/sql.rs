@@ -9,7 +9,7 @@ use crate::Connection;
 use crate::leases::{Lease, Owner, release_run};
 use crate::store::int;
 
-fn json(value: &impl Serialize) -> sqlx::Result<String> {
+pub(super) fn json(value: &impl Serialize) -> sqlx::Result<String> {
     serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(Box::new(error)))
 }
 
@@ -363,9 +363,11 @@ pub(super) async fn stream_statuses(db: &mut AnyConnection, run: &str) -> sqlx::
 }
 
 pub(super) async fn unfinished(db: &mut AnyConnection) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar("SELECT id FROM runs WHERE status IN ('queued', 'running')")
-        .fetch_all(db)
-        .await
+    sqlx::query_scalar(
+        "SELECT id FROM runs, clock WHERE status = 'running' AND (worker IS NULL OR expires_at_ms <= now_ms)",
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// The holders of a run's leases that have not expired.

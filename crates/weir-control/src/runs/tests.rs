@@ -29,7 +29,14 @@ fn streams(names: &[&str]) -> Vec<(String, SyncMode)> {
 
 impl World {
     async fn start(&self, names: &[&str], owner: &Owner) -> Result<(String, Vec<Lease>)> {
-        start_sync(&self.store, &self.github, &streams(names), Trigger::Person, owner).await
+        start_sync(
+            &self.store,
+            &self.github,
+            &streams(names),
+            &Begin::Anew(Trigger::Person),
+            owner,
+        )
+        .await
     }
 
     async fn status(&self, run: &str) -> RunStatus {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::leases::Owner;
-use crate::runs::{self, Trigger};
+use crate::runs::{self, Begin, Trigger};
 use crate::store::testing;
 
 fn at(cursor: i64) -> StreamState {
@@ -34,7 +34,14 @@ async fn a_wish_holds_until_a_checkpoint_after_it() {
     );
 
     let streams = [("orders".to_owned(), mode)];
-    let started = runs::start_sync(&store, &shop, &streams, Trigger::Person, &Owner::this_process()).await;
+    let started = runs::start_sync(
+        &store,
+        &shop,
+        &streams,
+        &Begin::Anew(Trigger::Person),
+        &Owner::this_process(),
+    )
+    .await;
     let lease = started.unwrap().1.remove(0);
     // While a run has the stream, nobody changes where it stands.
     set(&store, &shop, "orders", &Wish::Reset).await.unwrap_err();

@@ -70,7 +70,9 @@ impl StoreError {
 }
 
 fn postgres_reaction(error: &sqlx::Error) -> (ErrorKind, &'static str) {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     match (code.as_deref(), error) {
         (Some("28000" | "28P01"), _) => (ErrorKind::Auth, "check user and password in WEIR_DATABASE_URL"),
         (Some("3D000"), _) => (

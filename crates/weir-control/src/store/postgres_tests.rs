@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Connection as _, Executor};
 use weir_protocol::SyncMode;
 
 use super::*;
-use crate::runs::{self, Trigger};
+use crate::runs::{self, Begin, Trigger};
 use crate::{Connection, Owner, connections};
 
 /// The store and a superuser beside it; None where no server is there.
@@ -29,7 +29,7 @@ async fn begin_a_run(store: &Store, tenant: &str) -> String {
     };
     let streams = [("orders".to_owned(), SyncMode::IncrementalMerge)];
     let owner = Owner::this_process();
-    let started = runs::start_sync(store, &shop, &streams, Trigger::Person, &owner);
+    let started = runs::start_sync(store, &shop, &streams, &Begin::Anew(Trigger::Person), &owner);
     started.await.unwrap().0
 }
 
@@ -175,7 +175,7 @@ async fn of_two_that_want_a_stream_one_gets_it() {
     let shop = Connection::new("shop", "http_json", "shop");
     let streams = [("orders".to_owned(), SyncMode::IncrementalMerge)];
     let owner = Owner::this_process();
-    let start = || runs::start_sync(&store, &shop, &streams, Trigger::Person, &owner);
+    let start = || runs::start_sync(&store, &shop, &streams, &Begin::Anew(Trigger::Person), &owner);
     let outcomes = futures::future::join_all((0..8).map(|_| start())).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
 }

@@ -7,6 +7,7 @@ use weir_protocol::{Error, ErrorKind};
 
 use crate::Store;
 use crate::leases::{self, HEARTBEAT, LEASE_TIME, Lease};
+use crate::runs;
 
 /// Renews a lease until it is dropped, or until the lease is lost.
 pub(super) struct Heartbeat {
@@ -15,9 +16,10 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    pub(super) fn start(store: Store, lease: Lease) -> Self {
+    /// `cancel` is called when somebody asked the run to stop.
+    pub(super) fn start(store: Store, lease: Lease, cancel: CancellationToken) -> Self {
         let lost = CancellationToken::new();
-        let task = tokio::spawn(beat(store, lease, lost.clone()));
+        let task = tokio::spawn(beat(store, lease, lost.clone(), cancel));
         Self {
             lost,
             _task: AbortOnDropHandle::new(task),
@@ -34,14 +36,22 @@ impl Heartbeat {
     }
 }
 
-async fn beat(store: Store, lease: Lease, lost: CancellationToken) {
+async fn beat(store: Store, lease: Lease, lost: CancellationToken, cancel: CancellationToken) {
     let mut ticks = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewed_at = Instant::now();
     loop {
         ticks.tick().await;
         match leases::try_renew(&store, &lease).await {
-            Ok(true) => renewed_at = Instant::now(),
+            Ok(true) => {
+                renewed_at = Instant::now();
+                if runs::queue::is_cancel_asked(&store, &lease.tenant, &lease.run)
+                    .await
+                    .unwrap_or(false)
+                {
+                    cancel.cancel();
+                }
+            }
             // A store that is busy for a moment costs nothing as long as the lease holds.
             Err(error) if renewed_at.elapsed() + HEARTBEAT < LEASE_TIME => {
                 tracing::warn!(run = lease.run, stream = lease.stream, %error, "heartbeat failed");

@@ -42,8 +42,7 @@ pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
         .iter()
         .map(|stream| (stream.name.clone(), wanted_mode(stream, &plan.options)))
         .collect();
-    let (run, leases) =
-        runs::start_sync(store, &plan.connection, &streams, plan.trigger, &plan.owner).await?;
+    let (run, leases) = runs::start_sync(store, &plan.connection, &streams, &plan.begin, &plan.owner).await?;
     failpoint::reach(failpoint::AFTER_START)?;
     tracing::info!(
         run,

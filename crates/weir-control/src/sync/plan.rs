@@ -8,7 +8,7 @@ use weir_protocol::source::Progress;
 use weir_protocol::{Books, Destination, Error, ErrorKind, Receipt, Source, StreamDescriptor, SyncMode};
 
 use super::Observer;
-use crate::runs::{RunStatus, Trigger};
+use crate::runs::{Begin, RunStatus};
 use crate::{Connection, Owner};
 
 /// A wish to sync streams of one connection.
@@ -19,7 +19,7 @@ pub struct SyncPlan {
     /// What to sync. A stream without a mode gets the one its key and cursor allow.
     pub streams: Vec<StreamDescriptor>,
     pub options: SyncOptions,
-    pub trigger: Trigger,
+    pub begin: Begin,
     pub owner: Owner,
     /// Stops the run: what is covered by state is committed, the rest is left to the next run.
     pub cancel: CancellationToken,

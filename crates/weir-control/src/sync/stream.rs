@@ -117,7 +117,7 @@ impl StreamJob {
     /// because the lease is held while waiting too.
     pub(super) async fn run(self, turns: Arc<Semaphore>) -> StreamOutcome {
         let started = Instant::now();
-        let heartbeat = Heartbeat::start(self.store.clone(), self.lease.clone());
+        let heartbeat = Heartbeat::start(self.store.clone(), self.lease.clone(), self.plan.cancel.clone());
         let mut tally = Tally {
             mode: self.mode,
             progress: Progress::default(),

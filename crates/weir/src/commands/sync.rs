@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
-use weir_control::runs::Trigger;
+use weir_control::runs::{Begin, Trigger};
 use weir_control::sync::{Bounds, wanted_mode};
 use weir_control::{Owner, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
 use weir_protocol::units::{ByteSize, Span};
@@ -119,7 +119,7 @@ pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
         destination: Arc::new(wiring.lake()?),
         streams,
         options,
-        trigger: Trigger::Person,
+        begin: Begin::Anew(Trigger::Person),
         owner: Owner::this_process(),
         cancel,
         observer: Arc::new(Watcher::new(context)),

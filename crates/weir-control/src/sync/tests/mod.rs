@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use weir_protocol::StreamDescriptor;
 
 use super::*;
-use crate::runs::Trigger;
+use crate::runs::{Begin, Trigger};
 use crate::store::testing;
 use crate::twins::{Api, Lake};
 use crate::{Connection, Owner};
@@ -52,7 +52,7 @@ impl World {
                 },
                 ..SyncOptions::default()
             },
-            trigger: Trigger::Person,
+            begin: Begin::Anew(Trigger::Person),
             owner: Owner::this_process(),
             cancel: CancellationToken::new(),
             observer: Arc::new(Silent),

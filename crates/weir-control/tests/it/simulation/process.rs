@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
-use weir_control::runs::Trigger;
+use weir_control::runs::{Begin, Trigger};
 use weir_control::sync::{Bounds, Silent};
 use weir_control::{Connection, Owner, RunStatus, Store, SyncOptions, SyncPlan, leases, states, sync};
 use weir_lake::AsOf;
@@ -114,7 +114,7 @@ async fn sync_once(place: &Place, full: bool, restart: bool) -> Result<String> {
             conflict_wait: Duration::ZERO,
             ..SyncOptions::default()
         },
-        trigger: Trigger::Person,
+        begin: Begin::Anew(Trigger::Person),
         owner: owner(),
         cancel: CancellationToken::new(),
         observer: Arc::new(Silent),

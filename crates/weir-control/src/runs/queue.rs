@@ -1,0 +1,240 @@
+//! Runs that wait for a worker. Each attempt at one thing is a run of its own, so that a run that has
+//! ended stays ended: whoever lost it can say nothing more about it.
+
+use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
+use uuid::Uuid;
+use weir_protocol::schedule::Backoff;
+use weir_protocol::{Error, ErrorKind, Result};
+
+use super::queue_sql as sql;
+use super::{RunStatus, Trigger, no_such_run};
+use crate::Store;
+use crate::schedules::wait_ms;
+use crate::store::{Outcome, Scope};
+
+/// What a run is asked to do. What is left out is as `weir sync` has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunOptions {
+    /// Only these streams.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// A run as it is put into the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    pub tenant: String,
+    pub connection: String,
+    pub trigger: Trigger,
+    pub options: RunOptions,
+    /// The moment that a schedule asked for.
+    pub due_at_ms: Option<i64>,
+    /// Succeeded by then, the promise is kept.
+    pub promised_by_ms: Option<i64>,
+    pub not_before_ms: i64,
+    /// 1 is the first.
+    pub attempt: u32,
+    pub attempts_max: u32,
+    pub backoff: Backoff,
+    pub backoff_base_ms: i64,
+    /// The attempt before it.
+    pub retry_of: Option<String>,
+}
+
+impl Order {
+    pub fn asked(tenant: &str, connection: &str, options: RunOptions) -> Self {
+        Self {
+            trigger: Trigger::Api,
+            options,
+            ..Self::scheduled(tenant, connection)
+        }
+    }
+
+    pub(crate) fn scheduled(tenant: &str, connection: &str) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            connection: connection.to_owned(),
+            trigger: Trigger::Schedule,
+            options: RunOptions::default(),
+            due_at_ms: None,
+            promised_by_ms: None,
+            not_before_ms: 0,
+            attempt: 1,
+            attempts_max: 1,
+            backoff: Backoff::Exponential,
+            backoff_base_ms: 60_000,
+            retry_of: None,
+        }
+    }
+}
+
+/// A run that a worker has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub run: String,
+    pub tenant: String,
+    pub connection: String,
+    pub trigger: Trigger,
+    pub options: RunOptions,
+    pub attempt: u32,
+    pub attempts_max: u32,
+}
+
+/// What the store says of a run that a worker believes to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    Yes,
+    /// Somebody wants it to stop.
+    CancelAsked,
+}
+
+/// Puts a run into the queue; gives back its id.
+pub async fn put(store: &Store, order: &Order) -> Result<String> {
+    let run = &Uuid::now_v7().to_string();
+    store
+        .statement(Scope::Tenant(&order.tenant), "queue the run", |db, _| {
+            Box::pin(async move { Ok(sql::insert(db, run, order).await?) })
+        })
+        .await?;
+    Ok(run.clone())
+}
+
+/// As [`put`], inside a transaction; 0 where the same moment was asked for before.
+pub(crate) async fn put_in(db: &mut AnyConnection, order: &Order) -> sqlx::Result<u64> {
+    sql::insert(db, &Uuid::now_v7().to_string(), order).await
+}
+
+/// Takes the runs that waited longest, `runs_max` at most, one of a connection at a time.
+pub async fn claim(store: &Store, worker: &str, runs_max: usize) -> Result<Vec<Claimed>> {
+    store
+        .write_alone(Scope::Everyone, "claim", "claim runs", |db, _| {
+            Box::pin(async move {
+                let mut claimed = Vec::new();
+                while claimed.len() < runs_max {
+                    let Some(run) = sql::claim(db, worker).await? else {
+                        break;
+                    };
+                    claimed.push(run);
+                }
+                Ok(claimed)
+            })
+        })
+        .await
+}
+
+/// Renews a worker's right to all its runs, and says which they are. What is not among them was taken away.
+pub async fn renew(store: &Store, worker: &str) -> Result<Vec<(String, Held)>> {
+    store
+        .write(Scope::Everyone, "renew the worker's runs", |db, _| {
+            Box::pin(async move { Ok(sql::renew(db, worker).await?) })
+        })
+        .await
+}
+
+/// Ends a run that came to nothing before it began.
+pub async fn fail(store: &Store, claimed: &Claimed, error: &Error) -> Result<()> {
+    super::finish(
+        store,
+        &claimed.tenant,
+        &claimed.run,
+        RunStatus::Failed,
+        Some(error),
+    )
+    .await
+}
+
+/// Asks a run to stop. One that waits ends at once; one that runs commits what its state covers first.
+pub async fn cancel(store: &Store, tenant: &str, run: &str) -> Result<RunStatus> {
+    store
+        .write(Scope::Tenant(tenant), "cancel the run", |db, _| {
+            Box::pin(async move {
+                let status = super::sql::lock_status(db, run).await?;
+                let status: RunStatus = status.ok_or_else(|| no_such_run(run))?.parse()?;
+                match status {
+                    RunStatus::Queued => {
+                        super::sql::set_status(db, run, RunStatus::Cancelled, None).await?;
+                        Ok(RunStatus::Cancelled)
+                    }
+                    RunStatus::Running => {
+                        sql::ask_cancel(db, run).await?;
+                        Ok(RunStatus::Running)
+                    }
+                    ended => Err(
+                        Error::new(ErrorKind::Conflict, format!("the run has {ended} already"))
+                            .with("run", run)
+                            .hint("`weir run show` tells how it ended")
+                            .into(),
+                    ),
+                }
+            })
+        })
+        .await
+}
+
+/// Whether somebody wants the run to stop.
+pub(crate) async fn is_cancel_asked(store: &Store, tenant: &str, run: &str) -> Result<bool> {
+    store
+        .read(Scope::Tenant(tenant), "look for a wish to stop", |db, _| {
+            Box::pin(async move { Ok(sql::is_cancel_asked(db, run).await?) })
+        })
+        .await
+}
+
+/// Queues the next attempt of a run that failed or died, where one is left and might go better. Gives
+/// back whether it did.
+pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -> Outcome<bool> {
+    let Some(order) = sql::order(db, run).await? else {
+        return Ok(false);
+    };
+    let may_help = match cause {
+        Cause::Failed(error) => error.is_none_or(|error| trying_again_may_help(error.kind())),
+        Cause::Died => true,
+    };
+    if !may_help || order.attempt >= order.attempts_max {
+        return Ok(false);
+    }
+    let wait = match cause {
+        Cause::Failed(_) => wait_ms(order.backoff, order.backoff_base_ms, order.attempt),
+        // The worker was at fault, not the source.
+        Cause::Died => 0,
+    };
+    let now: i64 = sqlx::query_scalar("SELECT now_ms FROM clock")
+        .fetch_one(&mut *db)
+        .await?;
+    let next = Order {
+        attempt: order.attempt + 1,
+        not_before_ms: now.saturating_add(wait),
+        retry_of: Some(run.to_owned()),
+        ..order
+    };
+    Ok(put_in(db, &next).await? == 1)
+}
+
+/// Why a run has to be tried again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cause<'a> {
+    Failed(Option<&'a Error>),
+    Died,
+}
+
+/// What a person has to mend is not tried again.
+fn trying_again_may_help(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::Usage
+            | ErrorKind::Spec
+            | ErrorKind::Template
+            | ErrorKind::NotFound
+            | ErrorKind::Auth
+            | ErrorKind::Denied
+            | ErrorKind::Schema
+            | ErrorKind::Gate
+            | ErrorKind::Cancelled
+    )
+}

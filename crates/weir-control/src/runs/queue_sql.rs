@@ -1,0 +1,154 @@
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, FromRow, Row};
+use weir_protocol::Error;
+use weir_protocol::schedule::Backoff;
+
+use super::queue::{Claimed, Held, Order};
+use super::{Trigger, sql::json};
+use crate::leases::lease_ms;
+
+fn decoded<T>(value: weir_protocol::Result<T>) -> sqlx::Result<T> {
+    value.map_err(|error: Error| sqlx::Error::Decode(Box::new(error)))
+}
+
+fn options<T: serde::de::DeserializeOwned>(row: &AnyRow) -> sqlx::Result<T> {
+    let text: &str = row.try_get("options")?;
+    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+fn number(row: &AnyRow, column: &str) -> sqlx::Result<u32> {
+    row.try_get::<i64, _>(column)
+        .map(|number| u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+impl FromRow<'_, AnyRow> for Claimed {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            run: row.try_get("id")?,
+            tenant: row.try_get("tenant")?,
+            connection: row.try_get("connection")?,
+            trigger: decoded(row.try_get::<&str, _>("started_by")?.parse::<Trigger>())?,
+            options: options(row)?,
+            attempt: number(row, "attempt")?,
+            attempts_max: number(row, "attempts_max")?,
+        })
+    }
+}
+
+impl FromRow<'_, AnyRow> for Order {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            tenant: row.try_get("tenant")?,
+            connection: row.try_get("connection")?,
+            trigger: decoded(row.try_get::<&str, _>("started_by")?.parse::<Trigger>())?,
+            options: options(row)?,
+            due_at_ms: row.try_get("due_at_ms")?,
+            promised_by_ms: row.try_get("promised_by_ms")?,
+            not_before_ms: row.try_get("not_before_ms")?,
+            attempt: number(row, "attempt")?,
+            attempts_max: number(row, "attempts_max")?,
+            backoff: match row.try_get::<&str, _>("backoff")? {
+                "linear" => Backoff::Linear,
+                _ => Backoff::Exponential,
+            },
+            backoff_base_ms: row.try_get("backoff_base_ms")?,
+            retry_of: row.try_get("retry_of")?,
+        })
+    }
+}
+
+/// 0 where the same moment was asked for before.
+pub(super) async fn insert(db: &mut AnyConnection, run: &str, order: &Order) -> sqlx::Result<u64> {
+    let inserted = sqlx::query(
+        "INSERT INTO runs (id, tenant, connection, kind, started_by, status, created_at_ms, options, due_at_ms,
+                           promised_by_ms, not_before_ms, attempt, attempts_max, backoff, backoff_base_ms, retry_of)
+         SELECT $1, $2, $3, 'sync', $4, 'queued', now_ms, $5, $6, $7, $8, $9, $10, $11, $12, $13
+         FROM clock WHERE true
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(run)
+    .bind(&order.tenant)
+    .bind(&order.connection)
+    .bind(order.trigger.as_str())
+    .bind(json(&order.options)?)
+    .bind(order.due_at_ms)
+    .bind(order.promised_by_ms)
+    .bind(order.not_before_ms)
+    .bind(i64::from(order.attempt))
+    .bind(i64::from(order.attempts_max))
+    .bind(match order.backoff {
+        Backoff::Exponential => "exponential",
+        Backoff::Linear => "linear",
+    })
+    .bind(order.backoff_base_ms)
+    .bind(&order.retry_of)
+    .execute(db)
+    .await?;
+    Ok(inserted.rows_affected())
+}
+
+/// The run that waited longest and whose connection no worker has.
+pub(super) async fn claim(db: &mut AnyConnection, worker: &str) -> sqlx::Result<Option<Claimed>> {
+    sqlx::query_as(
+        "UPDATE runs SET status = 'running', worker = $1,
+             started_at_ms = (SELECT now_ms FROM clock), expires_at_ms = (SELECT now_ms FROM clock) + $2
+         WHERE id = (
+             SELECT id FROM runs AS waiting
+             WHERE status = 'queued' AND not_before_ms <= (SELECT now_ms FROM clock)
+               AND NOT EXISTS (SELECT 1 FROM runs AS busy
+                               WHERE busy.tenant = waiting.tenant AND busy.connection = waiting.connection
+                                 AND busy.status = 'running' AND busy.worker IS NOT NULL)
+             ORDER BY not_before_ms, id LIMIT 1)
+         RETURNING id, tenant, connection, started_by, options, attempt, attempts_max",
+    )
+    .bind(worker)
+    .bind(lease_ms())
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn renew(db: &mut AnyConnection, worker: &str) -> sqlx::Result<Vec<(String, Held)>> {
+    let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
+        "UPDATE runs SET expires_at_ms = (SELECT now_ms FROM clock) + $2
+         WHERE worker = $1 AND status = 'running' RETURNING id, cancel_asked_at_ms",
+    )
+    .bind(worker)
+    .bind(lease_ms())
+    .fetch_all(db)
+    .await?;
+    let held = |asked: Option<i64>| asked.map_or(Held::Yes, |_| Held::CancelAsked);
+    Ok(rows.into_iter().map(|(run, asked)| (run, held(asked))).collect())
+}
+
+pub(super) async fn ask_cancel(db: &mut AnyConnection, run: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE runs SET cancel_asked_at_ms = coalesce(cancel_asked_at_ms, (SELECT now_ms FROM clock))
+         WHERE id = $1",
+    )
+    .bind(run)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn is_cancel_asked(db: &mut AnyConnection, run: &str) -> sqlx::Result<bool> {
+    let asked: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM runs WHERE id = $1 AND cancel_asked_at_ms IS NOT NULL")
+            .bind(run)
+            .fetch_one(db)
+            .await?;
+    Ok(asked > 0)
+}
+
+/// What a worker's run was asked to do, unless it is to stop. A run without a worker has nobody who
+/// would try again.
+pub(super) async fn order(db: &mut AnyConnection, run: &str) -> sqlx::Result<Option<Order>> {
+    sqlx::query_as(
+        "SELECT tenant, connection, started_by, options, due_at_ms, promised_by_ms, not_before_ms, attempt,
+             attempts_max, backoff, backoff_base_ms, retry_of
+         FROM runs WHERE id = $1 AND worker IS NOT NULL AND cancel_asked_at_ms IS NULL",
+    )
+    .bind(run)
+    .fetch_optional(db)
+    .await
+}

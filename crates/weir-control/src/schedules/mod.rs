@@ -1,0 +1,169 @@
+//! Which connections are synced by themselves, and when. Any number of servers may look: each moment
+//! that is due becomes one run.
+
+mod sql;
+#[cfg(test)]
+mod tests;
+mod timing;
+
+use serde::{Deserialize, Serialize};
+use weir_protocol::schedule::ScheduleSpec;
+use weir_protocol::{Error, Result};
+
+use crate::runs::queue::{self, Order};
+use crate::store::{Outcome, Scope};
+use crate::{Connection, Store, connections};
+
+pub(crate) use timing::wait_ms;
+pub use timing::{Due, Timing};
+
+/// A schedule as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    pub tenant: String,
+    pub connection: String,
+    pub timing: Timing,
+    pub next_due_at_ms: i64,
+    /// Since when it is not looked at.
+    pub paused_at_ms: Option<i64>,
+}
+
+/// How well a connection's schedule was kept, of what was due in a span of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Compliance {
+    /// Moments that were due and are decided: succeeded, failed for good, or too late already.
+    pub due: u64,
+    /// Of them, succeeded in time.
+    pub kept: u64,
+    /// Of them, succeeded at all.
+    pub succeeded: u64,
+}
+
+impl Compliance {
+    /// 1.0 where nothing was due yet.
+    pub fn kept_share(&self) -> f64 {
+        share(self.kept, self.due)
+    }
+
+    pub fn success_share(&self) -> f64 {
+        share(self.succeeded, self.due)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shares of counts far below 2^52")]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        1.0
+    } else {
+        part as f64 / whole as f64
+    }
+}
+
+/// Makes a connection's schedule what its file says. A schedule that did not change keeps its next
+/// moment; a changed one begins anew from now. Without one, the connection is no longer synced by itself.
+pub async fn put(store: &Store, connection: &Connection, spec: Option<&ScheduleSpec>) -> Result<()> {
+    let timing = &spec.map(Timing::of).transpose()?;
+    let scope = Scope::Tenant(&connection.tenant);
+    store
+        .write_alone(scope, &connection.name, "set the schedule", |db, _| {
+            Box::pin(async move {
+                connections::register_in(db, connection).await?;
+                let Some(timing) = timing else {
+                    sql::remove(db, connection).await?;
+                    return Ok(());
+                };
+                let known = sql::get(db, &connection.tenant, &connection.name).await?;
+                if known.is_some_and(|known| known.timing == *timing) {
+                    return Ok(());
+                }
+                let now = sql::now_ms(db).await?;
+                sql::put(db, connection, timing, timing.next_after(now)?).await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// Stops a schedule, or lets it go on; what was due meanwhile follows its rule for catching up.
+pub async fn pause(store: &Store, tenant: &str, connection: &str, paused: bool) -> Result<()> {
+    let found = store
+        .statement(Scope::Tenant(tenant), "pause the schedule", |db, _| {
+            Box::pin(async move { Ok(sql::pause(db, tenant, connection, paused).await?) })
+        })
+        .await?;
+    if found {
+        return Ok(());
+    }
+    Err(
+        Error::not_found(format!("connection '{connection}' has no schedule"))
+            .hint("write `schedule: { tier: standard }` into its file and start `weir serve`"),
+    )
+}
+
+pub async fn list(store: &Store, tenant: &str) -> Result<Vec<Schedule>> {
+    store
+        .read(Scope::Tenant(tenant), "list schedules", |db, _| {
+            Box::pin(async move { sql::list(db, tenant).await })
+        })
+        .await
+}
+
+/// How the schedules of a tenant's connections were kept since a moment.
+pub async fn compliance(store: &Store, tenant: &str, since_ms: i64) -> Result<Vec<(String, Compliance)>> {
+    store
+        .read(
+            Scope::Tenant(tenant),
+            "measure how schedules were kept",
+            |db, _| Box::pin(async move { Ok(sql::compliance(db, tenant, since_ms).await?) }),
+        )
+        .await
+}
+
+/// Puts every run into the queue that is due now; gives back how many.
+pub async fn tick(store: &Store) -> Result<u64> {
+    let due = store
+        .read(Scope::Everyone, "look at the schedules", |db, _| {
+            Box::pin(async move { sql::due(db).await })
+        })
+        .await?;
+    let mut queued = 0;
+    for schedule in &due {
+        queued += ask(store, schedule).await?;
+    }
+    Ok(queued)
+}
+
+async fn ask(store: &Store, schedule: &Schedule) -> Result<u64> {
+    let scope = Scope::Tenant(&schedule.tenant);
+    store
+        .write_alone(scope, &schedule.connection, "queue a run that is due", |db, _| {
+            Box::pin(async move {
+                let now = sql::now_ms(db).await?;
+                let due = schedule.timing.due(schedule.next_due_at_ms, now)?;
+                // Another server may have been here since.
+                if !sql::advance(db, schedule, due.next_ms).await? {
+                    return Ok(0);
+                }
+                let mut queued = 0;
+                for due_at_ms in due.times {
+                    queued += queue::put_in(db, &order(schedule, due_at_ms)).await?;
+                }
+                Outcome::Ok(queued)
+            })
+        })
+        .await
+}
+
+fn order(schedule: &Schedule, due_at_ms: i64) -> Order {
+    let timing = &schedule.timing;
+    let offset = timing.offset_ms(&schedule.tenant, &schedule.connection);
+    Order {
+        due_at_ms: Some(due_at_ms),
+        promised_by_ms: Some(due_at_ms.saturating_add(timing.latency_ms)),
+        not_before_ms: due_at_ms.saturating_add(offset),
+        attempts_max: timing.attempts,
+        backoff: timing.backoff,
+        backoff_base_ms: timing.backoff_base_ms,
+        ..Order::scheduled(&schedule.tenant, &schedule.connection)
+    }
+}

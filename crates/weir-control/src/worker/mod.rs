@@ -1,0 +1,216 @@
+//! Takes runs from the queue and carries them out, a bounded number at once, until it is asked to
+//! stop. What a run is made of, the performer knows.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use weir_protocol::{Error, ErrorKind, Result};
+
+use crate::leases::{HEARTBEAT, LEASE_TIME};
+use crate::runs::queue::{self, Claimed, Held};
+use crate::{Owner, Store, runs, schedules};
+
+/// Carries out one run.
+#[async_trait]
+pub trait Performer: Send + Sync {
+    /// Carries out the run to its end, which it stores itself. An error means that it came to nothing
+    /// before it began. Stops at the next checkpoint once `cancel` is called.
+    async fn perform(&self, claimed: &Claimed, cancel: CancellationToken) -> Result<()>;
+}
+
+/// What a worker is allowed, each with its unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Runs that it carries out at once.
+    pub runs_at_once: usize,
+    /// How often it looks for work while it has room.
+    pub poll: Duration,
+    /// After a wish to stop, runs may go on for so long before they are asked to stop too.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            runs_at_once: 4,
+            poll: Duration::from_secs(1),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One worker of any number. It keeps nothing that another could not go on with.
+pub struct Worker {
+    store: Store,
+    performer: Arc<dyn Performer>,
+    limits: Limits,
+    /// Names this process among all workers.
+    name: String,
+    running: HashMap<String, CancellationToken>,
+    tasks: JoinSet<(Claimed, Result<()>)>,
+    /// When the store last agreed that the runs are this worker's.
+    renewed_at: Instant,
+}
+
+impl Worker {
+    pub fn new(store: Store, performer: Arc<dyn Performer>, limits: Limits) -> Self {
+        let Owner { host, pid, .. } = Owner::this_process();
+        Self {
+            store,
+            performer,
+            limits,
+            name: format!("{host}/{pid}/{}", Uuid::now_v7()),
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+            renewed_at: Instant::now(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Works until `stop` is called, then ends what it has.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut polls = interval(self.limits.poll);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beats = interval(HEARTBEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = beats.tick() => self.renew().await,
+                _ = polls.tick() => self.claim().await,
+                Some(ended) = self.tasks.join_next() => {
+                    self.ended(ended).await;
+                    // There is room again: no need to wait for the next look.
+                    self.claim().await;
+                }
+            }
+        }
+        self.drain(beats).await;
+    }
+
+    async fn claim(&mut self) {
+        let room = self.limits.runs_at_once.saturating_sub(self.running.len());
+        if room == 0 {
+            return;
+        }
+        match queue::claim(&self.store, &self.name, room).await {
+            Ok(claimed) => claimed.into_iter().for_each(|claimed| self.begin(claimed)),
+            Err(error) => tracing::error!(%error, "cannot look for work"),
+        }
+    }
+
+    fn begin(&mut self, claimed: Claimed) {
+        tracing::info!(
+            run = claimed.run,
+            connection = claimed.connection,
+            attempt = claimed.attempt,
+            "run claimed"
+        );
+        let cancel = CancellationToken::new();
+        self.running.insert(claimed.run.clone(), cancel.clone());
+        let performer = self.performer.clone();
+        self.tasks.spawn(async move {
+            let outcome = performer.perform(&claimed, cancel).await;
+            (claimed, outcome)
+        });
+    }
+
+    async fn ended(&mut self, ended: std::result::Result<(Claimed, Result<()>), tokio::task::JoinError>) {
+        let (claimed, outcome) = match ended {
+            Ok(ended) => ended,
+            // Its right expires, and the run is tried again: nobody else knows which one it was.
+            Err(panic) => {
+                tracing::error!(%panic, "a run broke off");
+                return;
+            }
+        };
+        self.running.remove(&claimed.run);
+        let Err(error) = outcome else { return };
+        tracing::error!(run = claimed.run, connection = claimed.connection, %error, "run failed");
+        if let Err(error) = queue::fail(&self.store, &claimed, &error).await
+            && error.kind() != ErrorKind::Conflict
+        {
+            tracing::error!(run = claimed.run, %error, "the run's end could not be stored");
+        }
+    }
+
+    async fn renew(&mut self) {
+        if self.running.is_empty() {
+            self.renewed_at = Instant::now();
+            return;
+        }
+        match queue::renew(&self.store, &self.name).await {
+            Ok(held) => {
+                self.renewed_at = Instant::now();
+                let held: HashMap<String, Held> = held.into_iter().collect();
+                for (run, cancel) in &self.running {
+                    match held.get(run) {
+                        Some(Held::Yes) => {}
+                        Some(Held::CancelAsked) => cancel.cancel(),
+                        None => {
+                            tracing::error!(run, "the run was taken away from this worker");
+                            cancel.cancel();
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot renew the runs of this worker");
+                if self.renewed_at.elapsed() >= LEASE_TIME {
+                    self.running.values().for_each(CancellationToken::cancel);
+                }
+            }
+        }
+    }
+
+    /// Ends what it has: first by itself, then by asking.
+    async fn drain(mut self, mut beats: tokio::time::Interval) {
+        let deadline = tokio::time::sleep(self.limits.drain);
+        tokio::pin!(deadline);
+        let mut is_asked = false;
+        while !self.tasks.is_empty() {
+            tokio::select! {
+                () = &mut deadline, if !is_asked => {
+                    is_asked = true;
+                    self.running.values().for_each(CancellationToken::cancel);
+                }
+                _ = beats.tick() => self.renew().await,
+                Some(ended) = self.tasks.join_next() => self.ended(ended).await,
+            }
+        }
+    }
+}
+
+/// Queues what is due and tries again what died, until `stop` is called. Any number of servers may
+/// do so at once.
+pub async fn schedule(store: Store, poll: Duration, stop: CancellationToken) {
+    let mut polls = interval(poll);
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = polls.tick() => {
+                say(schedules::tick(&store).await, "cannot look at the schedules");
+                say(runs::sweep(&store).await, "cannot look for runs that died");
+            }
+        }
+    }
+}
+
+fn say(outcome: Result<u64, Error>, what: &str) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "{what}");
+    }
+}
