@@ -12,6 +12,7 @@ mod interrupt;
 mod lake_keys;
 mod logging;
 mod output;
+mod performer;
 mod progress;
 mod project;
 mod wiring;

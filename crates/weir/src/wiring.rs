@@ -14,7 +14,6 @@ use weir_query::{LakeTables, QueryEngine, Tables};
 
 use crate::commands::Context;
 use crate::config::{Settings, variable};
-use crate::errors;
 use crate::project::Project;
 
 /// A project with the connectors that it can use.

@@ -9,6 +9,7 @@ use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use weir_protocol::schedule::{Backoff, CatchUp, ScheduleSpec, Tier};
+use weir_protocol::units::Span;
 use weir_protocol::{Error, Result};
 
 const BACKOFF_BASE: Duration = Duration::from_secs(60);
@@ -37,7 +38,7 @@ impl Timing {
     /// Fills in what the tier says, and refuses what cannot be.
     pub fn of(spec: &ScheduleSpec) -> Result<Self> {
         let tier = spec.tier;
-        let latency = spec.latency.map_or(tier.latency(), |span| span.get());
+        let latency = spec.latency.map_or(tier.latency(), Span::get);
         let timing = Self {
             tier,
             cron: spec.cron.clone().unwrap_or_else(|| tier.cron().to_owned()),
@@ -45,11 +46,8 @@ impl Timing {
             latency_ms: millis(latency),
             attempts: spec.attempts.unwrap_or(tier.attempts()),
             backoff: spec.backoff.unwrap_or(tier.backoff()),
-            backoff_base_ms: millis(spec.backoff_base.map_or(BACKOFF_BASE, |span| span.get())),
-            jitter_ms: millis(
-                spec.jitter
-                    .map_or((latency / 10).min(JITTER_MAX), |span| span.get()),
-            ),
+            backoff_base_ms: millis(spec.backoff_base.map_or(BACKOFF_BASE, Span::get)),
+            jitter_ms: millis(spec.jitter.map_or((latency / 10).min(JITTER_MAX), Span::get)),
             catch_up: spec.catch_up,
         };
         if !(1..=ATTEMPTS_MAX).contains(&timing.attempts) {

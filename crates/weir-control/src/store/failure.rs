@@ -91,11 +91,15 @@ fn postgres_reaction(error: &sqlx::Error) -> (ErrorKind, &'static str) {
             ErrorKind::State,
             "the database is out of disk, memory or connections: free some, then run again",
         ),
+        (Some("57P01" | "57P02" | "57P03"), _) => (
+            ErrorKind::Unavailable,
+            "PostgreSQL is starting or stopping: run again in a moment",
+        ),
         (Some("40001" | "40P01"), _) | (_, sqlx::Error::PoolTimedOut) => {
             (ErrorKind::Conflict, "the database is busy: run again in a moment")
         }
         (_, sqlx::Error::Io(_) | sqlx::Error::Tls(_)) => (
-            ErrorKind::State,
+            ErrorKind::Unavailable,
             "check that PostgreSQL runs and that host, port and TLS in WEIR_DATABASE_URL are right",
         ),
         _ => (

@@ -70,6 +70,7 @@ pub(super) fn connection(connector: &Connector, mut config: Map<String, Value>) 
         config,
         credential: credential.transpose()?,
         streams: Default::default(),
+        schedule: None,
         allow_private_hosts: private,
         tls: Default::default(),
         reliability: Default::default(),

@@ -17,6 +17,7 @@ mod quarantine;
 mod query;
 mod reconcile;
 mod run;
+mod schedule;
 mod schema;
 mod serve;
 mod source;
@@ -25,6 +26,7 @@ mod sync;
 mod validate;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use weir_protocol::{Error, Result};
@@ -86,6 +88,7 @@ enum Command {
     Preview(preview::PreviewArgs),
     Sync(sync::SyncArgs),
     Run(run::RunArgs),
+    Schedule(schedule::ScheduleArgs),
     State(state::StateArgs),
     Reconcile(reconcile::ReconcileArgs),
     Query(query::QueryArgs),
@@ -116,10 +119,10 @@ impl Cli {
         if let Some(point) = &settings.failpoint {
             failpoint::arm(point)?;
         }
-        let context = Context {
+        let context = Arc::new(Context {
             settings,
             global: self.global,
-        };
+        });
         match self.command {
             Command::Demo(args) => wait(demo::run(&args, &context)),
             Command::Init(args) => init::run(&args, &context),
@@ -131,6 +134,7 @@ impl Cli {
             Command::Preview(args) => wait(preview::run(&args, &context)),
             Command::Sync(args) => wait(sync::run(&args, &context)),
             Command::Run(args) => wait(run::run(&args, &context)),
+            Command::Schedule(args) => wait(schedule::run(&args, &context)),
             Command::State(args) => wait(state::run(&args, &context)),
             Command::Reconcile(args) => wait(reconcile::run(&args, &context)),
             Command::Quarantine(args) => wait(quarantine::run(&args, &context)),

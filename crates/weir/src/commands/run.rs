@@ -9,7 +9,7 @@ use super::Context;
 use crate::output::{Format, Sheet, line, raw, time};
 use crate::wiring::Wiring;
 
-/// What ran: list, show, logs
+/// What ran: list, show, cancel, logs
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  weir run list\n  weir run show 0199f3")]
 pub(crate) struct RunArgs {
@@ -34,6 +34,12 @@ enum RunCommand {
     /// One run with the books of its streams
     #[command(after_help = "Example:\n  weir run show 0199f3")]
     Show {
+        /// Id of the run, or its beginning
+        id: String,
+    },
+    /// Ask a run to stop: one that waits ends at once, one that runs commits what it covers first
+    #[command(after_help = "Example:\n  weir run cancel 0199f3")]
+    Cancel {
         /// Id of the run, or its beginning
         id: String,
     },
@@ -72,6 +78,15 @@ pub(crate) async fn run(args: &RunArgs, context: &Context) -> Result<()> {
             )
         }
         RunCommand::Show { id } => show(&runs::get(&store, DEFAULT_TENANT, id).await?, context.format()),
+        RunCommand::Cancel { id } => {
+            let run = runs::get(&store, DEFAULT_TENANT, id).await?;
+            let status = runs::queue::cancel(&store, DEFAULT_TENANT, &run.id).await?;
+            line(match status {
+                RunStatus::Cancelled => format!("run {} is cancelled", run.id),
+                _ => format!("run {} is asked to stop", run.id),
+            });
+            Ok(())
+        }
         RunCommand::Logs { id } => {
             let run = runs::get(&store, DEFAULT_TENANT, id).await?;
             logs(&store, &run, context.format()).await

@@ -1,32 +1,79 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
-use weir_control::DEFAULT_TENANT;
+use tokio_util::sync::CancellationToken;
+use weir_control::worker::{Limits, Worker, schedule};
+use weir_control::{DEFAULT_TENANT, Store};
 use weir_protocol::Result;
+use weir_protocol::units::{ByteSize, Span};
 use weir_server::{DEFAULT_ADDRESS, ServerState};
 
 use super::Context;
+use super::sync::memory;
 use crate::interrupt;
 use crate::output::line;
+use crate::performer::{ProjectPerformer, take_schedules};
 use crate::wiring::Wiring;
 
-/// Serve runs and connections over HTTP, until Ctrl-C
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  weir serve --listen 127.0.0.1:7373")]
+/// How often the queue and the schedules are looked at.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Serve the API, sync connections by their schedules, and work through the queue, until Ctrl-C
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Connections say when they are synced: `schedule: { tier: critical }`. Several servers may share a\nPostgreSQL store (WEIR_DATABASE_URL); each run is carried out by one of them.\n\nExample:\n  weir serve --listen 127.0.0.1:7373 --runs-at-once 8"
+)]
 pub(crate) struct ServeArgs {
     /// Address and port; other machines can reach it only if you name one of theirs to reach
     #[arg(long, default_value_t = DEFAULT_ADDRESS)]
     listen: SocketAddr,
+    /// Runs that are carried out at once; 0: serve only, others work
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    runs_at_once: u16,
+    /// Memory that each run may hold, 16MiB at least
+    #[arg(long, default_value = "256MiB", value_name = "SIZE", value_parser = memory)]
+    memory: ByteSize,
+    /// When asked to stop, let runs go on for so long before they stop at their next checkpoint
+    #[arg(long, default_value = "30s", value_name = "TIME")]
+    drain: Span,
 }
 
-pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<()> {
-    let store = Wiring::open(context)?.store().await?;
+pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> {
+    let wiring = Wiring::open(context)?;
+    let store = wiring.store().await?;
     let listener = weir_server::bind(args.listen).await?;
     let stop = interrupt::token();
+    let scheduled = take_schedules(&wiring, &store).await?;
     line(format!("http://{}", listener.local_addr().unwrap_or(args.listen)));
+    tracing::info!(scheduled, store = %store.place(), "serving");
+    let scheduling = tokio::spawn(schedule(store.clone(), POLL, stop.clone()));
+    let working = tokio::spawn(work(args.clone(), context.clone(), store.clone(), stop.clone()));
     let state = ServerState {
         store,
         tenant: DEFAULT_TENANT.to_owned(),
     };
-    weir_server::serve(listener, state, stop.cancelled_owned()).await
+    let served = weir_server::serve(listener, state, stop.clone().cancelled_owned()).await;
+    // Also where the server itself broke off.
+    stop.cancel();
+    for task in [scheduling, working] {
+        if let Err(panic) = task.await {
+            tracing::error!(%panic, "a part of the server broke off");
+        }
+    }
+    served
+}
+
+async fn work(args: ServeArgs, context: Arc<Context>, store: Store, stop: CancellationToken) {
+    if args.runs_at_once == 0 {
+        return stop.cancelled().await;
+    }
+    let performer = ProjectPerformer::new(context, store.clone(), args.memory.bytes());
+    let limits = Limits {
+        runs_at_once: usize::from(args.runs_at_once),
+        poll: POLL,
+        drain: args.drain.get(),
+    };
+    Worker::new(store, Arc::new(performer), limits).run(stop).await;
 }

@@ -65,7 +65,7 @@ const MEMORY_MIN: ByteSize = ByteSize::mib(16);
 const CHECKPOINT_BYTES_MIN: u64 = 1 << 10;
 const CHECKPOINT_AGE_MIN: Duration = Duration::from_millis(100);
 
-fn memory(text: &str) -> Result<ByteSize, String> {
+pub(super) fn memory(text: &str) -> Result<ByteSize, String> {
     let size = size(text)?;
     if size < MEMORY_MIN {
         return Err(format!("a sync needs {MEMORY_MIN} at least"));

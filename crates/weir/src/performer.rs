@@ -1,0 +1,97 @@
+//! Carries out what a worker took from the queue, with the project's files as they are now.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use weir_control::runs::Begin;
+use weir_control::runs::queue::Claimed;
+use weir_control::sync::Silent;
+use weir_control::worker::Performer;
+use weir_control::{Owner, Store, SyncOptions, SyncPlan, schedules};
+use weir_protocol::{Error, Result};
+
+use crate::commands::Context;
+use crate::wiring::{Wiring, chosen_streams, registered};
+use crate::writers::refuse_shared;
+
+pub(crate) struct ProjectPerformer {
+    context: Arc<Context>,
+    store: Store,
+    memory_bytes: u64,
+}
+
+impl ProjectPerformer {
+    /// `memory_bytes` is what each run may hold.
+    pub(crate) fn new(context: Arc<Context>, store: Store, memory_bytes: u64) -> Self {
+        Self {
+            context,
+            store,
+            memory_bytes,
+        }
+    }
+
+    async fn plan(&self, claimed: &Claimed, cancel: CancellationToken) -> Result<SyncPlan> {
+        // Opened anew each time, so that an edited file counts from the next run on.
+        let wiring = Wiring::open(&self.context)?;
+        let connection = wiring.connection(&claimed.connection)?;
+        let source = wiring.source(&connection)?;
+        let asked = &claimed.options;
+        let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
+        refuse_shared(&wiring.project, &wiring.catalog, &connection, &streams)?;
+        Ok(SyncPlan {
+            connection: registered(&connection),
+            source,
+            destination: Arc::new(wiring.lake()?),
+            streams,
+            options: SyncOptions {
+                full: asked.full,
+                from: asked.from.clone(),
+                memory_bytes: self.memory_bytes,
+                ..SyncOptions::default()
+            },
+            begin: Begin::Claimed(claimed.run.clone()),
+            owner: Owner::this_process(),
+            cancel,
+            observer: Arc::new(Silent),
+        })
+    }
+}
+
+#[async_trait]
+impl Performer for ProjectPerformer {
+    async fn perform(&self, claimed: &Claimed, cancel: CancellationToken) -> Result<()> {
+        let plan = self.plan(claimed, cancel).await?;
+        let outcome = Box::pin(weir_control::sync(&self.store, plan)).await?;
+        for stream in &outcome.streams {
+            if let Some(error) = &stream.error {
+                tracing::error!(run = outcome.run, stream = stream.stream, %error, "stream failed");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the schedules in the store what the connections' files say. A file that cannot be read
+/// keeps the schedule it had, and does not keep the others from theirs.
+pub(crate) async fn take_schedules(wiring: &Wiring, store: &Store) -> Result<usize> {
+    let mut scheduled = 0;
+    for (name, _) in wiring.project.connection_files()? {
+        let taken = match wiring.connection(&name) {
+            Ok(spec) => {
+                scheduled += usize::from(spec.schedule.is_some());
+                schedules::put(store, &registered(&spec), spec.schedule.as_ref()).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
+            warn(&name, &error);
+        }
+    }
+    Ok(scheduled)
+}
+
+fn warn(connection: &str, error: &Error) {
+    let next = error.next_step().unwrap_or_default();
+    tracing::warn!(connection, %error, next, "its schedule stays as it was");
+}
