@@ -137,16 +137,13 @@ pub async fn renew(store: &Store, worker: &str) -> Result<Vec<(String, Held)>> {
         .await
 }
 
-/// Ends a run that came to nothing before it began.
-pub async fn fail(store: &Store, claimed: &Claimed, error: &Error) -> Result<()> {
-    super::finish(
-        store,
-        &claimed.tenant,
-        &claimed.run,
-        RunStatus::Failed,
-        Some(error),
-    )
-    .await
+/// Ends a claimed run; one that failed is followed by its next attempt, where one may help.
+pub async fn end(store: &Store, claimed: &Claimed, outcome: Result<(), &Error>) -> Result<()> {
+    let (status, error) = match outcome {
+        Ok(()) => (RunStatus::Succeeded, None),
+        Err(error) => (RunStatus::Failed, Some(error)),
+    };
+    super::finish(store, &claimed.tenant, &claimed.run, status, error).await
 }
 
 /// Asks a run to stop. One that waits ends at once; one that runs commits what its state covers first.

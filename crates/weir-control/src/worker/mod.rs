@@ -139,7 +139,7 @@ impl Worker {
         self.running.remove(&claimed.run);
         let Err(error) = outcome else { return };
         tracing::error!(run = claimed.run, connection = claimed.connection, %error, "run failed");
-        if let Err(error) = queue::fail(&self.store, &claimed, &error).await
+        if let Err(error) = queue::end(&self.store, &claimed, Err(&error)).await
             && error.kind() != ErrorKind::Conflict
         {
             tracing::error!(run = claimed.run, %error, "the run's end could not be stored");
