@@ -54,8 +54,12 @@ class Store:
 
     def execute(self, sql):
         if self.server:
-            sql = f"SET search_path = weir; {sql}"
-            subprocess.run(["psql", self.server.url, "-q", "-v", "ON_ERROR_STOP=1", "-c", sql], check=True)
+            command = ["psql", self.server.url, "-q", "-v", "ON_ERROR_STOP=1", "-c", f"SET search_path = weir; {sql}"]
+            deadline = time.monotonic() + ANSWER_S_MAX
+            while subprocess.run(command, check=False).returncode:
+                # It may be restarting just now.
+                assert time.monotonic() < deadline, sql
+                time.sleep(0.2)
         else:
             with contextlib.closing(sqlite3.connect(next(self.project.folder.glob("**/*.db")), timeout=30)) as store:
                 store.execute(sql)

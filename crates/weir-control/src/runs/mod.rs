@@ -291,9 +291,13 @@ pub async fn sweep(store: &Store) -> Result<u64> {
 /// be alive and about to say the same.
 async fn sweep_in(db: &mut AnyConnection) -> Outcome<u64> {
     let mut dead = 0;
-    for run in sql::unfinished(db).await? {
+    for (run, has_right) in sql::unfinished(db).await? {
         let holders = sql::living_holders(db, &run).await?;
         if !holders.iter().all(Owner::is_dead) {
+            continue;
+        }
+        // A worker that has only just begun holds no stream yet; one known to be dead need not be waited for.
+        if has_right && holders.is_empty() {
             continue;
         }
         // Its end may have been said since the list was read.

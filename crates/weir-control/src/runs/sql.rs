@@ -362,12 +362,15 @@ pub(super) async fn stream_statuses(db: &mut AnyConnection, run: &str) -> sqlx::
         .await
 }
 
-pub(super) async fn unfinished(db: &mut AnyConnection) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(
-        "SELECT id FROM runs, clock WHERE status = 'running' AND (worker IS NULL OR expires_at_ms <= now_ms)",
+/// Running runs, and whether a worker's right to them still holds.
+pub(super) async fn unfinished(db: &mut AnyConnection) -> sqlx::Result<Vec<(String, bool)>> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT id, CASE WHEN worker IS NOT NULL AND expires_at_ms > now_ms THEN 1 ELSE 0 END
+         FROM runs, clock WHERE status = 'running'",
     )
     .fetch_all(db)
-    .await
+    .await?;
+    Ok(rows.into_iter().map(|(run, right)| (run, right != 0)).collect())
 }
 
 /// The holders of a run's leases that have not expired.
