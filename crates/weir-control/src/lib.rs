@@ -5,7 +5,10 @@
 //! the decisions that need no I/O.
 
 pub mod connections;
+pub mod connectors;
+pub mod idempotency;
 pub mod leases;
+pub mod principals;
 pub mod reconcile;
 pub mod runs;
 pub mod schedules;
@@ -13,6 +16,7 @@ pub mod schemas;
 pub mod states;
 pub mod store;
 pub mod sync;
+pub mod tenants;
 pub mod worker;
 
 #[cfg(test)]
@@ -20,6 +24,7 @@ mod twins;
 
 pub use connections::{Connection, DEFAULT_TENANT};
 pub use leases::Owner;
+pub use principals::{Access, Permission, Role};
 pub use runs::{Run, RunStatus, StreamRun};
 pub use store::{Place, Scope, Store};
 pub use sync::{Observer, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan, sync};

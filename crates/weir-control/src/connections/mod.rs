@@ -4,6 +4,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use weir_protocol::{Error, Result, yaml};
@@ -17,7 +18,7 @@ pub(crate) use sql::register_in;
 pub const DEFAULT_TENANT: &str = "default";
 
 /// A connection as the control store knows it; its settings and secrets are not in here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromRow, JsonSchema)]
 pub struct Connection {
     pub tenant: String,
     pub name: String,

@@ -2,6 +2,7 @@
 
 pub mod queue;
 mod queue_sql;
+mod figures;
 mod records;
 mod rows;
 mod rules;
@@ -9,6 +10,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use uuid::Uuid;
@@ -21,6 +23,7 @@ use crate::leases::{self, Lease, Owner};
 use crate::store::{Outcome, Scope, stored_badly};
 use crate::{Connection, Store, schemas, states};
 
+pub use figures::{Figures, figures};
 pub use records::{Failure, Run, RunFilter, RunStatus, StoredNotice, StoredReceipt, StreamRun, Trigger};
 pub(crate) use rules::overall;
 
@@ -365,7 +368,7 @@ pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Run> {
 pub async fn receipts(store: &Store, tenant: &str, run: &str) -> Result<Vec<StoredReceipt>> {
     store
         .read(Scope::Tenant(tenant), "read the run's receipts", |db, _| {
-            Box::pin(async move { Ok(sql::receipts(db, run).await?) })
+            Box::pin(async move { Ok(sql::receipts(db, tenant, run).await?) })
         })
         .await
 }
@@ -374,7 +377,7 @@ pub async fn receipts(store: &Store, tenant: &str, run: &str) -> Result<Vec<Stor
 pub async fn notices(store: &Store, tenant: &str, run: &str) -> Result<Vec<StoredNotice>> {
     store
         .read(Scope::Tenant(tenant), "read the run's notices", |db, _| {
-            Box::pin(async move { Ok(sql::notices(db, run).await?) })
+            Box::pin(async move { Ok(sql::notices(db, tenant, run).await?) })
         })
         .await
 }
@@ -395,7 +398,7 @@ fn no_such_run(id: &str) -> Error {
 }
 
 /// Numbers of records and calls a run's streams add up to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     pub books: weir_protocol::Books,
     pub source_bytes: u64,

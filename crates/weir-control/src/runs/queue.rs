@@ -1,6 +1,7 @@
 //! Runs that wait for a worker. Each attempt at one thing is a run of its own, so that a run that has
 //! ended stays ended: whoever lost it can say nothing more about it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use uuid::Uuid;
@@ -9,12 +10,12 @@ use weir_protocol::{Error, ErrorKind, Result};
 
 use super::queue_sql as sql;
 use super::{RunStatus, Trigger, no_such_run};
-use crate::Store;
 use crate::schedules::wait_ms;
 use crate::store::{Outcome, Scope};
+use crate::{Store, connections};
 
 /// What a run is asked to do. What is left out is as `weir sync` has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunOptions {
     /// Only these streams.
@@ -105,6 +106,17 @@ pub async fn put(store: &Store, order: &Order) -> Result<String> {
     Ok(run.clone())
 }
 
+/// Queues a run that somebody asks for; gives it back.
+pub async fn ask(store: &Store, tenant: &str, connection: &str, options: RunOptions) -> Result<super::Run> {
+    let known = connections::get(store, tenant, connection).await?;
+    if options.streams.iter().any(String::is_empty) || options.from.as_ref().is_some_and(String::is_empty) {
+        return Err(Error::spec("a stream's name or `from` is empty")
+            .hint("leave it out to read all streams, or from where the last run ended"));
+    }
+    let id = put(store, &Order::asked(tenant, &known.name, options)).await?;
+    super::get(store, tenant, &id).await
+}
+
 /// As [`put`], inside a transaction; 0 where the same moment was asked for before.
 pub(crate) async fn put_in(db: &mut AnyConnection, order: &Order) -> sqlx::Result<u64> {
     sql::insert(db, &Uuid::now_v7().to_string(), order).await
@@ -151,6 +163,9 @@ pub async fn cancel(store: &Store, tenant: &str, run: &str) -> Result<RunStatus>
     store
         .write(Scope::Tenant(tenant), "cancel the run", |db, _| {
             Box::pin(async move {
+                if !super::sql::is_of(db, tenant, run).await? {
+                    return Err(no_such_run(run).into());
+                }
                 let status = super::sql::lock_status(db, run).await?;
                 let status: RunStatus = status.ok_or_else(|| no_such_run(run))?.parse()?;
                 match status {

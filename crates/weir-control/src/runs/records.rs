@@ -3,13 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_protocol::{Books, Error};
 
 use crate::store::stored_badly;
 
 /// Where a run, or one stream of it, stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     Queued,
@@ -83,7 +84,7 @@ impl FromStr for Trigger {
 }
 
 /// An error as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     pub kind: String,
     pub message: String,
@@ -91,7 +92,7 @@ pub struct Failure {
 }
 
 /// One execution. Times are milliseconds since 1970.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     pub id: String,
     pub connection: String,
@@ -106,7 +107,7 @@ pub struct Run {
 }
 
 /// One stream of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamRun {
     pub stream: String,
     /// `sync_<source>_<stream>_<mode>`
@@ -133,7 +134,7 @@ pub struct StreamRun {
 }
 
 /// A checkpoint as it is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StoredReceipt {
     pub stream: String,
     pub sequence: u64,
@@ -147,7 +148,7 @@ pub struct StoredReceipt {
 }
 
 /// A notice as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoredNotice {
     pub stream: String,
     pub noticed_at_ms: i64,

@@ -431,16 +431,67 @@ pub(super) async fn streams(db: &mut AnyConnection, run: &str) -> sqlx::Result<V
         .await
 }
 
-pub(super) async fn receipts(db: &mut AnyConnection, run: &str) -> sqlx::Result<Vec<StoredReceipt>> {
-    sqlx::query_as("SELECT * FROM receipts WHERE run = $1 ORDER BY stream, sequence")
-        .bind(run)
-        .fetch_all(db)
-        .await
+pub(super) async fn receipts(
+    db: &mut AnyConnection,
+    tenant: &str,
+    run: &str,
+) -> sqlx::Result<Vec<StoredReceipt>> {
+    sqlx::query_as(
+        "SELECT * FROM receipts WHERE run = $1 AND EXISTS (SELECT 1 FROM runs WHERE id = $1 AND tenant = $2)
+         ORDER BY stream, sequence",
+    )
+    .bind(run)
+    .bind(tenant)
+    .fetch_all(db)
+    .await
 }
 
-pub(super) async fn notices(db: &mut AnyConnection, run: &str) -> sqlx::Result<Vec<StoredNotice>> {
-    sqlx::query_as("SELECT * FROM run_notices WHERE run = $1 ORDER BY stream, number")
+pub(super) async fn notices(
+    db: &mut AnyConnection,
+    tenant: &str,
+    run: &str,
+) -> sqlx::Result<Vec<StoredNotice>> {
+    sqlx::query_as(
+        "SELECT * FROM run_notices WHERE run = $1 AND EXISTS (SELECT 1 FROM runs WHERE id = $1 AND tenant = $2)
+         ORDER BY stream, number",
+    )
+    .bind(run)
+    .bind(tenant)
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn is_of(db: &mut AnyConnection, tenant: &str, run: &str) -> sqlx::Result<bool> {
+    let found: i64 = sqlx::query_scalar("SELECT count(*) FROM runs WHERE id = $1 AND tenant = $2")
         .bind(run)
-        .fetch_all(db)
-        .await
+        .bind(tenant)
+        .fetch_one(db)
+        .await?;
+    Ok(found > 0)
+}
+
+/// Open runs, and those since `first` (the smallest id that counts) that ended, by status.
+pub(super) async fn by_status(
+    db: &mut AnyConnection,
+    first: &str,
+) -> sqlx::Result<Vec<(String, i64)>> {
+    sqlx::query_as(
+        "SELECT status, count(*) FROM runs WHERE status IN ('queued', 'running') GROUP BY status
+         UNION ALL
+         SELECT status, count(*) FROM runs WHERE id >= $1 AND status NOT IN ('queued', 'running') GROUP BY status",
+    )
+    .bind(first)
+    .fetch_all(db)
+    .await
+}
+
+/// Runs that could be taken now, and for how long the first of them could.
+pub(super) async fn waiting(db: &mut AnyConnection) -> sqlx::Result<(i64, Option<i64>)> {
+    sqlx::query_as(
+        "SELECT count(*), max(now_ms - CASE WHEN not_before_ms > created_at_ms THEN not_before_ms
+                                            ELSE created_at_ms END)
+         FROM runs, clock WHERE status = 'queued' AND not_before_ms <= now_ms",
+    )
+    .fetch_one(db)
+    .await
 }

@@ -6,6 +6,7 @@ mod sql;
 mod tests;
 mod timing;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_protocol::schedule::ScheduleSpec;
 use weir_protocol::{Error, Result};
@@ -18,7 +19,7 @@ pub(crate) use timing::wait_ms;
 pub use timing::{Due, Timing};
 
 /// A schedule as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Schedule {
     pub tenant: String,
     pub connection: String,
@@ -29,7 +30,7 @@ pub struct Schedule {
 }
 
 /// How well a connection's schedule was kept, of what was due in a span of time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Compliance {
     /// Moments that were due and are decided: succeeded, failed for good, or too late already.
     pub due: u64,
@@ -94,10 +95,7 @@ pub async fn pause(store: &Store, tenant: &str, connection: &str, paused: bool) 
     if found {
         return Ok(());
     }
-    Err(
-        Error::not_found(format!("connection '{connection}' has no schedule"))
-            .hint("write `schedule: { tier: standard }` into its file and start `weir serve`"),
-    )
+    Err(no_schedule(connection))
 }
 
 pub async fn list(store: &Store, tenant: &str) -> Result<Vec<Schedule>> {
@@ -106,6 +104,20 @@ pub async fn list(store: &Store, tenant: &str) -> Result<Vec<Schedule>> {
             Box::pin(async move { sql::list(db, tenant).await })
         })
         .await
+}
+
+pub async fn get(store: &Store, tenant: &str, connection: &str) -> Result<Schedule> {
+    let found = store
+        .read(Scope::Tenant(tenant), "read the schedule", |db, _| {
+            Box::pin(async move { sql::get(db, tenant, connection).await })
+        })
+        .await?;
+    found.ok_or_else(|| no_schedule(connection))
+}
+
+fn no_schedule(connection: &str) -> Error {
+    Error::not_found(format!("connection '{connection}' has no schedule"))
+        .hint("write `schedule: { tier: standard }` into its file and start `weir serve`")
 }
 
 /// How the schedules of a tenant's connections were kept since a moment.

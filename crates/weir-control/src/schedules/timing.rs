@@ -6,6 +6,7 @@ use std::time::Duration;
 use croner::Cron;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use weir_protocol::schedule::{Backoff, CatchUp, ScheduleSpec, Tier};
@@ -21,7 +22,7 @@ const ATTEMPTS_MAX: u32 = 20;
 const CATCH_UP_MAX: usize = 100;
 
 /// A schedule of which every value is known and right.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
     pub tier: Tier,
     pub cron: String,

@@ -2,6 +2,7 @@
 
 mod sql;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use weir_protocol::Result;
@@ -12,7 +13,7 @@ use crate::store::Scope;
 pub(crate) use sql::record;
 
 /// One change of a table's schema, as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromRow, JsonSchema)]
 pub struct StoredChange {
     pub stream: String,
     pub run: String,

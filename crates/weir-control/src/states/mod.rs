@@ -5,6 +5,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use weir_protocol::destination::Committed;
@@ -15,7 +16,7 @@ use crate::store::{Outcome, Scope, stored_badly};
 use crate::{Connection, Store, connections, leases};
 
 /// A stream's state as the store knows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StoredState {
     pub stream: String,
     /// Checkpoint that it belongs to; 0 before the first.
@@ -23,6 +24,7 @@ pub struct StoredState {
     /// Run that wrote it.
     pub run: Option<String>,
     pub mode: Option<String>,
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub state: StreamState,
     /// What the next run is to read on from instead.
     pub wish: Option<Wish>,
@@ -30,12 +32,12 @@ pub struct StoredState {
 }
 
 /// Where a person wants the next run to begin. Over as soon as a checkpoint after it exists.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Wish {
     /// At the beginning.
     Reset,
-    From(StreamState),
+    From(#[schemars(with = "serde_json::Map<String, serde_json::Value>")] StreamState),
     /// At the beginning, in full, whatever the stream's mode: `--full` was asked for, and no
     /// checkpoint came of it yet.
     Full,

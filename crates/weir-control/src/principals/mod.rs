@@ -1,0 +1,96 @@
+//! Who acts, and what they may do.
+
+mod rights;
+mod rules;
+mod sql;
+mod tokens;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_protocol::{Error, Result};
+
+pub use rights::{Permission, Role};
+pub use rules::{check_name, may};
+pub use tokens::{
+    EXPIRY_DEFAULT, EXPIRY_MAX, Grant, Issued, NewToken, Token, TokenStatus, authenticate, bootstrap, create,
+    get, list, review, revoke,
+};
+
+/// What a principal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A person.
+    User,
+    /// A program that decides by itself what to call.
+    Agent,
+    /// A program that does what it was written to do.
+    Token,
+    /// weir itself.
+    System,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::User, Self::Agent, Self::Token, Self::System];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Agent => "agent",
+            Self::Token => "token",
+            Self::System => "system",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        rights::named(Self::ALL, Self::as_str, "kind of principal", text)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Principal {
+    pub tenant: String,
+    pub name: String,
+    pub kind: Kind,
+    pub created_at_ms: i64,
+}
+
+/// Who makes a request, for which tenant, and what they may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    pub tenant: String,
+    pub principal: String,
+    pub kind: Kind,
+    /// Id of the token that was shown, where one was.
+    pub token: Option<String>,
+    pub permissions: BTreeSet<Permission>,
+}
+
+impl Access {
+    /// A person at the command line of this machine, who has the store itself.
+    pub fn command_line(tenant: &str) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            principal: "command-line".to_owned(),
+            kind: Kind::System,
+            token: None,
+            permissions: Permission::ALL.into_iter().collect(),
+        }
+    }
+}

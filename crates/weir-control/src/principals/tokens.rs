@@ -1,0 +1,369 @@
+//! Tokens of the API: `weir_<id>_<secret>`. The store keeps a hash of the secret only, so that who reads
+//! the store cannot act with what is in it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::rand;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use weir_protocol::{Error, ErrorKind, Result, Secret};
+
+use super::rules::{check_name, granted, may_grant};
+use super::{Access, Kind, Permission, Principal, Role, sql};
+use crate::store::{Outcome, Scope, int};
+use crate::{DEFAULT_TENANT, Store, tenants};
+
+pub const EXPIRY_DEFAULT: Duration = Duration::from_secs(90 * 86_400);
+pub const EXPIRY_MAX: Duration = Duration::from_secs(366 * 86_400);
+const ID_BYTES: usize = 8;
+const SECRET_BYTES: usize = 32;
+const PREFIX: &str = "weir_";
+/// When a token was used is written so seldom that using it costs one read.
+const LAST_USED_STEP_MS: i64 = 60_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenStatus {
+    Active,
+    Expired,
+    Revoked,
+}
+
+impl TokenStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// A token as it is shown: all of it but the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Token {
+    pub id: String,
+    pub tenant: String,
+    pub principal: String,
+    pub kind: Kind,
+    pub roles: BTreeSet<Role>,
+    pub scopes: BTreeSet<Permission>,
+    pub status: TokenStatus,
+    pub created_at_ms: i64,
+    /// Principal that made it.
+    pub created_by: String,
+    pub expires_at_ms: i64,
+    pub revoked_at_ms: Option<i64>,
+    /// To the minute.
+    pub last_used_at_ms: Option<i64>,
+}
+
+impl Token {
+    pub fn permissions(&self) -> BTreeSet<Permission> {
+        granted(&self.roles, &self.scopes)
+    }
+}
+
+/// A token that is asked for.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Who will act with it; made where it is missing.
+    pub principal: String,
+    pub kind: Kind,
+    pub roles: BTreeSet<Role>,
+    pub scopes: BTreeSet<Permission>,
+    pub expires_in: Duration,
+}
+
+/// A new token, and the only time that its whole text is seen.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    pub token: Token,
+    pub text: Secret,
+}
+
+/// Id and secret of a token, before either is known to the store.
+struct Parts {
+    id: String,
+    secret: Secret,
+}
+
+impl Parts {
+    fn random() -> Result<Self> {
+        Ok(Self {
+            id: random_hex(ID_BYTES)?,
+            secret: Secret::new(random_hex(SECRET_BYTES)?),
+        })
+    }
+
+    /// None where the text cannot be a token.
+    fn parse(text: &str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
+        let is_hex = |part: &str, bytes: usize| {
+            part.len() == 2 * bytes && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        (is_hex(id, ID_BYTES) && is_hex(secret, SECRET_BYTES)).then(|| Self {
+            id: id.to_owned(),
+            secret: Secret::new(secret),
+        })
+    }
+
+    fn hash(&self) -> String {
+        hex(&Sha256::digest(self.secret.expose()))
+    }
+
+    fn text(&self) -> Secret {
+        Secret::new(format!("{PREFIX}{}_{}", self.id, self.secret.expose()))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        write!(out, "{byte:02x}").map_or_else(|_| String::new(), |()| out)
+    })
+}
+
+fn random_hex(bytes: usize) -> Result<String> {
+    let mut random = zeroize::Zeroizing::new(vec![0; bytes]);
+    rand::fill(&mut random).map_err(|_| {
+        Error::internal("the system gives no random numbers").hint("check /dev/urandom, then try again")
+    })?;
+    Ok(hex(&random))
+}
+
+/// Makes a token for the tenant of who asks. It can do no more than they can.
+pub async fn create(store: &Store, access: &Access, new: &NewToken) -> Result<Issued> {
+    check(new)?;
+    may_grant(access, &granted(&new.roles, &new.scopes))?;
+    tenants::get(store, &access.tenant).await?;
+    let parts = &Parts::random()?;
+    let token = store
+        .write_alone(
+            Scope::Tenant(&access.tenant),
+            &access.tenant,
+            "create the token",
+            |db, _| {
+                Box::pin(async move {
+                    put_in(db, access, new, parts).await?;
+                    let token = sql::token(db, &access.tenant, &parts.id).await?;
+                    Ok(token.ok_or_else(|| no_such_token(&parts.id))?)
+                })
+            },
+        )
+        .await?;
+    Ok(Issued {
+        token,
+        text: parts.text(),
+    })
+}
+
+fn check(new: &NewToken) -> Result<()> {
+    check_name(&new.principal)?;
+    if new.kind == Kind::System {
+        return Err(Error::usage("weir itself needs no token").hint("use the kind user, agent or token"));
+    }
+    if new.roles.is_empty() && new.scopes.is_empty() {
+        return Err(Error::usage("a token without roles and scopes can do nothing")
+            .hint("name a role such as operator, or a scope such as runs:read"));
+    }
+    if new.expires_in.is_zero() || new.expires_in > EXPIRY_MAX {
+        return Err(
+            Error::usage(format!("a token cannot live {} seconds", new.expires_in.as_secs())).hint(format!(
+                "let it expire after 1 second to {} days",
+                EXPIRY_MAX.as_secs() / 86_400
+            )),
+        );
+    }
+    Ok(())
+}
+
+async fn put_in(
+    db: &mut sqlx::AnyConnection,
+    access: &Access,
+    new: &NewToken,
+    parts: &Parts,
+) -> Outcome<()> {
+    let tenant = &access.tenant;
+    if let Some(known) = sql::principal(db, tenant, &new.principal).await?
+        && known.kind != new.kind
+    {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("'{}' is known as {}", known.name, known.kind),
+        )
+        .hint(format!("ask for the kind {}, or use another name", known.kind))
+        .into());
+    }
+    sql::insert_principal(db, tenant, &new.principal, new.kind).await?;
+    let life_ms = int(u64::try_from(new.expires_in.as_millis()).unwrap_or(u64::MAX));
+    sql::insert_token(db, access, new, (&parts.id, &parts.hash()), life_ms).await?;
+    Ok(())
+}
+
+/// Where the store has no token at all yet: one that can do everything.
+pub async fn bootstrap(store: &Store) -> Result<Option<Issued>> {
+    let access = &Access::command_line(DEFAULT_TENANT);
+    let new = &NewToken {
+        principal: "admin".to_owned(),
+        kind: Kind::User,
+        roles: BTreeSet::from([Role::Admin]),
+        scopes: BTreeSet::new(),
+        expires_in: EXPIRY_DEFAULT,
+    };
+    let parts = &Parts::random()?;
+    let token = store
+        .write_alone(Scope::Everyone, "tokens", "make the first token", |db, _| {
+            Box::pin(async move {
+                if sql::others_exist(db, &parts.id).await? {
+                    return Ok(None);
+                }
+                put_in(db, access, new, parts).await?;
+                Ok(sql::token(db, &access.tenant, &parts.id).await?)
+            })
+        })
+        .await?;
+    Ok(token.map(|token| Issued {
+        token,
+        text: parts.text(),
+    }))
+}
+
+/// Who shows this token. Fails with the kind `auth` where nobody can act with it.
+pub async fn authenticate(store: &Store, text: &str) -> Result<Access> {
+    let parts = &Parts::parse(text).ok_or_else(|| unknown("the token has not the form of one"))?;
+    let found = store
+        .read(Scope::Everyone, "look the token up", |db, _| {
+            Box::pin(async move { Ok(sql::by_id(db, &parts.id).await?) })
+        })
+        .await?;
+    let (token, hash, now_ms) = found.ok_or_else(|| unknown("the token is not known"))?;
+    if verify_slices_are_equal(hash.as_bytes(), parts.hash().as_bytes()).is_err() {
+        return Err(unknown("the token is not known"));
+    }
+    match token.status {
+        TokenStatus::Active => {}
+        TokenStatus::Expired => {
+            return Err(Error::auth("the token has expired")
+                .with("token", &token.id)
+                .hint("ask an admin for a new one: `weir token create`"));
+        }
+        TokenStatus::Revoked => {
+            return Err(Error::auth("the token was revoked")
+                .with("token", &token.id)
+                .hint("ask an admin for a new one: `weir token create`"));
+        }
+    }
+    if token
+        .last_used_at_ms
+        .is_none_or(|last| now_ms - last >= LAST_USED_STEP_MS)
+    {
+        store
+            .statement(Scope::Tenant(&token.tenant), "note the token's use", |db, _| {
+                let id = &token.id;
+                Box::pin(async move { Ok(sql::touch(db, id, now_ms).await?) })
+            })
+            .await?;
+    }
+    Ok(Access {
+        permissions: token.permissions(),
+        tenant: token.tenant,
+        principal: token.principal,
+        kind: token.kind,
+        token: Some(token.id),
+    })
+}
+
+/// Says the same of a token that never was and of one whose secret is wrong.
+fn unknown(message: &str) -> Error {
+    Error::auth(message).hint("send `Authorization: Bearer weir_…`; `weir token create` makes a token")
+}
+
+/// All tokens of a tenant, newest first.
+pub async fn list(store: &Store, tenant: &str) -> Result<Vec<Token>> {
+    store
+        .read(Scope::Tenant(tenant), "list tokens", |db, _| {
+            Box::pin(async move { Ok(sql::tokens(db, tenant).await?) })
+        })
+        .await
+}
+
+pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Token> {
+    let found = store
+        .read(Scope::Tenant(tenant), "read the token", |db, _| {
+            Box::pin(async move { Ok(sql::token(db, tenant, id).await?) })
+        })
+        .await?;
+    found.ok_or_else(|| no_such_token(id))
+}
+
+/// Ends a token at once. One that was revoked before stays as it is.
+pub async fn revoke(store: &Store, tenant: &str, id: &str) -> Result<Token> {
+    let token = store
+        .write(Scope::Tenant(tenant), "revoke the token", |db, _| {
+            Box::pin(async move {
+                sql::revoke(db, tenant, id).await?;
+                Ok(sql::token(db, tenant, id).await?)
+            })
+        })
+        .await?;
+    token.ok_or_else(|| no_such_token(id))
+}
+
+fn no_such_token(id: &str) -> Error {
+    Error::not_found(format!("there is no token '{id}'"))
+        .hint("`weir token list` shows the ids of tokens")
+}
+
+/// One line of an access review: a principal, and a token that acts for it, where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Grant {
+    pub principal: String,
+    pub kind: Kind,
+    /// What can be done with the token now: nothing, once it has expired or was revoked.
+    pub permissions: BTreeSet<Permission>,
+    pub token: Option<Token>,
+}
+
+/// Who has what: every principal of a tenant with every token of it, ended ones included.
+pub async fn review(store: &Store, tenant: &str) -> Result<Vec<Grant>> {
+    let (principals, tokens) = store
+        .read(Scope::Tenant(tenant), "review access", |db, _| {
+            Box::pin(async move {
+                let principals = sql::principals(db, tenant).await?;
+                Ok((principals, sql::tokens(db, tenant).await?))
+            })
+        })
+        .await?;
+    Ok(principals
+        .into_iter()
+        .flat_map(|principal| lines(principal, &tokens))
+        .collect())
+}
+
+fn lines(principal: Principal, tokens: &[Token]) -> Vec<Grant> {
+    let own = tokens.iter().filter(|token| token.principal == principal.name);
+    let mut lines: Vec<Grant> = own
+        .map(|token| Grant {
+            principal: principal.name.clone(),
+            kind: principal.kind,
+            permissions: match token.status {
+                TokenStatus::Active => token.permissions(),
+                TokenStatus::Expired | TokenStatus::Revoked => BTreeSet::new(),
+            },
+            token: Some(token.clone()),
+        })
+        .collect();
+    if lines.is_empty() {
+        lines.push(Grant {
+            principal: principal.name,
+            kind: principal.kind,
+            permissions: BTreeSet::new(),
+            token: None,
+        });
+    }
+    lines
+}
