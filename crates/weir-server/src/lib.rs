@@ -2,40 +2,89 @@
 //! It decides nothing: a handler parses, calls a use case of `weir-control`, and renders.
 
 mod api;
+mod guard;
 mod health;
+mod input;
+mod limits;
+mod metrics;
+mod observe;
 mod problem;
 #[cfg(test)]
 mod tests;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Router, middleware};
 use tokio::net::TcpListener;
 use weir_control::Store;
+use weir_control::connectors::{ConnectorInfo, Prober};
 use weir_protocol::{Error, Result};
 
+pub use limits::REQUESTS_PER_MINUTE_DEFAULT;
 pub use problem::status_of;
+
+use limits::Limits;
+use metrics::Metrics;
 
 /// Where the server listens if nobody says otherwise: not reachable from other machines.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7373);
+
+/// What a server is given.
+#[derive(Clone)]
+pub struct Settings {
+    /// What the catalog has.
+    pub catalog: Vec<ConnectorInfo>,
+    /// Asks connections whether they answer; without one nobody can ask.
+    pub prober: Option<Prober>,
+    /// Requests that each token may make.
+    pub requests_per_minute: std::num::NonZeroU32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            catalog: Vec::new(),
+            prober: None,
+            requests_per_minute: REQUESTS_PER_MINUTE_DEFAULT,
+        }
+    }
+}
 
 /// What handlers need.
 #[derive(Clone)]
 pub struct ServerState {
     pub store: Store,
-    /// Whose things are shown.
-    pub tenant: String,
+    pub(crate) catalog: Arc<[ConnectorInfo]>,
+    pub(crate) prober: Option<Prober>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl ServerState {
+    pub fn new(store: Store, settings: Settings) -> Self {
+        Self {
+            store,
+            catalog: settings.catalog.into(),
+            prober: settings.prober,
+            limits: Arc::new(Limits::new(settings.requests_per_minute)),
+            metrics: Arc::new(Metrics::new()),
+        }
+    }
 }
 
 /// All routes.
 pub fn router(state: ServerState) -> Router {
-    Router::new()
+    let open = Router::new()
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .nest("/api/v1", api::routes())
+        .route("/metrics", get(metrics::show))
+        .route("/api/v1/openapi.json", get(api::document));
+    open.merge(api::routes(&state))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
+        .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
         .with_state(state)
 }
 
@@ -55,7 +104,8 @@ pub async fn serve(
     state: ServerState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    axum::serve(listener, router(state))
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
         .with_graceful_shutdown(shutdown)
         .await
         .map_err(|error| {

@@ -1,7 +1,11 @@
 //! Errors as problem details (RFC 9457), each with the next step.
 
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use weir_protocol::{Error, ErrorKind};
 
@@ -31,31 +35,75 @@ pub fn status_of(kind: ErrorKind) -> StatusCode {
 pub(crate) struct Problem {
     status: StatusCode,
     error: Error,
+    headers: HeaderMap,
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self {
-            status: status_of(error.kind()),
-            error,
-        }
+        Self::with_status(status_of(error.kind()), error)
     }
 }
 
 impl Problem {
-    /// Whatever is wrong: trying again later is the right thing for a load balancer.
-    pub(crate) fn not_ready(error: Error) -> Self {
+    /// For what is about the request itself, and not about what it asks for.
+    pub(crate) fn with_status(status: StatusCode, error: Error) -> Self {
         Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
+            status,
             error,
+            headers: HeaderMap::new(),
         }
     }
+
+    /// Whatever is wrong: trying again later is the right thing for a load balancer.
+    pub(crate) fn not_ready(error: Error) -> Self {
+        Self::with_status(StatusCode::SERVICE_UNAVAILABLE, error)
+    }
+
+    /// The caller's own token is missing or wrong.
+    pub(crate) fn unauthorized(error: Error, challenge: &str) -> Self {
+        Self::with_status(StatusCode::UNAUTHORIZED, error).with_challenge(challenge)
+    }
+
+    pub(crate) fn too_many(message: &str, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + 1;
+        let error = Error::new(ErrorKind::RateLimited, message).hint(format!("wait {seconds} seconds"));
+        let mut problem = Self::from(error);
+        problem.headers.insert(header::RETRY_AFTER, seconds.into());
+        problem
+    }
+
+    #[must_use]
+    pub(crate) fn with_challenge(mut self, challenge: &str) -> Self {
+        if let Ok(challenge) = HeaderValue::from_str(challenge) {
+            self.headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        self
+    }
+}
+
+/// A problem as it is written.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemBody {
+    /// `urn:weir:error:<kind>`
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    status: u16,
+    detail: String,
+    next_step: Option<String>,
+    /// Names and values that tell where.
+    context: Map<String, Value>,
 }
 
 impl IntoResponse for Problem {
     /// What is weir's own fault is told in the log; causes below the message may name paths on this machine.
     fn into_response(self) -> Response {
-        let Self { status, error } = self;
+        let Self {
+            status,
+            error,
+            mut headers,
+        } = self;
         if status.is_server_error() {
             tracing::error!(%error, kind = %error.kind(), "request failed");
         }
@@ -67,29 +115,30 @@ impl IntoResponse for Problem {
         } else {
             Map::new()
         };
-        let body = json!({
-            "type": format!("urn:weir:error:{}", error.kind()),
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "detail": error.message(),
-            "next_step": error.next_step(),
-            "context": context,
-        });
+        let body = ProblemBody {
+            kind: format!("urn:weir:error:{}", error.kind()),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: error.message().to_owned(),
+            next_step: error.next_step().map(ToOwned::to_owned),
+            context,
+        };
         let media_type = HeaderValue::from_static("application/problem+json");
-        (status, [(header::CONTENT_TYPE, media_type)], body.to_string()).into_response()
+        headers.insert(header::CONTENT_TYPE, media_type);
+        (status, headers, json!(body).to_string()).into_response()
     }
 }
 
 pub(crate) async fn no_such_path(uri: Uri) -> Problem {
     Error::not_found(format!("there is nothing at {}", uri.path()))
-        .hint("the API begins at /api/v1: runs, connections")
+        .hint("/api/v1/openapi.json lists the paths there are")
         .into()
 }
 
 pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
     let error = Error::usage(format!("{method} is not possible on {}", uri.path()));
-    Problem {
-        status: StatusCode::METHOD_NOT_ALLOWED,
-        error: error.hint("use GET"),
-    }
+    Problem::with_status(
+        StatusCode::METHOD_NOT_ALLOWED,
+        error.hint("use a method that the header Allow names"),
+    )
 }

@@ -2,6 +2,7 @@
 
 mod airbyte;
 mod allocator;
+mod board;
 mod commands;
 mod config;
 mod demo;

@@ -1,5 +1,6 @@
 //! The health board: how every connector and connection stands.
 
+mod probe;
 mod rules;
 mod sql;
 #[cfg(test)]
@@ -11,6 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_protocol::Result;
 use weir_protocol::spec::Governance;
+
+pub use probe::{Check, Probed, Prober};
+pub use rules::overall;
 
 use crate::Store;
 use crate::store::Scope;

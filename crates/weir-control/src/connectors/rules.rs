@@ -11,3 +11,13 @@ pub(super) fn health(record: &Record) -> Health {
         _ => Health::Degraded,
     }
 }
+
+/// Of all connections together.
+pub fn overall(all: impl Iterator<Item = Health> + Clone) -> Health {
+    let are_well = all.clone().filter(|health| *health == Health::Ok).count();
+    match (are_well, all.count()) {
+        (well, whole) if well == whole => Health::Ok,
+        (0, _) => Health::Error,
+        _ => Health::Degraded,
+    }
+}

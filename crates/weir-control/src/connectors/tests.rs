@@ -18,9 +18,12 @@ fn catalog() -> Vec<ConnectorInfo> {
 }
 
 async fn one_run(store: &Store, succeeds: bool) {
-    queue::put(store, &Order::asked(DEFAULT_TENANT, "shop", RunOptions::default()))
-        .await
-        .unwrap();
+    queue::put(
+        store,
+        &Order::asked(DEFAULT_TENANT, "shop", RunOptions::default()),
+    )
+    .await
+    .unwrap();
     let claimed = queue::claim(store, "w", 1).await.unwrap().remove(0);
     if succeeds {
         runs::finish(store, DEFAULT_TENANT, &claimed.run, RunStatus::Succeeded, None)
@@ -47,14 +50,22 @@ async fn the_board_follows_the_runs() {
         (true, Health::Ok, None)
     );
     assert_eq!(
-        (lines[1].connector.as_str(), lines[1].registered, &lines[1].connection),
+        (
+            lines[1].connector.as_str(),
+            lines[1].registered,
+            &lines[1].connection
+        ),
         ("unused", false, &None)
     );
     assert_eq!(lines[0].name["en"], "HTTP_JSON");
 
     one_run(&store, false).await;
     let line = now().await.remove(0);
-    assert_eq!((line.status, line.failures), (Health::Error, 1), "it never succeeded");
+    assert_eq!(
+        (line.status, line.failures),
+        (Health::Error, 1),
+        "it never succeeded"
+    );
     one_run(&store, true).await;
     let line = now().await.remove(0);
     assert_eq!((line.status, line.failures), (Health::Ok, 0));
@@ -69,7 +80,11 @@ async fn the_board_follows_the_runs() {
         ("source", "the shop is closed", Some("wait"))
     );
     let elsewhere = board(&store, "other", &catalog()).await.unwrap();
-    assert!(elsewhere.iter().all(|line| !line.registered && line.last_error.is_none()));
+    assert!(
+        elsewhere
+            .iter()
+            .all(|line| !line.registered && line.last_error.is_none())
+    );
 }
 
 #[tokio::test]
@@ -84,11 +99,21 @@ async fn figures_count_open_runs_and_the_days_ended_ones() {
     let waiting = queue::ask(&store, DEFAULT_TENANT, "shop", options).await.unwrap();
     testing::execute(
         &store,
-        &format!("UPDATE runs SET created_at_ms = created_at_ms - 5000 WHERE id = '{}'", waiting.id),
+        &format!(
+            "UPDATE runs SET created_at_ms = created_at_ms - 5000 WHERE id = '{}'",
+            waiting.id
+        ),
     )
     .await;
     let figures = runs::figures(&store).await.unwrap();
-    let of = |status| figures.by_status.iter().find(|(other, _)| *other == status).unwrap().1;
+    let of = |status| {
+        figures
+            .by_status
+            .iter()
+            .find(|(other, _)| *other == status)
+            .unwrap()
+            .1
+    };
     assert_eq!(
         [RunStatus::Queued, RunStatus::Succeeded, RunStatus::Failed].map(of),
         [1, 1, 1]
@@ -110,9 +135,50 @@ async fn another_tenants_run_is_neither_cancelled_nor_looked_into() {
     let error = queue::cancel(&store, "other", &run.id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(runs::receipts(&store, "other", &run.id).await.unwrap().is_empty());
-    assert!(queue::ask(&store, "other", "shop", RunOptions::default()).await.is_err());
+    assert!(
+        queue::ask(&store, "other", "shop", RunOptions::default())
+            .await
+            .is_err()
+    );
     assert_eq!(
         queue::cancel(&store, DEFAULT_TENANT, &run.id).await.unwrap(),
         RunStatus::Cancelled
     );
+}
+
+/// Counts how often it was asked; one connection does not answer.
+#[derive(Default)]
+struct Asked(std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl Check for Asked {
+    async fn check(&self, connection: &Connection) -> Result<()> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        match connection.name.as_str() {
+            "shop" => Ok(()),
+            _ => Err(Error::auth("the credential was refused").hint("set another one")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_probe_asks_each_connection_once_for_all_who_want_to_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    for name in ["closed", "shop"] {
+        connections::register(&store, &Connection::new(name, "http_json", name))
+            .await
+            .unwrap();
+    }
+    let asked = std::sync::Arc::new(Asked::default());
+    let prober = Prober::new(asked.clone());
+    let all = futures::future::join_all((0..3).map(|_| prober.probe(&store, DEFAULT_TENANT))).await;
+    for probed in all {
+        let probed = probed.unwrap();
+        let status: Vec<Health> = probed.iter().map(|probed| probed.status).collect();
+        assert_eq!(status, [Health::Error, Health::Ok]);
+        assert_eq!(probed[0].error.as_ref().unwrap().kind, "auth");
+    }
+    assert_eq!(asked.0.load(std::sync::atomic::Ordering::SeqCst), 2);
+    assert!(prober.probe(&store, "other").await.unwrap().is_empty());
 }

@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use weir_protocol::{Error, ErrorKind, Result};
 
+use crate::Store;
 use crate::principals::Access;
 use crate::store::Scope;
-use crate::Store;
 
 /// How long an answer is kept.
 const KEPT_MS: i64 = 24 * 3_600_000;
@@ -67,24 +67,26 @@ pub async fn begin(store: &Store, access: &Access, key: &str, digest: &str) -> R
         claim: Uuid::now_v7().to_string(),
     };
     let found = store
-        .write(Scope::Tenant(&access.tenant), "take the idempotency key", |db, _| {
-            Box::pin(async move {
-                sql::forget_old(db, &ticket.tenant, KEPT_MS).await?;
-                sql::insert(db, ticket, digest).await?;
-                Ok(sql::get(db, ticket).await?)
-            })
-        })
+        .write(
+            Scope::Tenant(&access.tenant),
+            "take the idempotency key",
+            |db, _| {
+                Box::pin(async move {
+                    sql::forget_old(db, &ticket.tenant, KEPT_MS).await?;
+                    sql::insert(db, ticket, digest).await?;
+                    Ok(sql::get(db, ticket).await?)
+                })
+            },
+        )
         .await?;
     let found = found.ok_or_else(|| under_way(key))?;
     if found.claim == ticket.claim {
         return Ok(Begun::First(ticket.clone()));
     }
     if found.digest != digest {
-        return Err(
-            Error::spec("the idempotency key was used for another request")
-                .with("key", key)
-                .hint("use a new key for every new request"),
-        );
+        return Err(Error::spec("the idempotency key was used for another request")
+            .with("key", key)
+            .hint("use a new key for every new request"));
     }
     match found.answer {
         Some(answer) => Ok(Begun::Replay(answer)),

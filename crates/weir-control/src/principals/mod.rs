@@ -3,9 +3,9 @@
 mod rights;
 mod rules;
 mod sql;
-mod tokens;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::fmt;

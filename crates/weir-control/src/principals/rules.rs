@@ -18,15 +18,16 @@ pub fn may(access: &Access, permission: Permission) -> Result<()> {
         .filter(|role| role.permissions().contains(&permission))
         .map(Role::as_str)
         .collect();
-    Err(
-        Error::denied(format!("'{}' lacks the permission {permission}", access.principal))
-            .with("missing", permission)
-            .with("principal", &access.principal)
-            .hint(format!(
-                "ask for a token with the scope {permission}, or with the role {}",
-                roles.join(" or ")
-            )),
-    )
+    Err(Error::denied(format!(
+        "'{}' lacks the permission {permission}",
+        access.principal
+    ))
+    .with("missing", permission)
+    .with("principal", &access.principal)
+    .hint(format!(
+        "ask for a token with the scope {permission}, or with the role {}",
+        roles.join(" or ")
+    )))
 }
 
 /// What roles and scopes come to.

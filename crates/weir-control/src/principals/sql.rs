@@ -132,25 +132,29 @@ pub(super) async fn insert_token(
 
 /// Whether the store has a token besides this one.
 pub(super) async fn others_exist(db: &mut AnyConnection, id: &str) -> sqlx::Result<bool> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM tokens WHERE id <> $1 LIMIT 1")
-        .bind(id)
-        .fetch_optional(db)
-        .await?;
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM tokens WHERE id <> $1 LIMIT 1")
+            .bind(id)
+            .fetch_optional(db)
+            .await?;
     Ok(found.is_some())
 }
 
 /// Token, hash of its secret, and the time.
-pub(super) async fn by_id(
-    db: &mut AnyConnection,
-    id: &str,
-) -> sqlx::Result<Option<(Token, String, i64)>> {
+pub(super) async fn by_id(db: &mut AnyConnection, id: &str) -> sqlx::Result<Option<(Token, String, i64)>> {
     let query = format!("{TOKENS} WHERE tokens.id = $1");
     let row = sqlx::query(sqlx::AssertSqlSafe(query))
         .bind(id)
         .fetch_optional(db)
         .await?;
-    row.map(|row| Ok((Token::from_row(&row)?, row.try_get("hash")?, row.try_get("now_ms")?)))
-        .transpose()
+    row.map(|row| {
+        Ok((
+            Token::from_row(&row)?,
+            row.try_get("hash")?,
+            row.try_get("now_ms")?,
+        ))
+    })
+    .transpose()
 }
 
 pub(super) async fn token(db: &mut AnyConnection, tenant: &str, id: &str) -> sqlx::Result<Option<Token>> {

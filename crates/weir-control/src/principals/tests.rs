@@ -23,9 +23,13 @@ impl World {
     }
 
     async fn issue(&self, tenant: &str, principal: &str, role: Role) -> Issued {
-        create(&self.store, &Access::command_line(tenant), &asked(principal, role))
-            .await
-            .unwrap()
+        create(
+            &self.store,
+            &Access::command_line(tenant),
+            &asked(principal, role),
+        )
+        .await
+        .unwrap()
     }
 }
 
@@ -78,11 +82,18 @@ async fn a_wrong_revoked_or_expired_token_is_nobodys() {
     for wrong in ["", "weir_", "weir_x_y", cut, &foreign_secret, &format!("{text}0")] {
         let error = authenticate(&world.store, wrong).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Auth, "{wrong}");
-        assert!(error.next_step().is_some() && !error.to_string().contains("weir_"), "{error}");
+        assert!(
+            error.next_step().is_some() && !error.to_string().contains("weir_"),
+            "{error}"
+        );
     }
-    let revoked = revoke(&world.store, DEFAULT_TENANT, &issued.token.id).await.unwrap();
+    let revoked = revoke(&world.store, DEFAULT_TENANT, &issued.token.id)
+        .await
+        .unwrap();
     assert_eq!(revoked.status, TokenStatus::Revoked);
-    let again = revoke(&world.store, DEFAULT_TENANT, &issued.token.id).await.unwrap();
+    let again = revoke(&world.store, DEFAULT_TENANT, &issued.token.id)
+        .await
+        .unwrap();
     assert_eq!(again.revoked_at_ms, revoked.revoked_at_ms);
     let error = authenticate(&world.store, text).await.unwrap_err();
     assert!(error.message().contains("revoked"));
@@ -184,15 +195,14 @@ async fn what_makes_no_sense_is_refused() {
 async fn the_first_token_is_made_once() {
     let world = World::new().await;
     let made = futures::future::join_all((0..4).map(|_| bootstrap(&world.store))).await;
-    let made: Vec<Issued> = made
-        .into_iter()
-        .filter_map(|made| made.unwrap())
-        .collect();
+    let made: Vec<Issued> = made.into_iter().filter_map(|made| made.unwrap()).collect();
     assert_eq!(made.len(), 1);
     let access = authenticate(&world.store, made[0].text.expose()).await.unwrap();
     assert_eq!(access.permissions.len(), Permission::ALL.len());
     // Also where it was revoked since: whoever did that has other ways.
-    revoke(&world.store, DEFAULT_TENANT, &made[0].token.id).await.unwrap();
+    revoke(&world.store, DEFAULT_TENANT, &made[0].token.id)
+        .await
+        .unwrap();
     assert!(bootstrap(&world.store).await.unwrap().is_none());
 }
 
@@ -224,7 +234,9 @@ async fn a_review_shows_who_can_do_what_and_what_has_ended() {
     let world = World::new().await;
     let kept = world.issue(DEFAULT_TENANT, "loader", Role::Analyst).await;
     let ended = world.issue(DEFAULT_TENANT, "loader", Role::Admin).await;
-    revoke(&world.store, DEFAULT_TENANT, &ended.token.id).await.unwrap();
+    revoke(&world.store, DEFAULT_TENANT, &ended.token.id)
+        .await
+        .unwrap();
     let review = review(&world.store, DEFAULT_TENANT).await.unwrap();
     let of = |id: &str| {
         let found = review

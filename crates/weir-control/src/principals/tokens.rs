@@ -171,22 +171,19 @@ fn check(new: &NewToken) -> Result<()> {
             .hint("name a role such as operator, or a scope such as runs:read"));
     }
     if new.expires_in.is_zero() || new.expires_in > EXPIRY_MAX {
-        return Err(
-            Error::usage(format!("a token cannot live {} seconds", new.expires_in.as_secs())).hint(format!(
-                "let it expire after 1 second to {} days",
-                EXPIRY_MAX.as_secs() / 86_400
-            )),
-        );
+        return Err(Error::usage(format!(
+            "a token cannot live {} seconds",
+            new.expires_in.as_secs()
+        ))
+        .hint(format!(
+            "let it expire after 1 second to {} days",
+            EXPIRY_MAX.as_secs() / 86_400
+        )));
     }
     Ok(())
 }
 
-async fn put_in(
-    db: &mut sqlx::AnyConnection,
-    access: &Access,
-    new: &NewToken,
-    parts: &Parts,
-) -> Outcome<()> {
+async fn put_in(db: &mut sqlx::AnyConnection, access: &Access, new: &NewToken, parts: &Parts) -> Outcome<()> {
     let tenant = &access.tenant;
     if let Some(known) = sql::principal(db, tenant, &new.principal).await?
         && known.kind != new.kind
@@ -314,8 +311,7 @@ pub async fn revoke(store: &Store, tenant: &str, id: &str) -> Result<Token> {
 }
 
 fn no_such_token(id: &str) -> Error {
-    Error::not_found(format!("there is no token '{id}'"))
-        .hint("`weir token list` shows the ids of tokens")
+    Error::not_found(format!("there is no token '{id}'")).hint("`weir token list` shows the ids of tokens")
 }
 
 /// One line of an access review: a principal, and a token that acts for it, where there is one.

@@ -1,8 +1,8 @@
 //! Runs: what was executed, how it ended, and its books.
 
+mod figures;
 pub mod queue;
 mod queue_sql;
-mod figures;
 mod records;
 mod rows;
 mod rules;

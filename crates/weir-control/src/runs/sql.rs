@@ -471,10 +471,7 @@ pub(super) async fn is_of(db: &mut AnyConnection, tenant: &str, run: &str) -> sq
 }
 
 /// Open runs, and those since `first` (the smallest id that counts) that ended, by status.
-pub(super) async fn by_status(
-    db: &mut AnyConnection,
-    first: &str,
-) -> sqlx::Result<Vec<(String, i64)>> {
+pub(super) async fn by_status(db: &mut AnyConnection, first: &str) -> sqlx::Result<Vec<(String, i64)>> {
     sqlx::query_as(
         "SELECT status, count(*) FROM runs WHERE status IN ('queued', 'running') GROUP BY status
          UNION ALL

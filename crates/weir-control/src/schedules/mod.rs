@@ -131,6 +131,15 @@ pub async fn compliance(store: &Store, tenant: &str, since_ms: i64) -> Result<Ve
         .await
 }
 
+/// How all schedules of all tenants were kept since a moment.
+pub async fn overall_compliance(store: &Store, since_ms: i64) -> Result<Compliance> {
+    store
+        .read(Scope::Everyone, "measure how schedules were kept", |db, _| {
+            Box::pin(async move { Ok(sql::overall_compliance(db, since_ms).await?) })
+        })
+        .await
+}
+
 /// Puts every run into the queue that is due now; gives back how many.
 pub async fn tick(store: &Store) -> Result<u64> {
     let due = store

@@ -172,3 +172,26 @@ pub(super) async fn compliance(
     };
     Ok(rows.into_iter().map(read).collect())
 }
+
+pub(super) async fn overall_compliance(db: &mut AnyConnection, since_ms: i64) -> sqlx::Result<Compliance> {
+    let (due, kept, succeeded): (i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*), CAST(coalesce(sum(kept), 0) AS BIGINT), CAST(coalesce(sum(done), 0) AS BIGINT) FROM (
+             SELECT
+                 max(CASE WHEN status = 'succeeded' AND finished_at_ms <= promised_by_ms THEN 1 ELSE 0 END) AS kept,
+                 max(CASE WHEN status = 'succeeded' THEN 1 ELSE 0 END) AS done,
+                 max(CASE WHEN status IN ('queued', 'running') THEN 1 ELSE 0 END) AS is_open,
+                 max(promised_by_ms) AS promised_by_ms
+             FROM runs WHERE due_at_ms >= $1
+             GROUP BY tenant, connection, due_at_ms
+         ) AS moments, clock
+         WHERE done = 1 OR is_open = 0 OR promised_by_ms < now_ms",
+    )
+    .bind(since_ms)
+    .fetch_one(db)
+    .await?;
+    Ok(Compliance {
+        due: count(due),
+        kept: count(kept),
+        succeeded: count(succeeded),
+    })
+}

@@ -109,5 +109,6 @@ async fn what_was_kept_is_counted_by_moment_and_not_by_attempt() {
     assert_eq!(name, "shop");
     assert_eq!((shop.due, shop.kept, shop.succeeded), (3, 1, 2));
     assert!((shop.kept_share() - 1.0 / 3.0).abs() < 1e-9);
+    assert_eq!(overall_compliance(&world.store, 0).await.unwrap(), *shop);
     assert_eq!(runs[0].status, RunStatus::Queued);
 }

@@ -1,17 +1,46 @@
-//! REST. One file a noun, one line a route.
+//! REST. One file a noun, one line a route: from the same lines come the router, what each route
+//! needs to be allowed, and the document that describes them.
 
+mod access;
 mod connections;
+mod connectors;
+mod document;
+mod endpoint;
 mod page;
 mod runs;
+mod schedules;
+mod tokens;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::MethodRouter;
 
 use crate::ServerState;
 
-pub(crate) fn routes() -> Router<ServerState> {
-    Router::new()
-        .route("/connections", get(connections::list))
-        .route("/runs", get(runs::list))
-        .route("/runs/{id}", get(runs::show))
+pub(crate) use document::document;
+pub(crate) use endpoint::Endpoint;
+
+/// Where the API begins.
+pub(crate) const BASE: &str = "/api/v1";
+
+/// All routes that need a token.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    [
+        connectors::endpoints(),
+        connections::endpoints(),
+        runs::endpoints(),
+        schedules::endpoints(),
+        tokens::endpoints(),
+        access::endpoints(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+pub(crate) fn routes(state: &ServerState) -> Router<ServerState> {
+    endpoints().into_iter().fold(Router::new(), |router, endpoint| {
+        let path = format!("{BASE}{}", endpoint.path);
+        let route: MethodRouter<ServerState> = endpoint.guarded(state);
+        router.route(&path, route)
+    })
 }

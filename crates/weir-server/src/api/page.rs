@@ -1,12 +1,13 @@
 //! Lists in pages: `limit` says how many, `after` is the `next` of the page before.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use weir_protocol::{Error, Result};
 
 pub(crate) const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 200;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
     /// Present where there is more.
@@ -15,6 +16,11 @@ pub(crate) struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// Everything there is.
+    pub(crate) fn whole(items: Vec<T>) -> Self {
+        Self { items, next: None }
+    }
+
     /// From one item more than was asked for: whether it came tells whether there is another page.
     pub(crate) fn cut(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Self {
         let limit = limit as usize;

@@ -1,34 +1,106 @@
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weir_control::principals::Permission;
+use weir_control::runs::queue::{self, RunOptions};
 use weir_control::runs::{self, RunFilter, StoredNotice, StoredReceipt, Totals};
-use weir_control::{Run, RunStatus};
-use weir_protocol::Error;
+use weir_control::{Run, RunStatus, Store};
+use weir_protocol::Result;
 
 use super::page::{Page, limit};
+use super::{BASE, Endpoint};
 use crate::ServerState;
+use crate::input::{self, Asked, Caller, Expected, Named};
 use crate::problem::Problem;
 
-#[derive(Deserialize)]
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/runs", Permission::RunsRead, "Runs, newest first", list)
+            .query::<Wanted>()
+            .answers::<Page<RunView>>(200),
+        Endpoint::post(
+            "/runs",
+            Permission::RunsWrite,
+            "Queue a run for a worker",
+            queue_one,
+        )
+        .body::<NewRun>()
+        .answers::<RunView>(202),
+        Endpoint::get(
+            "/runs/{id}",
+            Permission::RunsRead,
+            "One run with its receipts and notices",
+            show,
+        )
+        .answers::<RunDetail>(200),
+        Endpoint::post(
+            "/runs/{id}/cancel",
+            Permission::RunsWrite,
+            "Ask a run to stop: one that waits ends at once, one that runs commits what it has first",
+            cancel,
+        )
+        .answers::<RunDetail>(202),
+        Endpoint::get(
+            "/runs/{id}/notices",
+            Permission::RunsRead,
+            "What a run noticed, oldest first",
+            list_notices,
+        )
+        .answers::<Page<StoredNotice>>(200),
+        Endpoint::get(
+            "/runs/{id}/receipts",
+            Permission::RunsRead,
+            "The checkpoints of a run, oldest first",
+            list_receipts,
+        )
+        .answers::<Page<StoredReceipt>>(200),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
+struct Wanted {
+    /// Only those of this connection.
     connection: Option<String>,
+    /// Only those with this status.
     status: Option<RunStatus>,
+    /// So many at most; 50 if left out.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<u32>,
+    /// The `next` of the page before.
     after: Option<String>,
 }
 
+/// A run that is asked for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewRun {
+    #[schemars(length(min = 1))]
+    connection: String,
+    /// Only these streams; those that the connection's file chooses if left out.
+    #[serde(default)]
+    streams: Vec<String>,
+    /// Read everything again and replace what is there.
+    #[serde(default)]
+    full: bool,
+    /// Read from this cursor value on.
+    #[schemars(length(min = 1))]
+    from: Option<String>,
+}
+
 /// A run as the API shows it.
-#[derive(Serialize)]
-pub(crate) struct RunView {
+#[derive(Serialize, JsonSchema)]
+struct RunView {
     #[serde(flatten)]
     run: Run,
     totals: Totals,
 }
 
-#[derive(Serialize)]
-pub(crate) struct RunDetail {
+#[derive(Serialize, JsonSchema)]
+struct RunDetail {
     #[serde(flatten)]
     view: RunView,
     receipts: Vec<StoredReceipt>,
@@ -44,15 +116,11 @@ impl From<Run> for RunView {
     }
 }
 
-/// Runs, newest first.
-pub(crate) async fn list(
+async fn list(
     State(state): State<ServerState>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    Caller(access): Caller,
+    Asked(wanted): Asked<Wanted>,
 ) -> Result<Json<Page<RunView>>, Problem> {
-    let Query(wanted) = wanted.map_err(|rejection| {
-        Error::usage(format!("the query cannot be read: {}", rejection.body_text()))
-            .hint("use connection, status, limit and after")
-    })?;
     let limit = limit(wanted.limit)?;
     let filter = RunFilter {
         connection: wanted.connection,
@@ -60,25 +128,74 @@ pub(crate) async fn list(
         before: wanted.after,
         limit: limit + 1,
     };
-    let runs = runs::list(&state.store, &state.tenant, &filter).await?;
+    let runs = runs::list(&state.store, &access.tenant, &filter).await?;
     let views = runs.into_iter().map(RunView::from).collect();
     Ok(Json(Page::cut(views, limit, |view: &RunView| {
         view.run.id.clone()
     })))
 }
 
-/// One run with its receipts and notices.
-pub(crate) async fn show(
+async fn queue_one(
     State(state): State<ServerState>,
-    Path(id): Path<String>,
+    Caller(access): Caller,
+    input::Json(wanted): input::Json<NewRun>,
+) -> Result<Response, Problem> {
+    let options = RunOptions {
+        streams: wanted.streams,
+        full: wanted.full,
+        from: wanted.from,
+    };
+    let run = queue::ask(&state.store, &access.tenant, &wanted.connection, options).await?;
+    let place = [(header::LOCATION, format!("{BASE}/runs/{}", run.id))];
+    Ok((StatusCode::ACCEPTED, place, Json(RunView::from(run))).into_response())
+}
+
+async fn show(
+    State(state): State<ServerState>,
+    Caller(access): Caller,
+    Named(id): Named<String>,
 ) -> Result<Json<RunDetail>, Problem> {
-    let run = runs::get(&state.store, &state.tenant, &id).await?;
-    let receipts = runs::receipts(&state.store, &state.tenant, &run.id).await?;
-    let notices = runs::notices(&state.store, &state.tenant, &run.id).await?;
-    let view = run.into();
-    Ok(Json(RunDetail {
-        view,
-        receipts,
-        notices,
-    }))
+    Ok(Json(detail(&state.store, &access.tenant, &id).await?))
+}
+
+async fn detail(store: &Store, tenant: &str, id: &str) -> Result<RunDetail> {
+    let run = runs::get(store, tenant, id).await?;
+    Ok(RunDetail {
+        receipts: runs::receipts(store, tenant, &run.id).await?,
+        notices: runs::notices(store, tenant, &run.id).await?,
+        view: run.into(),
+    })
+}
+
+async fn cancel(
+    State(state): State<ServerState>,
+    Caller(access): Caller,
+    Named(id): Named<String>,
+    expected: Expected,
+) -> Result<(StatusCode, Json<RunDetail>), Problem> {
+    let found = detail(&state.store, &access.tenant, &id).await?;
+    expected.check(&found)?;
+    queue::cancel(&state.store, &access.tenant, &found.view.run.id).await?;
+    let now = detail(&state.store, &access.tenant, &found.view.run.id).await?;
+    Ok((StatusCode::ACCEPTED, Json(now)))
+}
+
+async fn list_notices(
+    State(state): State<ServerState>,
+    Caller(access): Caller,
+    Named(id): Named<String>,
+) -> Result<Json<Page<StoredNotice>>, Problem> {
+    let run = runs::get(&state.store, &access.tenant, &id).await?;
+    let items = runs::notices(&state.store, &access.tenant, &run.id).await?;
+    Ok(Json(Page::whole(items)))
+}
+
+async fn list_receipts(
+    State(state): State<ServerState>,
+    Caller(access): Caller,
+    Named(id): Named<String>,
+) -> Result<Json<Page<StoredReceipt>>, Problem> {
+    let run = runs::get(&state.store, &access.tenant, &id).await?;
+    let items = runs::receipts(&state.store, &access.tenant, &run.id).await?;
+    Ok(Json(Page::whole(items)))
 }

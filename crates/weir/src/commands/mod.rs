@@ -1,5 +1,6 @@
 //! The commands, one file each, and what they have in common.
 
+mod access;
 mod check;
 mod completions;
 mod connector;
@@ -23,6 +24,8 @@ mod serve;
 mod source;
 mod state;
 mod sync;
+mod tenant;
+mod token;
 mod validate;
 
 use std::path::PathBuf;
@@ -97,6 +100,9 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     Source(source::SourceArgs),
     Serve(serve::ServeArgs),
+    Token(token::TokenArgs),
+    Access(access::AccessArgs),
+    Tenant(tenant::TenantArgs),
     Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -143,6 +149,9 @@ impl Cli {
             Command::Model(args) => wait(model::run(&args, &context)),
             Command::Source(args) => wait(source::run(&args)),
             Command::Serve(args) => wait(serve::run(&args, &context)),
+            Command::Token(args) => wait(token::run(&args, &context)),
+            Command::Access(args) => wait(access::run(&args, &context)),
+            Command::Tenant(args) => wait(tenant::run(&args, &context)),
             Command::Migrate(args) => wait(migrate::run(&args, &context)),
             Command::Doctor(args) => wait(doctor::run(&args, &context)),
             Command::Completions(args) => completions::run(&args),

@@ -1,0 +1,131 @@
+//! One route: how it is called, who may, what it takes and gives.
+
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use weir_control::principals::Permission;
+
+use crate::ServerState;
+use crate::guard::{Gate, guard};
+
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+pub(crate) struct Endpoint {
+    pub(crate) method: Method,
+    /// Below the API's beginning.
+    pub(crate) path: &'static str,
+    pub(crate) permission: Permission,
+    pub(super) summary: &'static str,
+    pub(super) query: Option<SchemaOf>,
+    pub(super) body: Option<SchemaOf>,
+    pub(super) answer: Option<(u16, SchemaOf)>,
+    route: MethodRouter<ServerState>,
+}
+
+impl Endpoint {
+    pub(super) fn get<H, T>(
+        path: &'static str,
+        permission: Permission,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, ServerState>,
+        T: 'static,
+    {
+        Self::new(
+            Method::GET,
+            MethodFilter::GET,
+            (path, permission, summary),
+            handler,
+        )
+    }
+
+    pub(super) fn post<H, T>(
+        path: &'static str,
+        permission: Permission,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, ServerState>,
+        T: 'static,
+    {
+        Self::new(
+            Method::POST,
+            MethodFilter::POST,
+            (path, permission, summary),
+            handler,
+        )
+    }
+
+    pub(super) fn delete<H, T>(
+        path: &'static str,
+        permission: Permission,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, ServerState>,
+        T: 'static,
+    {
+        Self::new(
+            Method::DELETE,
+            MethodFilter::DELETE,
+            (path, permission, summary),
+            handler,
+        )
+    }
+
+    fn new<H, T>(
+        method: Method,
+        filter: MethodFilter,
+        (path, permission, summary): (&'static str, Permission, &'static str),
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, ServerState>,
+        T: 'static,
+    {
+        Self {
+            method,
+            path,
+            permission,
+            summary,
+            query: None,
+            body: None,
+            answer: None,
+            route: on(filter, handler),
+        }
+    }
+
+    pub(super) fn query<T: JsonSchema>(mut self) -> Self {
+        self.query = Some(schema_of::<T>);
+        self
+    }
+
+    pub(super) fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(schema_of::<T>);
+        self
+    }
+
+    pub(super) fn answers<T: JsonSchema>(mut self, status: u16) -> Self {
+        self.answer = Some((status, schema_of::<T>));
+        self
+    }
+
+    pub(super) fn guarded(self, state: &ServerState) -> MethodRouter<ServerState> {
+        let gate = Gate {
+            state: state.clone(),
+            permission: self.permission,
+        };
+        self.route
+            .route_layer(middleware::from_fn_with_state(gate, guard))
+    }
+}

@@ -1,0 +1,140 @@
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use weir_control::principals::{self, EXPIRY_DEFAULT, Kind, NewToken, Permission, Role, Token};
+use weir_protocol::units::Span;
+
+use super::page::Page;
+use super::{BASE, Endpoint};
+use crate::ServerState;
+use crate::guard::KeptInstead;
+use crate::input::{self, Caller, Expected, Named};
+use crate::problem::Problem;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(
+            "/tokens",
+            Permission::TokensRead,
+            "All tokens, newest first",
+            list,
+        )
+        .answers::<Page<Token>>(200),
+        Endpoint::post(
+            "/tokens",
+            Permission::TokensWrite,
+            "Make a token; its text is shown this once",
+            create,
+        )
+        .body::<Wanted>()
+        .answers::<New>(201),
+        Endpoint::get("/tokens/{id}", Permission::TokensRead, "One token", show).answers::<Token>(200),
+        Endpoint::delete(
+            "/tokens/{id}",
+            Permission::TokensWrite,
+            "End a token at once",
+            revoke,
+        )
+        .answers::<Token>(200),
+    ]
+}
+
+/// A token that is asked for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// Who will act with it; made where it is missing.
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[a-z0-9][a-z0-9._@+-]*$"))]
+    principal: String,
+    /// What the principal is: `token` if left out.
+    kind: Option<WantedKind>,
+    #[serde(default)]
+    roles: BTreeSet<Role>,
+    #[serde(default)]
+    scopes: BTreeSet<Permission>,
+    /// As in `30d`; 90 days if left out, a year at most.
+    expires_in: Option<Span>,
+}
+
+/// weir itself needs no token.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum WantedKind {
+    User,
+    Agent,
+    Token,
+}
+
+/// A new token.
+#[derive(Serialize, JsonSchema)]
+struct New {
+    #[serde(flatten)]
+    token: Token,
+    /// What to send after `Authorization: Bearer`. Null where an idempotency key was used again: it is
+    /// shown once, and kept nowhere.
+    bearer: Option<String>,
+}
+
+async fn list(
+    State(state): State<ServerState>,
+    Caller(access): Caller,
+) -> Result<Json<Page<Token>>, Problem> {
+    let items = principals::list(&state.store, &access.tenant).await?;
+    Ok(Json(Page::whole(items)))
+}
+
+async fn show(
+    State(state): State<ServerState>,
+    Caller(access): Caller,
+    Named(id): Named<String>,
+) -> Result<Json<Token>, Problem> {
+    Ok(Json(principals::get(&state.store, &access.tenant, &id).await?))
+}
+
+async fn create(
+    State(state): State<ServerState>,
+    Caller(access): Caller,
+    input::Json(wanted): input::Json<Wanted>,
+) -> Result<Response, Problem> {
+    let new = NewToken {
+        principal: wanted.principal,
+        kind: match wanted.kind {
+            Some(WantedKind::User) => Kind::User,
+            Some(WantedKind::Agent) => Kind::Agent,
+            Some(WantedKind::Token) | None => Kind::Token,
+        },
+        roles: wanted.roles,
+        scopes: wanted.scopes,
+        expires_in: wanted.expires_in.map_or(EXPIRY_DEFAULT, Span::get),
+    };
+    let issued = principals::create(&state.store, &access, &new).await?;
+    let place: (HeaderName, String) = (header::LOCATION, format!("{BASE}/tokens/{}", issued.token.id));
+    let mut shown = New {
+        token: issued.token,
+        bearer: Some(issued.text.expose().to_owned()),
+    };
+    let mut response = (StatusCode::CREATED, [place], Json(json!(shown))).into_response();
+    shown.bearer = None;
+    response
+        .extensions_mut()
+        .insert(KeptInstead(json!(shown).to_string()));
+    Ok(response)
+}
+
+async fn revoke(
+    State(state): State<ServerState>,
+    Caller(access): Caller,
+    Named(id): Named<String>,
+    expected: Expected,
+) -> Result<Json<Token>, Problem> {
+    if expected.is_given() {
+        expected.check(&principals::get(&state.store, &access.tenant, &id).await?)?;
+    }
+    Ok(Json(principals::revoke(&state.store, &access.tenant, &id).await?))
+}

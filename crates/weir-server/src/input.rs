@@ -1,0 +1,180 @@
+//! What handlers take from a request. Whatever cannot be read is a problem with a next step.
+
+use std::fmt::Write as _;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use weir_control::principals::Access;
+use weir_protocol::Error;
+
+use crate::problem::Problem;
+
+/// Who asks; the guard found out.
+pub(crate) struct Caller(pub(crate) Access);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let access = parts.extensions.get::<Access>().cloned();
+        access.map(Self).ok_or_else(|| {
+            Error::internal("a route without a guard asked who is calling")
+                .hint("report it")
+                .into()
+        })
+    }
+}
+
+/// Names and ids in the path.
+pub(crate) struct Named<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(rejection) => Err(Error::usage("the path cannot be read")
+                .caused_by(rejection)
+                .hint("write names as UTF-8, with special letters as %XX")
+                .into()),
+        }
+    }
+}
+
+/// The part of the address after the question mark.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(Error::usage(format!(
+                "the query cannot be read: {}",
+                rejection.body_text()
+            ))
+            .hint("/api/v1/openapi.json lists the parameters of every path")
+            .into()),
+        }
+    }
+}
+
+/// A JSON body.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let media = request.headers().get(header::CONTENT_TYPE);
+        let media = media.and_then(|media| media.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim();
+        if !media.eq_ignore_ascii_case("application/json") {
+            let error = Error::usage(format!("the body is '{media}', not JSON"));
+            return Err(Problem::with_status(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                error.hint("send JSON with `Content-Type: application/json`"),
+            ));
+        }
+        let bytes = axum::body::Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|rejection| {
+            Problem::from(
+                Error::usage("the body cannot be read")
+                    .caused_by(rejection)
+                    .hint("send it again"),
+            )
+        })?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            Problem::from(
+                Error::usage(format!("the body is not JSON: {error}"))
+                    .hint("check quotes, commas and brackets"),
+            )
+        })?;
+        if holds_null_character(&value) {
+            return Err(Error::spec("the body holds a NUL character")
+                .hint("leave \\u0000 out")
+                .into());
+        }
+        serde_json::from_value(value).map(Self).map_err(|error| {
+            Error::spec(format!("the body does not fit: {error}"))
+                .hint("/api/v1/openapi.json says what each path takes")
+                .into()
+        })
+    }
+}
+
+fn holds_null_character(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_null_character),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| key.contains('\0') || holds_null_character(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// What the client believes to change: `If-Match`.
+pub(crate) struct Expected(Option<HeaderValue>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Expected {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Ok(Self(parts.headers.get(header::IF_MATCH).cloned()))
+    }
+}
+
+impl Expected {
+    pub(crate) fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Refuses where the thing, as it would be shown now, is another one.
+    pub(crate) fn check(&self, shown: &impl Serialize) -> Result<(), Problem> {
+        let Some(wanted) = &self.0 else { return Ok(()) };
+        let body = serde_json::to_vec(shown).map_err(|error| {
+            Problem::from(
+                Error::internal("cannot show what is to be changed")
+                    .caused_by(error)
+                    .hint("report it"),
+            )
+        })?;
+        if matches_tag(wanted, &entity_tag(&body)) {
+            return Ok(());
+        }
+        Err(Problem::with_status(
+            StatusCode::PRECONDITION_FAILED,
+            Error::usage("it has changed since you read it")
+                .hint("GET it again and look, then send the new ETag"),
+        ))
+    }
+}
+
+/// A strong tag: the same bytes have the same one.
+pub(crate) fn entity_tag(body: &[u8]) -> String {
+    let digest = Sha256::digest(body);
+    let mut tag = String::from("\"");
+    for byte in digest.iter().take(16) {
+        // A String takes everything.
+        write!(tag, "{byte:02x}").unwrap_or_default();
+    }
+    tag.push('"');
+    tag
+}
+
+/// Whether a header's list of tags names this one.
+pub(crate) fn matches_tag(header: &HeaderValue, tag: &str) -> bool {
+    let Ok(header) = header.to_str() else { return false };
+    header
+        .split(',')
+        .map(str::trim)
+        .any(|other| other == "*" || other.trim_start_matches("W/") == tag)
+}

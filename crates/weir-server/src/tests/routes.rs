@@ -1,0 +1,307 @@
+//! The document, the router, and the border between tenants: generated from the routes, so that a new
+//! one is tested without anybody thinking of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_control::runs::queue::{self, RunOptions};
+use weir_control::states::Wish;
+use weir_control::{RunStatus, runs, schedules, states};
+
+use super::access::filled;
+use super::*;
+use crate::api::{BASE, endpoints};
+
+/// Method and path of every operation in the document, as a client reads it.
+async fn operations(served: &Served) -> Vec<(String, String, Value)> {
+    let document = served.send("GET", "/api/v1/openapi.json", &[], "").await.json();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            found.push((method.to_uppercase(), path.clone(), operation.clone()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_document_has_every_route_and_the_router_every_path_of_the_document() {
+    let served = served().await;
+    let told: BTreeSet<(String, String)> = operations(&served)
+        .await
+        .into_iter()
+        .map(|(method, path, _)| (method, path))
+        .collect();
+    let routed: BTreeSet<(String, String)> = endpoints()
+        .iter()
+        .map(|endpoint| (endpoint.method.to_string(), format!("{BASE}{}", endpoint.path)))
+        .collect();
+    assert_eq!(told, routed);
+    for endpoint in endpoints() {
+        let answer = served
+            .ask(endpoint.method.as_str(), &filled(endpoint.path), "")
+            .await;
+        assert_ne!(answer.status, 405, "{} {}", endpoint.method, endpoint.path);
+        assert!(!answer.text.contains("there is nothing at"), "{}", endpoint.path);
+        // Whatever it answers, the document says so.
+        let operation = &operations(&served).await.into_iter().find(|(method, path, _)| {
+            *method == endpoint.method.as_str() && *path == format!("{BASE}{}", endpoint.path)
+        });
+        let (_, _, operation) = operation.as_ref().unwrap();
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(
+            responses.contains_key(&answer.status.to_string()),
+            "{} {}: {}",
+            endpoint.method,
+            endpoint.path,
+            answer.status
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_whole() {
+    let served = served().await;
+    let document = served.send("GET", "/api/v1/openapi.json", &[], "").await.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut references = Vec::new();
+    collect(&document, &mut references);
+    assert!(references.len() > 20);
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+    let ids: Vec<String> = operations(&served)
+        .await
+        .iter()
+        .map(|(_, _, operation)| operation["operationId"].to_string())
+        .collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+}
+
+fn collect(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get("$ref") {
+                found.push(reference.clone());
+            }
+            fields.values().for_each(|value| collect(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| collect(value, found)),
+        _ => {}
+    }
+}
+
+/// What a tenant has, and how its ids are called in paths.
+struct Belongings {
+    tenant: String,
+    admin: String,
+    connection: String,
+    run: String,
+    token_id: String,
+}
+
+impl Belongings {
+    async fn of(served: &Served) -> Self {
+        let store = &served.store;
+        let tenant = new_tenant(store).await;
+        let connection = Connection {
+            tenant: tenant.clone(),
+            ..Connection::new(format!("shop-{tenant}"), "http_json", "shop")
+        };
+        let spec = serde_json::from_str("{}").unwrap();
+        schedules::put(store, &connection, Some(&spec)).await.unwrap();
+        states::set(store, &connection, "orders", &Wish::Reset)
+            .await
+            .unwrap();
+        let run = queue::ask(store, &tenant, &connection.name, RunOptions::default())
+            .await
+            .unwrap();
+        let admin = token(store, &tenant, Role::Admin).await;
+        let token_id = admin.split('_').nth(1).unwrap().to_owned();
+        Self {
+            connection: connection.name,
+            run: run.id,
+            tenant,
+            admin,
+            token_id,
+        }
+    }
+
+    /// A path with this tenant's ids in it.
+    fn fill(&self, path: &str) -> String {
+        let id = if path.contains("/tokens/") {
+            &self.token_id
+        } else {
+            &self.run
+        };
+        let names = BTreeMap::from([
+            ("{id}", id.as_str()),
+            ("{name}", &self.connection),
+            ("{connection}", &self.connection),
+            ("{stream}", "orders"),
+        ]);
+        let mut path = path.to_owned();
+        for (name, value) in names {
+            path = path.replace(name, value);
+        }
+        assert!(!path.contains('{'), "say in this test what fills {path}");
+        path
+    }
+
+    fn body(&self, method: &str, path: &str) -> String {
+        match (method, path) {
+            ("POST", "/api/v1/runs") => format!(r#"{{"connection": "{}"}}"#, self.connection),
+            ("POST", "/api/v1/tokens") => r#"{"principal": "mine", "roles": ["agent"]}"#.to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        [&self.tenant, &self.connection, &self.run, &self.token_id]
+            .into_iter()
+            .any(|mark| text.contains(mark))
+    }
+}
+
+#[tokio::test]
+async fn no_route_shows_or_changes_what_another_tenant_has() {
+    let served = served().await;
+    let theirs = Belongings::of(&served).await;
+    let stranger = &served.token;
+    let mut shown = 0;
+    for (method, path, _) in operations(&served).await {
+        let address = theirs.fill(&path);
+        let body = theirs.body(&method, &path);
+        let answer = served.ask_as(stranger, &method, &address, &body).await;
+        if answer.status < 300 {
+            assert!(
+                !path.contains('{'),
+                "{method} {path} answered {}: {}",
+                answer.status,
+                answer.text
+            );
+            assert!(
+                !theirs.is_in(&answer.text),
+                "{method} {path} shows: {}",
+                answer.text
+            );
+        } else if path.contains('{') {
+            answer.problem(404);
+        }
+        // The same question of who owns it: else the refusal above would prove nothing.
+        if method == "GET" {
+            let own = served.ask_as(&theirs.admin, &method, &address, "").await;
+            let expected = if path == "/api/v1/connectors/health" {
+                503
+            } else {
+                200
+            };
+            assert_eq!(own.status, expected, "{path}: {}", own.text);
+            shown += u32::from(theirs.is_in(&own.text));
+        }
+    }
+    assert!(shown >= 10, "only {shown} routes show their owner something");
+    let (store, tenant) = (&served.store, &theirs.tenant);
+    let run = runs::get(store, tenant, &theirs.run).await.unwrap();
+    assert_eq!(run.status, RunStatus::Queued);
+    assert_eq!(
+        runs::list(store, tenant, &Default::default())
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(principals::list(store, tenant).await.unwrap().len(), 1);
+    assert_eq!(
+        served
+            .ask_as(&theirs.admin, "GET", "/api/v1/tokens", "")
+            .await
+            .status,
+        200
+    );
+    let schedule = schedules::get(store, tenant, &theirs.connection).await.unwrap();
+    assert_eq!(schedule.paused_at_ms, None);
+}
+
+#[tokio::test]
+async fn monitors_read_how_much_is_going_on() {
+    let served = served().await;
+    let theirs = Belongings::of(&served).await;
+    served.get("/api/v1/runs?limit=1").await;
+    served.send("GET", "/nowhere/at/all", &[], "").await;
+    let answer = served.send("GET", "/metrics", &[], "").await;
+    assert!(
+        answer
+            .header("content-type")
+            .unwrap()
+            .starts_with("application/openmetrics-text")
+    );
+    for line in [
+        "weir_http_requests_total{method=\"GET\",route=\"/api/v1/runs\",status=\"200\"} 1",
+        "weir_http_requests_total{method=\"GET\",route=\"unknown\",status=\"404\"} 1",
+        "weir_runs{status=\"queued\"} ",
+        "weir_queue_depth ",
+        "weir_queue_oldest_waiting_seconds ",
+        "weir_schedule_kept_ratio ",
+        "weir_store_ping_seconds ",
+        "weir_http_request_duration_seconds_bucket",
+    ] {
+        assert!(answer.text.contains(line), "{line} is not in {}", answer.text);
+    }
+    assert!(!theirs.is_in(&answer.text), "tenants are nobody's business here");
+    assert!(answer.text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_keeps_the_callers() {
+    let served = served().await;
+    let answer = served
+        .send("GET", "/healthz", &[("x-request-id", "abc-1")], "")
+        .await;
+    assert_eq!(answer.header("x-request-id"), Some("abc-1"));
+    let answer = served
+        .send("GET", "/healthz", &[("x-request-id", "a b<")], "")
+        .await;
+    assert_eq!(answer.header("x-request-id").unwrap().len(), 36);
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+}
+
+struct Up;
+
+#[async_trait]
+impl weir_control::connectors::Check for Up {
+    async fn check(&self, _connection: &Connection) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_board_names_connectors_in_both_languages_and_the_probe_asks_them() {
+    let info = ConnectorInfo {
+        key: "http_json".to_owned(),
+        version: "1.2.0".to_owned(),
+        name: BTreeMap::from([
+            ("en".to_owned(), "JSON over HTTP".to_owned()),
+            ("ar".to_owned(), "واجهة".to_owned()),
+        ]),
+        governance: spec::Governance::default(),
+    };
+    let served = served_with(Settings {
+        catalog: vec![info],
+        prober: Some(Prober::new(Arc::new(Up))),
+        ..Settings::default()
+    })
+    .await;
+    served.failing_sync().await;
+    let (_, board) = served.get("/api/v1/connectors/governance").await;
+    let line = &board["items"][0];
+    assert_eq!(
+        (&line["name"]["ar"], &line["status"], &line["registered"]),
+        (&"واجهة".into(), &"error".into(), &true.into())
+    );
+    assert_eq!(line["last_error"]["hint"], "make room");
+    assert!(line["last_attempt_at_ms"].is_i64() && line["last_success_at_ms"].is_null());
+    let (status, health) = served.get("/api/v1/connectors/health").await;
+    assert_eq!((status, &health["status"]), (200, &"ok".into()));
+    assert_eq!(health["connections"][0]["connection"], "shop");
+}
