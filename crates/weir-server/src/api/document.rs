@@ -78,16 +78,10 @@ fn operation(
             "ETags that the client has: 304 where one is still right",
         )]
     } else {
-        &[
-            (
-                "Idempotency-Key",
-                "The same key again: the same answer, and no second change",
-            ),
-            (
-                "If-Match",
-                "The ETag of what is to be changed: 412 where it changed since",
-            ),
-        ]
+        &[(
+            "Idempotency-Key",
+            "The same key again: the same answer, and no second change",
+        )]
     };
     for (name, what) in headers {
         let mut schema = json!({ "type": "string" });
@@ -98,10 +92,15 @@ fn operation(
             json!({ "name": name, "in": "header", "required": false, "description": what, "schema": schema }),
         );
     }
+    let mut description = format!("Needs the permission `{}`.", endpoint.permission);
+    if endpoint.conditional {
+        description += " With `If-Match` and the ETag of what is to be changed, it is refused (412) where that \
+            changed since.";
+    }
     let mut operation = json!({
         "operationId": operation_id(endpoint),
         "summary": endpoint.summary,
-        "description": format!("Needs the permission `{}`.", endpoint.permission),
+        "description": description,
         "tags": [endpoint.path.split('/').nth(1)],
         "parameters": parameters,
         "responses": responses(endpoint, answers, problem),
@@ -155,20 +154,21 @@ fn query_parameters(schema: &Value) -> Vec<Value> {
 
 /// In an address there is no null: what is not there is left out.
 fn without_null(schema: &mut Value) {
-    if let Some(types) = schema["type"].as_array_mut() {
+    // Not by index: that would put a null where nothing is.
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|kind| kind != "null");
         if let [only] = types.as_slice() {
             schema["type"] = only.clone();
         }
     }
-    if let Some(choices) = schema["anyOf"].as_array_mut() {
+    if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
         choices.retain(|choice| choice["type"] != "null");
         if let [only] = choices.as_slice() {
             let only = only.clone();
             *schema = only;
         }
     }
-    if let Some(choices) = schema["enum"].as_array_mut() {
+    if let Some(Value::Array(choices)) = schema.get_mut("enum") {
         choices.retain(|choice| !choice.is_null());
     }
 }
@@ -216,10 +216,12 @@ fn responses(endpoint: &Endpoint, answers: &mut SchemaGenerator, problem: &Value
             "409".to_owned(),
             refused("Something else is under way, or it is over"),
         );
-        responses.insert(
-            "412".to_owned(),
-            refused("It has changed since the ETag was read"),
-        );
+        if endpoint.conditional {
+            responses.insert(
+                "412".to_owned(),
+                refused("It has changed since the ETag was read"),
+            );
+        }
         responses.insert("413".to_owned(), refused("The body is too large"));
         responses.insert("415".to_owned(), refused("The body is not JSON"));
         responses.insert(

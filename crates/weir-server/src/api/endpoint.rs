@@ -25,6 +25,8 @@ pub(crate) struct Endpoint {
     pub(super) query: Option<SchemaOf>,
     pub(super) body: Option<SchemaOf>,
     pub(super) answer: Option<(u16, SchemaOf)>,
+    /// Whether it takes `If-Match`.
+    pub(super) conditional: bool,
     route: MethodRouter<ServerState>,
 }
 
@@ -101,6 +103,7 @@ impl Endpoint {
             query: None,
             body: None,
             answer: None,
+            conditional: false,
             route: on(filter, handler),
         }
     }
@@ -117,6 +120,11 @@ impl Endpoint {
 
     pub(super) fn answers<T: JsonSchema>(mut self, status: u16) -> Self {
         self.answer = Some((status, schema_of::<T>));
+        self
+    }
+
+    pub(super) fn conditional(mut self) -> Self {
+        self.conditional = true;
         self
     }
 

@@ -42,7 +42,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Ask a run to stop: one that waits ends at once, one that runs commits what it has first",
             cancel,
         )
-        .answers::<RunDetail>(202),
+        .answers::<RunDetail>(202)
+        .conditional(),
         Endpoint::get(
             "/runs/{id}/notices",
             Permission::RunsRead,

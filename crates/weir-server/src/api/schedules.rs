@@ -43,14 +43,16 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Stop a schedule",
             pause,
         )
-        .answers::<Schedule>(200),
+        .answers::<Schedule>(200)
+        .conditional(),
         Endpoint::post(
             "/schedules/{connection}/resume",
             Permission::SchedulesWrite,
             "Let a schedule go on",
             resume,
         )
-        .answers::<Schedule>(200),
+        .answers::<Schedule>(200)
+        .conditional(),
     ]
 }
 

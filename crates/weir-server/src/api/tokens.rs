@@ -1,14 +1,14 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use weir_control::principals::{self, EXPIRY_DEFAULT, Kind, NewToken, Permission, Role, Token};
-use weir_protocol::units::Span;
 
 use super::page::Page;
 use super::{BASE, Endpoint};
@@ -41,13 +41,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "End a token at once",
             revoke,
         )
-        .answers::<Token>(200),
+        .answers::<Token>(200)
+        .conditional(),
     ]
 }
 
 /// A token that is asked for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = one_right_at_least)]
 struct Wanted {
     /// Who will act with it; made where it is missing.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[a-z0-9][a-z0-9._@+-]*$"))]
@@ -58,8 +60,15 @@ struct Wanted {
     roles: BTreeSet<Role>,
     #[serde(default)]
     scopes: BTreeSet<Permission>,
-    /// As in `30d`; 90 days if left out, a year at most.
-    expires_in: Option<Span>,
+    /// 90 days if left out.
+    #[schemars(range(min = 1, max = 366))]
+    expires_in_days: Option<u16>,
+}
+
+/// At least one role or scope: the type of two sets that may be left out cannot say that itself.
+fn one_right_at_least(schema: &mut Schema) {
+    let some = |field: &str| json!({ "required": [field], "properties": { field: { "minItems": 1 } } });
+    schema.insert("anyOf".to_owned(), json!([some("roles"), some("scopes")]));
 }
 
 /// weir itself needs no token.
@@ -111,7 +120,9 @@ async fn create(
         },
         roles: wanted.roles,
         scopes: wanted.scopes,
-        expires_in: wanted.expires_in.map_or(EXPIRY_DEFAULT, Span::get),
+        expires_in: wanted.expires_in_days.map_or(EXPIRY_DEFAULT, |days| {
+            Duration::from_secs(u64::from(days) * 86_400)
+        }),
     };
     let issued = principals::create(&state.store, &access, &new).await?;
     let place: (HeaderName, String) = (header::LOCATION, format!("{BASE}/tokens/{}", issued.token.id));

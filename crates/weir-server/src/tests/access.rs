@@ -123,7 +123,7 @@ async fn a_token_that_asks_too_often_waits_and_others_do_not() {
 async fn tokens_are_made_used_listed_reviewed_and_ended() {
     let served = served().await;
     let wanted =
-        r#"{"principal": "loader", "roles": ["analyst"], "scopes": ["runs:write"], "expires_in": "2d"}"#;
+        r#"{"principal": "loader", "roles": ["analyst"], "scopes": ["runs:write"], "expires_in_days": 2}"#;
     let made = served.ask("POST", "/api/v1/tokens", wanted).await;
     assert_eq!(made.status, 201, "{}", made.text);
     let new = made.json();
@@ -159,6 +159,14 @@ async fn tokens_are_made_used_listed_reviewed_and_ended() {
     for (body, status) in [
         (r#"{"principal": "x", "roles": ["king"]}"#, 422),
         (r#"{"principal": "x"}"#, 400),
+        (
+            r#"{"principal": "x", "roles": ["agent"], "expires_in_days": 0}"#,
+            400,
+        ),
+        (
+            r#"{"principal": "x", "roles": ["agent"], "expires_in_days": 367}"#,
+            400,
+        ),
         (r#"{"principal": "x", "kind": "system", "roles": ["agent"]}"#, 422),
         (
             r#"{"principal": "loader", "kind": "agent", "roles": ["agent"]}"#,

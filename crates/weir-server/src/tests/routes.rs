@@ -70,12 +70,28 @@ async fn the_document_is_whole() {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
+    let mut found = Vec::new();
+    nulls(&document, "", &mut found);
+    assert_eq!(found, Vec::<String>::new());
     let ids: Vec<String> = operations(&served)
         .await
         .iter()
         .map(|(_, _, operation)| operation["operationId"].to_string())
         .collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+}
+
+/// A null is no schema.
+fn nulls(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Null => found.push(at.to_owned()),
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(key, _)| !["default", "enum", "const"].contains(&key.as_str()))
+            .for_each(|(key, value)| nulls(value, &format!("{at}/{key}"), found)),
+        Value::Array(items) => items.iter().for_each(|value| nulls(value, at, found)),
+        _ => {}
+    }
 }
 
 fn collect(value: &Value, found: &mut Vec<String>) {
