@@ -25,14 +25,9 @@ async fn one_run(store: &Store, succeeds: bool) {
     .await
     .unwrap();
     let claimed = queue::claim(store, "w", 1).await.unwrap().remove(0);
-    if succeeds {
-        runs::finish(store, DEFAULT_TENANT, &claimed.run, RunStatus::Succeeded, None)
-            .await
-            .unwrap();
-    } else {
-        let error = Error::source_failed("the shop is closed").hint("wait");
-        queue::fail(store, &claimed, &error).await.unwrap();
-    }
+    let error = Error::source_failed("the shop is closed").hint("wait");
+    let outcome = if succeeds { Ok(()) } else { Err(&error) };
+    queue::end(store, &claimed, outcome).await.unwrap();
 }
 
 #[tokio::test]
