@@ -34,9 +34,12 @@ unit: ## Rust tests of every crate
 	# Fail points are the process' own: their tests run alone.
 	cargo test --workspace --test it $(FEATURES) -- faults::
 	cargo test --workspace --doc $(FEATURES)
-	# The control plane's tests once more, with the store on a PostgreSQL.
-	control=$$(cargo test --workspace --lib --bins --tests $(FEATURES) --no-run 2>&1 | sed -nE 's/.*\((.*weir_control-[0-9a-f]+)\)$$/\1/p') && \
-	  tests/postgres.py "$$control" --skip a_death_at_any_step
+	# The control plane's and the API's tests once more, with the store on a PostgreSQL.
+	built=$$(cargo test --workspace --lib --bins --tests $(FEATURES) --no-run 2>&1) && \
+	  for crate in control server; do \
+	    found=$$(echo "$$built" | sed -nE "s/.*\((.*weir_$$crate-[0-9a-f]+)\)$$/\1/p"); \
+	    tests/postgres.py "$$found" --skip a_death_at_any_step || exit 1; \
+	  done
 
 judges: tools ## the binary against programs that nobody here wrote
 	# The same selection as `unit`, so that nothing is built twice; it leaves the binary in its place.

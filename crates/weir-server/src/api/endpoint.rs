@@ -67,24 +67,6 @@ impl Endpoint {
         )
     }
 
-    pub(super) fn delete<H, T>(
-        path: &'static str,
-        permission: Permission,
-        summary: &'static str,
-        handler: H,
-    ) -> Self
-    where
-        H: Handler<T, ServerState>,
-        T: 'static,
-    {
-        Self::new(
-            Method::DELETE,
-            MethodFilter::DELETE,
-            (path, permission, summary),
-            handler,
-        )
-    }
-
     fn new<H, T>(
         method: Method,
         filter: MethodFilter,

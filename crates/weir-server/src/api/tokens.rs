@@ -35,8 +35,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         .body::<Wanted>()
         .answers::<New>(201),
         Endpoint::get("/tokens/{id}", Permission::TokensRead, "One token", show).answers::<Token>(200),
-        Endpoint::delete(
-            "/tokens/{id}",
+        Endpoint::post(
+            "/tokens/{id}/revoke",
             Permission::TokensWrite,
             "End a token at once",
             revoke,

@@ -150,8 +150,8 @@ async fn tokens_are_made_used_listed_reviewed_and_ended() {
     );
     assert!(line["token"]["last_used_at_ms"].is_i64());
 
-    let one = format!("/api/v1/tokens/{id}");
-    assert_eq!(served.ask("DELETE", &one, "").await.json()["status"], "revoked");
+    let end = format!("/api/v1/tokens/{id}/revoke");
+    assert_eq!(served.ask("POST", &end, "").await.json()["status"], "revoked");
     served
         .ask_as(bearer, "GET", "/api/v1/runs", "")
         .await
