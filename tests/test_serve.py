@@ -16,6 +16,7 @@ from source import connection, record
 
 HOURLY = "schedule: { tier: critical, jitter: 0s, backoff_base: 100ms }\n"
 ANSWER_S_MAX = 90
+AWAY_S = 8
 
 
 @contextlib.contextmanager
@@ -232,6 +233,7 @@ def test_a_database_that_restarts_in_the_middle_of_a_run_is_waited_for(project, 
         def restart(page):
             if page == 4:
                 server.stop()
+                time.sleep(AWAY_S)  # longer than one try to connect takes
                 server.start()
 
         with serving(project, env=store.env):

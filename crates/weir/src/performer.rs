@@ -8,7 +8,7 @@ use weir_control::runs::Begin;
 use weir_control::runs::queue::Claimed;
 use weir_control::sync::Silent;
 use weir_control::worker::Performer;
-use weir_control::{Owner, Store, SyncOptions, SyncPlan, schedules};
+use weir_control::{DEFAULT_TENANT, Owner, Store, SyncOptions, SyncPlan, schedules};
 use weir_protocol::{Error, Result};
 
 use crate::commands::Context;
@@ -76,7 +76,10 @@ impl Performer for ProjectPerformer {
 /// keeps the schedule it had, and does not keep the others from theirs.
 pub(crate) async fn take_schedules(wiring: &Wiring, store: &Store) -> Result<usize> {
     let mut scheduled = 0;
-    for (name, _) in wiring.project.connection_files()? {
+    let files = wiring.project.connection_files()?;
+    let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
+    schedules::keep_only(store, DEFAULT_TENANT, &names).await?;
+    for (name, _) in files {
         let taken = match wiring.connection(&name) {
             Ok(spec) => {
                 scheduled += usize::from(spec.schedule.is_some());

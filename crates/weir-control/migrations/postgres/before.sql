@@ -17,7 +17,9 @@ $$;
 
 DO $$
 BEGIN
-    IF NOT pg_has_role(current_user, 'weir_app', 'MEMBER') THEN
+    -- From version 16 on, who made a role may administer it, but not take it.
+    IF NOT pg_has_role(current_user, 'weir_app',
+        CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
         EXECUTE format('GRANT weir_app TO %I', current_user);
     END IF;
 EXCEPTION

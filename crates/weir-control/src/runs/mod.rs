@@ -73,6 +73,8 @@ pub(crate) async fn start_sync(
                     taken.push(leases::take(db, connection, stream, run, owner).await?);
                 }
                 match begin {
+                    // Running already where this is the second time: the answer to the first was lost.
+                    Begin::Anew(_) if is_running(db, run).await? => {}
                     Begin::Anew(_) => step(db, run, RunStatus::Running, None).await.map(drop)?,
                     // Its worker may have lost it since.
                     Begin::Claimed(_) => still_running(db, run).await?,
@@ -83,6 +85,11 @@ pub(crate) async fn start_sync(
         })
         .await?;
     Ok((run.clone(), taken))
+}
+
+async fn is_running(db: &mut AnyConnection, run: &str) -> Outcome<bool> {
+    let status = sql::lock_status(db, run).await?;
+    Ok(status.as_deref() == Some(RunStatus::Running.as_str()))
 }
 
 async fn still_running(db: &mut AnyConnection, run: &str) -> Outcome<()> {
@@ -122,8 +129,13 @@ pub(crate) async fn finish(
                 let before = step(db, run, status, error).await?;
                 sql::finish_attempt(db, run, error).await?;
                 leases::release_run(db, run).await?;
-                if status == RunStatus::Failed && !before.is_final() {
-                    queue::retry(db, run, queue::Cause::Failed(error)).await?;
+                let cause = match status {
+                    RunStatus::Failed => Some(queue::Cause::Failed(error)),
+                    RunStatus::Cancelled => Some(queue::Cause::Stopped),
+                    _ => None,
+                };
+                if let Some(cause) = cause.filter(|_| !before.is_final()) {
+                    queue::retry(db, run, cause).await?;
                 }
                 Ok(())
             })

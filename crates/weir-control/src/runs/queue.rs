@@ -140,11 +140,12 @@ pub async fn claim(store: &Store, worker: &str, runs_max: usize) -> Result<Vec<C
         .await
 }
 
-/// Renews a worker's right to all its runs, and says which they are. What is not among them was taken away.
-pub async fn renew(store: &Store, worker: &str) -> Result<Vec<(String, Held)>> {
+/// Renews a worker's right to the runs that it carries out. What is not in the answer was taken away;
+/// what it has without knowing (an answer was lost, a task broke off) expires and is tried again.
+pub async fn renew(store: &Store, worker: &str, runs: &[String]) -> Result<Vec<(String, Held)>> {
     store
         .write(Scope::Everyone, "renew the worker's runs", |db, _| {
-            Box::pin(async move { Ok(sql::renew(db, worker).await?) })
+            Box::pin(async move { Ok(sql::renew(db, worker, runs).await?) })
         })
         .await
 }
@@ -177,8 +178,10 @@ pub async fn cancel(store: &Store, tenant: &str, run: &str) -> Result<RunStatus>
                         sql::ask_cancel(db, run).await?;
                         Ok(RunStatus::Running)
                     }
+                    // Asked twice, or the answer to the first time was lost.
+                    RunStatus::Cancelled => Ok(RunStatus::Cancelled),
                     ended => Err(
-                        Error::new(ErrorKind::Conflict, format!("the run has {ended} already"))
+                        Error::new(ErrorKind::Conflict, format!("the run is over: it is {ended}"))
                             .with("run", run)
                             .hint("`weir run show` tells how it ended")
                             .into(),
@@ -206,21 +209,23 @@ pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -
     };
     let may_help = match cause {
         Cause::Failed(error) => error.is_none_or(|error| trying_again_may_help(error.kind())),
-        Cause::Died => true,
+        Cause::Died | Cause::Stopped => true,
     };
-    if !may_help || order.attempt >= order.attempts_max {
+    let is_spent = cause.spends_an_attempt();
+    if !may_help || (is_spent && order.attempt >= order.attempts_max) {
         return Ok(false);
     }
     let wait = match cause {
         Cause::Failed(_) => wait_ms(order.backoff, order.backoff_base_ms, order.attempt),
         // The worker was at fault, not the source.
-        Cause::Died => 0,
+        Cause::Died | Cause::Stopped => 0,
     };
     let now: i64 = sqlx::query_scalar("SELECT now_ms FROM clock")
         .fetch_one(&mut *db)
         .await?;
     let next = Order {
         attempt: order.attempt + 1,
+        attempts_max: order.attempts_max + u32::from(!is_spent),
         not_before_ms: now.saturating_add(wait),
         retry_of: Some(run.to_owned()),
         ..order
@@ -233,6 +238,19 @@ pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -
 pub(crate) enum Cause<'a> {
     Failed(Option<&'a Error>),
     Died,
+    /// Its worker was asked to stop, not the run.
+    Stopped,
+}
+
+impl Cause<'_> {
+    /// A run that was stopped, or that found its stream with another run, was no attempt at the source.
+    fn spends_an_attempt(self) -> bool {
+        match self {
+            Cause::Died => true,
+            Cause::Stopped => false,
+            Cause::Failed(error) => error.is_none_or(|error| error.kind() != ErrorKind::Conflict),
+        }
+    }
 }
 
 /// What a person has to mend is not tried again.

@@ -99,6 +99,8 @@ pub(super) async fn claim(db: &mut AnyConnection, worker: &str) -> sqlx::Result<
                                WHERE busy.tenant = waiting.tenant AND busy.connection = waiting.connection
                                  AND busy.status = 'running' AND busy.worker IS NOT NULL)
              ORDER BY not_before_ms, id LIMIT 1)
+           -- It may have been cancelled while this statement waited for its row.
+           AND status = 'queued'
          RETURNING id, tenant, connection, started_by, options, attempt, attempts_max",
     )
     .bind(worker)
@@ -107,13 +109,21 @@ pub(super) async fn claim(db: &mut AnyConnection, worker: &str) -> sqlx::Result<
     .await
 }
 
-pub(super) async fn renew(db: &mut AnyConnection, worker: &str) -> sqlx::Result<Vec<(String, Held)>> {
+pub(super) async fn renew(
+    db: &mut AnyConnection,
+    worker: &str,
+    runs: &[String],
+) -> sqlx::Result<Vec<(String, Held)>> {
+    // Between spaces, as the statement looks for it: a list that both databases read.
+    let runs: String = runs.iter().map(|run| format!(" {run} ")).collect();
     let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
         "UPDATE runs SET expires_at_ms = (SELECT now_ms FROM clock) + $2
-         WHERE worker = $1 AND status = 'running' RETURNING id, cancel_asked_at_ms",
+         WHERE worker = $1 AND status = 'running' AND $3 LIKE '% ' || id || ' %'
+         RETURNING id, cancel_asked_at_ms",
     )
     .bind(worker)
     .bind(lease_ms())
+    .bind(runs)
     .fetch_all(db)
     .await?;
     let held = |asked: Option<i64>| asked.map_or(Held::Yes, |_| Held::CancelAsked);

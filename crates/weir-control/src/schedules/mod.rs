@@ -8,7 +8,7 @@ mod timing;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use weir_protocol::schedule::ScheduleSpec;
+use weir_protocol::schedule::{CatchUp, ScheduleSpec};
 use weir_protocol::{Error, Result};
 
 use crate::runs::queue::{self, Order};
@@ -85,6 +85,28 @@ pub async fn put(store: &Store, connection: &Connection, spec: Option<&ScheduleS
         .await
 }
 
+/// Removes the schedules of connections that are no longer there.
+pub async fn keep_only(store: &Store, tenant: &str, connections: &[String]) -> Result<()> {
+    for schedule in list(store, tenant).await? {
+        if !connections.contains(&schedule.connection) {
+            tracing::warn!(
+                connection = schedule.connection,
+                "its file is gone: its schedule is removed"
+            );
+            let gone = &Connection {
+                tenant: tenant.to_owned(),
+                ..Connection::new(&schedule.connection, "", "")
+            };
+            store
+                .statement(Scope::Tenant(tenant), "remove the schedule", |db, _| {
+                    Box::pin(async move { Ok(sql::remove(db, gone).await?) })
+                })
+                .await?;
+        }
+    }
+    Ok(())
+}
+
 /// Stops a schedule, or lets it go on; what was due meanwhile follows its rule for catching up.
 pub async fn pause(store: &Store, tenant: &str, connection: &str, paused: bool) -> Result<()> {
     let found = store
@@ -148,8 +170,19 @@ pub async fn tick(store: &Store) -> Result<u64> {
         })
         .await?;
     let mut queued = 0;
-    for schedule in &due {
-        queued += ask(store, schedule).await?;
+    for schedule in due {
+        // One schedule that cannot be read or carried out keeps no other from its moment.
+        let asked = match &schedule {
+            Ok(schedule) => ask(store, schedule).await,
+            Err(error) => {
+                tracing::error!(%error, "a schedule cannot be read");
+                continue;
+            }
+        };
+        match asked {
+            Ok(count) => queued += count,
+            Err(error) => tracing::error!(%error, "cannot queue what a schedule asks for"),
+        }
     }
     Ok(queued)
 }
@@ -163,6 +196,10 @@ async fn ask(store: &Store, schedule: &Schedule) -> Result<u64> {
                 let due = schedule.timing.due(schedule.next_due_at_ms, now)?;
                 // Another server may have been here since.
                 if !sql::advance(db, schedule, due.next_ms).await? {
+                    return Ok(0);
+                }
+                // What still waits stands for this moment too, unless every one is wanted.
+                if schedule.timing.catch_up != CatchUp::Each && sql::is_waiting(db, schedule).await? {
                     return Ok(0);
                 }
                 let mut queued = 0;

@@ -1,5 +1,7 @@
 use sqlx::{AnyConnection, FromRow};
 
+use weir_protocol::Result;
+
 use super::{Compliance, Schedule, Timing};
 use crate::Connection;
 use crate::store::{Outcome, count, stored_badly};
@@ -17,7 +19,7 @@ struct Row {
 }
 
 impl Row {
-    fn read(self) -> Outcome<Schedule> {
+    fn read(self) -> Result<Schedule> {
         let timing = serde_json::from_str(&self.timing);
         Ok(Schedule {
             timing: timing.map_err(|error| stored_badly("schedule", &self.timing, error))?,
@@ -93,7 +95,7 @@ pub(super) async fn get(db: &mut AnyConnection, tenant: &str, connection: &str) 
         .bind(connection)
         .fetch_optional(db)
         .await?;
-    row.map(Row::read).transpose()
+    Ok(row.map(Row::read).transpose()?)
 }
 
 pub(super) async fn list(db: &mut AnyConnection, tenant: &str) -> Outcome<Vec<Schedule>> {
@@ -102,10 +104,10 @@ pub(super) async fn list(db: &mut AnyConnection, tenant: &str) -> Outcome<Vec<Sc
         .bind(tenant)
         .fetch_all(db)
         .await?;
-    rows.into_iter().map(Row::read).collect()
+    Ok(rows.into_iter().map(Row::read).collect::<Result<_>>()?)
 }
 
-pub(super) async fn due(db: &mut AnyConnection) -> Outcome<Vec<Schedule>> {
+pub(super) async fn due(db: &mut AnyConnection) -> Outcome<Vec<Result<Schedule>>> {
     let query = format!(
         "{COLUMNS} WHERE paused_at_ms IS NULL AND next_due_at_ms <= (SELECT now_ms FROM clock)
          ORDER BY next_due_at_ms LIMIT $1"
@@ -114,7 +116,7 @@ pub(super) async fn due(db: &mut AnyConnection) -> Outcome<Vec<Schedule>> {
         .bind(DUE_MAX)
         .fetch_all(db)
         .await?;
-    rows.into_iter().map(Row::read).collect()
+    Ok(rows.into_iter().map(Row::read).collect())
 }
 
 /// Moves on to the next moment; false where somebody else did, or paused or changed it.
@@ -134,6 +136,19 @@ pub(super) async fn advance(
     .execute(db)
     .await?;
     Ok(changed.rows_affected() == 1)
+}
+
+/// Whether a run of the schedule waits already.
+pub(super) async fn is_waiting(db: &mut AnyConnection, schedule: &Schedule) -> sqlx::Result<bool> {
+    let waiting: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM runs
+         WHERE tenant = $1 AND connection = $2 AND status = 'queued' AND due_at_ms IS NOT NULL",
+    )
+    .bind(&schedule.tenant)
+    .bind(&schedule.connection)
+    .fetch_one(db)
+    .await?;
+    Ok(waiting > 0)
 }
 
 /// A moment is decided when one of its attempts succeeded, when the promise is broken by now, or when

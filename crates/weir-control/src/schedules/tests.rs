@@ -112,3 +112,38 @@ async fn what_was_kept_is_counted_by_moment_and_not_by_attempt() {
     assert_eq!(overall_compliance(&world.store, 0).await.unwrap(), *shop);
     assert_eq!(runs[0].status, RunStatus::Queued);
 }
+
+#[tokio::test]
+async fn a_schedule_that_cannot_be_read_keeps_no_other_from_its_moment() {
+    let world = World::new("{}").await;
+    let other = Connection::new("other", "http_json", "other");
+    put(&world.store, &other, Some(&ScheduleSpec::default()))
+        .await
+        .unwrap();
+    world.put_back(2 * DAY).await;
+    let broken = "UPDATE schedules SET timing = '{', next_due_at_ms = 1 WHERE connection = 'other'";
+    testing::execute(&world.store, broken).await;
+    assert_eq!(tick(&world.store).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_still_waits_stands_for_the_next_moment_too() {
+    let world = World::new("{}").await;
+    world.put_back(2 * DAY).await;
+    assert_eq!(tick(&world.store).await.unwrap(), 1);
+    testing::execute(&world.store, "UPDATE runs SET due_at_ms = due_at_ms - 1").await;
+    world.put_back(2 * DAY).await;
+    assert_eq!(tick(&world.store).await.unwrap(), 0);
+    assert_eq!(world.runs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_schedule_of_a_connection_that_is_gone_is_removed() {
+    let world = World::new("{}").await;
+    keep_only(&world.store, DEFAULT_TENANT, &["shop".to_owned()])
+        .await
+        .unwrap();
+    assert_eq!(list(&world.store, DEFAULT_TENANT).await.unwrap().len(), 1);
+    keep_only(&world.store, DEFAULT_TENANT, &[]).await.unwrap();
+    assert_eq!(list(&world.store, DEFAULT_TENANT).await.unwrap(), []);
+}

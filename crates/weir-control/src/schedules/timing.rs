@@ -1,9 +1,9 @@
 //! When runs are due: decisions that need no I/O and no clock of their own.
 
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use schemars::JsonSchema;
@@ -62,12 +62,23 @@ impl Timing {
                 .with("latency", latency.as_secs())
                 .hint("write a latency such as 15m"));
         }
+        if timing.jitter_ms >= timing.latency_ms {
+            return Err(Error::spec("runs may begin later than they are to be done")
+                .with("jitter_ms", timing.jitter_ms)
+                .with("latency_ms", timing.latency_ms)
+                .hint("write a jitter below the latency"));
+        }
         timing.next_after(0)?;
         Ok(timing)
     }
 
     fn cron(&self) -> Result<Cron> {
-        Cron::from_str(&self.cron).map_err(|error| {
+        // Seconds would ask too often, and a year lets a schedule end: five fields.
+        let parser = CronParser::builder()
+            .seconds(Seconds::Disallowed)
+            .year(Year::Disallowed)
+            .build();
+        parser.parse(&self.cron).map_err(|error| {
             Error::spec(format!("'{}' is not a cron expression", self.cron))
                 .caused_by(error)
                 .hint("write minute, hour, day, month and weekday, as in `30 6 * * MON-FRI`")
@@ -103,10 +114,9 @@ impl Timing {
         while next <= now_ms {
             times.push(next);
             next = self.next_after(next)?;
-            if times.len() > CATCH_UP_MAX {
+            if times.len() > CATCH_UP_MAX && next <= now_ms {
                 // Long ago: what lies between is not counted one by one.
-                let newest = self.newest_until(now_ms)?;
-                times.push(newest.max(next));
+                times.push(self.newest_until(now_ms)?.max(next));
                 next = self.next_after(now_ms)?;
                 break;
             }
@@ -265,6 +275,24 @@ mod tests {
     }
 
     #[test]
+    fn at_the_bound_of_what_is_caught_up_nothing_of_the_future_is_due() {
+        let hourly = timing(r#"{"cron": "0 * * * *", "catch_up": "each"}"#).unwrap();
+        let now = at("2026-05-31T05:10:00Z");
+        for missed in 98..104 {
+            let due = hourly
+                .due(at("2026-05-31T05:00:00Z") - (missed - 1) * 3_600_000, now)
+                .unwrap();
+            assert_eq!(
+                due.times.len(),
+                usize::try_from(missed).unwrap().min(CATCH_UP_MAX),
+                "{missed}"
+            );
+            assert_eq!(due.times.last(), Some(&at("2026-05-31T05:00:00Z")), "{missed}");
+            assert_eq!(due.next_ms, at("2026-05-31T06:00:00Z"), "{missed}");
+        }
+    }
+
+    #[test]
     fn years_without_a_run_are_not_counted_hour_by_hour() {
         let hourly = timing(r#"{"cron": "* * * * *"}"#).unwrap();
         let now = at("2026-05-01T05:10:30Z");
@@ -281,6 +309,9 @@ mod tests {
         assert!(hint(r#"{"time_zone": "Mars/Base"}"#).contains("IANA"));
         assert!(hint(r#"{"attempts": 0}"#).contains("1 to 20"));
         assert!(hint(r#"{"latency": "0s"}"#).contains("15m"));
+        assert!(hint(r#"{"jitter": "9d"}"#).contains("below the latency"));
+        assert!(hint(r#"{"cron": "* * * * * *"}"#).contains("minute, hour"));
+        assert!(hint(r#"{"cron": "45 4 19 21 11 * 2026"}"#).contains("minute, hour"));
     }
 
     #[test]

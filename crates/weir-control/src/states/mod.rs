@@ -113,7 +113,15 @@ pub(crate) async fn advance(
     state: &StreamState,
 ) -> Outcome<()> {
     let text = write(state)?;
-    sql::advance(db, lease, sequence, Some(&lease.run), Some(mode.as_str()), &text).await?;
+    sql::advance(
+        db,
+        lease,
+        sequence,
+        (Some(&lease.run), true),
+        Some(mode.as_str()),
+        &text,
+    )
+    .await?;
     Ok(())
 }
 
@@ -127,7 +135,7 @@ pub(crate) async fn recover(
     let text = write(&committed.map_or_else(StreamState::default, |found| found.state.clone()))?;
     let sequence = committed.map_or(0, |found| found.sequence);
     let run = committed.map(|found| found.run.as_str());
-    sql::advance(db, lease, sequence, run, mode, &text).await?;
+    sql::advance(db, lease, sequence, (run, false), mode, &text).await?;
     Ok(())
 }
 

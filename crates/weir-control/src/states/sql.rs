@@ -106,12 +106,13 @@ pub(super) async fn end_full(db: &mut AnyConnection, lease: &Lease) -> sqlx::Res
     .map(drop)
 }
 
+/// `keeps_run`: a checkpoint that committed nothing leaves the number to the run that made it.
 /// A lake that went back takes the moment of a wish along: the next checkpoint fulfils it.
 pub(super) async fn advance(
     db: &mut AnyConnection,
     lease: &Lease,
     sequence: u64,
-    run: Option<&str>,
+    (run, keeps_run): (Option<&str>, bool),
     mode: Option<&str>,
     state: &str,
 ) -> sqlx::Result<()> {
@@ -119,7 +120,9 @@ pub(super) async fn advance(
         "INSERT INTO states (tenant, connection, stream, sequence, run, mode, state, updated_at_ms)
          SELECT $1, $2, $3, $4, $5, $6, $7, now_ms FROM clock WHERE true
          ON CONFLICT (tenant, connection, stream) DO UPDATE
-         SET sequence = excluded.sequence, run = excluded.run, mode = excluded.mode, state = excluded.state,
+         SET sequence = excluded.sequence,
+             run = CASE WHEN $8 = 1 AND excluded.sequence = states.sequence THEN states.run ELSE excluded.run END,
+             mode = excluded.mode, state = excluded.state,
              wish = CASE WHEN excluded.sequence > states.wish_after THEN NULL ELSE states.wish END,
              wish_after = CASE WHEN excluded.sequence < states.wish_after THEN excluded.sequence
                  ELSE states.wish_after END,
@@ -132,6 +135,7 @@ pub(super) async fn advance(
     .bind(run)
     .bind(mode)
     .bind(state)
+    .bind(i64::from(keeps_run))
     .execute(db)
     .await
     .map(drop)

@@ -40,10 +40,12 @@ impl From<Error> for StoreError {
 
 impl StoreError {
     /// Whether the same may work in a moment: the server restarts, or two transactions met.
-    pub(super) fn may_pass(&self) -> bool {
-        let Self::Database(error) = self else { return false };
+    pub(super) fn may_pass(&self, place: &Place) -> bool {
+        let (Self::Database(error), Place::Postgres(_)) = (self, place) else {
+            return false;
+        };
         match error {
-            sqlx::Error::Io(_) => true,
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
                 code.len() == 5
                     && (code.starts_with("08")

@@ -198,7 +198,7 @@ impl Store {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if !error.may_pass() || began.elapsed() + wait > OUTAGE_MAX {
+            if !error.may_pass(&self.place) || began.elapsed() + wait > OUTAGE_MAX {
                 return Err(error.say(doing, &self.place));
             }
             tracing::warn!(doing, "the control store cannot be reached, trying again");

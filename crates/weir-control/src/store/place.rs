@@ -17,6 +17,10 @@ impl Place {
     /// Reads what `WEIR_DATABASE_URL` says: `postgres://…`, `sqlite:PATH`, or a path alone.
     pub fn parse(text: &str) -> Result<Self> {
         let path = |path: &str| Self::Sqlite(PathBuf::from(path));
+        let text = match text {
+            "sqlite:" | "sqlite://" => "",
+            text => text,
+        };
         match text.split_once(':') {
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Secret::new(text))),
             Some(("sqlite", rest)) => Ok(path(rest.strip_prefix("//").unwrap_or(rest))),
@@ -24,6 +28,8 @@ impl Place {
                 "weir keeps its control store in no '{scheme}' database"
             ))
             .hint("write postgres://user:password@host/database, or sqlite:PATH")),
+            _ if text.contains('@') => Err(Error::spec("the control store's URL has no scheme")
+                .hint("write postgres://user:password@host/database, or sqlite:PATH")),
             _ if text.is_empty() => Err(Error::spec("the control store has an empty place")
                 .hint("unset WEIR_DATABASE_URL, or write postgres://user:password@host/database")),
             _ => Ok(path(text)),
@@ -72,6 +78,11 @@ mod tests {
             error.message(),
             "weir keeps its control store in no 'mysql' database"
         );
-        named("").unwrap_err();
+        for wrong in ["", "sqlite:", "user:pass@host/db"] {
+            assert!(
+                !format!("{:?}", named(wrong).unwrap_err()).contains("pass@"),
+                "{wrong}"
+            );
+        }
     }
 }

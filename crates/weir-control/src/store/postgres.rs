@@ -18,7 +18,8 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// A server and its in-process worker stay well below the 100 that PostgreSQL allows by default.
 const CONNECTIONS_MAX: u32 = 10;
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// One attempt; use cases are tried again for longer.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where the tables are: not `public`, which Supabase shows to the world.
 const SCHEMA: &str = "weir";
 /// Stands for all tenants in the policies. No tenant can have this name.

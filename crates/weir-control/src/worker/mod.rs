@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -55,8 +55,8 @@ pub struct Worker {
     limits: Limits,
     /// Names this process among all workers.
     name: String,
-    running: HashMap<String, CancellationToken>,
-    tasks: JoinSet<(Claimed, Result<()>)>,
+    running: HashMap<Id, (Claimed, CancellationToken)>,
+    tasks: JoinSet<Result<()>>,
     /// When the store last agreed that the runs are this worker's.
     renewed_at: Instant,
 }
@@ -87,25 +87,34 @@ impl Worker {
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // A wish to stop comes before work.
+                biased;
                 () = stop.cancelled() => break,
                 _ = beats.tick() => self.renew().await,
-                _ = polls.tick() => self.claim().await,
-                Some(ended) = self.tasks.join_next() => {
+                _ = polls.tick() => self.claim(&stop).await,
+                Some(ended) = self.tasks.join_next_with_id() => {
                     self.ended(ended).await;
                     // There is room again: no need to wait for the next look.
-                    self.claim().await;
+                    self.claim(&stop).await;
                 }
             }
         }
         self.drain(beats).await;
     }
 
-    async fn claim(&mut self) {
+    async fn claim(&mut self, stop: &CancellationToken) {
         let room = self.limits.runs_at_once.saturating_sub(self.running.len());
         if room == 0 {
             return;
         }
-        match queue::claim(&self.store, &self.name, room).await {
+        // A database that is away holds up nobody who wants to stop. What was claimed without our
+        // knowing expires, and is tried again.
+        let claimed = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            claimed = queue::claim(&self.store, &self.name, room) => claimed,
+        };
+        match claimed {
             Ok(claimed) => claimed.into_iter().for_each(|claimed| self.begin(claimed)),
             Err(error) => tracing::error!(%error, "cannot look for work"),
         }
@@ -119,24 +128,26 @@ impl Worker {
             "run claimed"
         );
         let cancel = CancellationToken::new();
-        self.running.insert(claimed.run.clone(), cancel.clone());
         let performer = self.performer.clone();
-        self.tasks.spawn(async move {
-            let outcome = performer.perform(&claimed, cancel).await;
-            (claimed, outcome)
-        });
+        let (performed, stopper) = (claimed.clone(), cancel.clone());
+        let task = self
+            .tasks
+            .spawn(async move { performer.perform(&performed, stopper).await });
+        self.running.insert(task.id(), (claimed, cancel));
     }
 
-    async fn ended(&mut self, ended: std::result::Result<(Claimed, Result<()>), tokio::task::JoinError>) {
-        let (claimed, outcome) = match ended {
+    async fn ended(&mut self, ended: std::result::Result<(Id, Result<()>), JoinError>) {
+        let (id, outcome) = match ended {
             Ok(ended) => ended,
-            // Its right expires, and the run is tried again: nobody else knows which one it was.
             Err(panic) => {
-                tracing::error!(%panic, "a run broke off");
-                return;
+                let error = Error::internal(format!("the run broke off: {panic}"))
+                    .hint("what was committed stays; report this if it comes back");
+                (panic.id(), Err(error))
             }
         };
-        self.running.remove(&claimed.run);
+        let Some((claimed, _)) = self.running.remove(&id) else {
+            return;
+        };
         let Err(error) = outcome else { return };
         tracing::error!(run = claimed.run, connection = claimed.connection, %error, "run failed");
         if let Err(error) = queue::end(&self.store, &claimed, Err(&error)).await
@@ -151,16 +162,21 @@ impl Worker {
             self.renewed_at = Instant::now();
             return;
         }
-        match queue::renew(&self.store, &self.name).await {
+        let runs: Vec<String> = self
+            .running
+            .values()
+            .map(|(claimed, _)| claimed.run.clone())
+            .collect();
+        match queue::renew(&self.store, &self.name, &runs).await {
             Ok(held) => {
                 self.renewed_at = Instant::now();
                 let held: HashMap<String, Held> = held.into_iter().collect();
-                for (run, cancel) in &self.running {
-                    match held.get(run) {
+                for (claimed, cancel) in self.running.values() {
+                    match held.get(&claimed.run) {
                         Some(Held::Yes) => {}
                         Some(Held::CancelAsked) => cancel.cancel(),
                         None => {
-                            tracing::error!(run, "the run was taken away from this worker");
+                            tracing::error!(run = claimed.run, "the run was taken away from this worker");
                             cancel.cancel();
                         }
                     }
@@ -169,10 +185,14 @@ impl Worker {
             Err(error) => {
                 tracing::error!(%error, "cannot renew the runs of this worker");
                 if self.renewed_at.elapsed() >= LEASE_TIME {
-                    self.running.values().for_each(CancellationToken::cancel);
+                    self.stop_all();
                 }
             }
         }
+    }
+
+    fn stop_all(&self) {
+        self.running.values().for_each(|(_, cancel)| cancel.cancel());
     }
 
     /// Ends what it has: first by itself, then by asking.
@@ -184,10 +204,10 @@ impl Worker {
             tokio::select! {
                 () = &mut deadline, if !is_asked => {
                     is_asked = true;
-                    self.running.values().for_each(CancellationToken::cancel);
+                    self.stop_all();
                 }
                 _ = beats.tick() => self.renew().await,
-                Some(ended) = self.tasks.join_next() => self.ended(ended).await,
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
             }
         }
     }
@@ -199,12 +219,15 @@ pub async fn schedule(store: Store, poll: Duration, stop: CancellationToken) {
     let mut polls = interval(poll);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let look = async {
+            polls.tick().await;
+            say(schedules::tick(&store).await, "cannot look at the schedules");
+            say(runs::sweep(&store).await, "cannot look for runs that died");
+        };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
-            _ = polls.tick() => {
-                say(schedules::tick(&store).await, "cannot look at the schedules");
-                say(runs::sweep(&store).await, "cannot look for runs that died");
-            }
+            () = look => {}
         }
     }
 }

@@ -27,6 +27,7 @@ impl Performer for Notes {
         let status = match claimed.connection.as_str() {
             "broken" => return Err(Error::spec("the connection cannot be read").hint("mend it")),
             "away" => return Err(Error::unavailable("the source is away").hint("wait")),
+            "broken off" => panic!("a defect"),
             "endless" => {
                 cancel.cancelled().await;
                 RunStatus::Cancelled
@@ -47,7 +48,7 @@ impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = testing::store(folder.path()).await;
-        for name in ["shop", "broken", "away", "endless"] {
+        for name in ["shop", "broken", "broken off", "away", "endless"] {
             let connection = Connection::new(name, "http_json", name);
             connections::register(&store, &connection).await.unwrap();
         }
@@ -148,6 +149,34 @@ async fn a_worker_that_is_asked_to_stop_ends_what_it_has() {
     stop.cancel();
     work.await.unwrap();
     assert_eq!(world.status(&run).await, RunStatus::Cancelled);
+    // Nobody asked the run itself to stop: another worker goes on, and no attempt was used up.
+    let next = queue::claim(&world.store, "another", 1).await.unwrap().remove(0);
+    assert_eq!((next.attempt, next.attempts_max), (2, 4));
+}
+
+#[tokio::test]
+async fn a_performer_that_breaks_off_fails_its_run_and_leaves_its_place() {
+    let world = World::new().await;
+    let run = world.ask("broken off", 1).await;
+    world.work().await;
+    assert_eq!(world.status(&run).await, RunStatus::Failed);
+}
+
+#[tokio::test]
+async fn what_a_worker_does_not_know_that_it_has_is_tried_again() {
+    let world = World::new().await;
+    let run = world.ask("shop", 2).await;
+    // The answer to this claim never arrived.
+    queue::claim(&world.store, "me", 1).await.unwrap();
+    assert_eq!(queue::renew(&world.store, "me", &[]).await.unwrap(), []);
+    testing::execute(
+        &world.store,
+        "UPDATE runs SET expires_at_ms = expires_at_ms - 30001",
+    )
+    .await;
+    runs::sweep(&world.store).await.unwrap();
+    assert_eq!(world.status(&run).await, RunStatus::Abandoned);
+    assert_eq!(world.open().await, 1);
 }
 
 #[tokio::test]
@@ -158,9 +187,8 @@ async fn a_run_is_cancelled_while_it_waits_and_asked_to_stop_while_it_runs() {
         queue::cancel(&world.store, DEFAULT_TENANT, &run).await.unwrap(),
         RunStatus::Cancelled
     );
-    queue::cancel(&world.store, DEFAULT_TENANT, &run)
-        .await
-        .unwrap_err();
+    // Asked twice, it is cancelled once.
+    queue::cancel(&world.store, DEFAULT_TENANT, &run).await.unwrap();
     let run = world.ask("endless", 1).await;
     let claimed = queue::claim(&world.store, "me", 9).await.unwrap();
     assert_eq!(
@@ -168,15 +196,24 @@ async fn a_run_is_cancelled_while_it_waits_and_asked_to_stop_while_it_runs() {
         [&run]
     );
     assert_eq!(
-        queue::renew(&world.store, "me").await.unwrap(),
+        queue::renew(&world.store, "me", std::slice::from_ref(&run))
+            .await
+            .unwrap(),
         [(run.clone(), Held::Yes)]
     );
     queue::cancel(&world.store, DEFAULT_TENANT, &run).await.unwrap();
     assert_eq!(
-        queue::renew(&world.store, "me").await.unwrap(),
+        queue::renew(&world.store, "me", std::slice::from_ref(&run))
+            .await
+            .unwrap(),
         [(run.clone(), Held::CancelAsked)]
     );
-    assert_eq!(queue::renew(&world.store, "another").await.unwrap(), []);
+    assert_eq!(
+        queue::renew(&world.store, "another", std::slice::from_ref(&run))
+            .await
+            .unwrap(),
+        []
+    );
 }
 
 #[tokio::test]
@@ -211,7 +248,12 @@ async fn a_dead_workers_run_is_tried_again_by_another() {
     testing::execute(&world.store, "UPDATE runs SET expires_at_ms = 1").await;
     assert_eq!(runs::sweep(&world.store).await.unwrap(), 1);
     assert_eq!(world.status(&first).await, RunStatus::Abandoned);
-    assert_eq!(queue::renew(&world.store, "dead").await.unwrap(), []);
+    assert_eq!(
+        queue::renew(&world.store, "dead", std::slice::from_ref(&first))
+            .await
+            .unwrap(),
+        []
+    );
     // Nor can the dead one say how it ended.
     runs::finish(&world.store, DEFAULT_TENANT, &first, RunStatus::Succeeded, None)
         .await
