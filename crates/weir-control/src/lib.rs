@@ -4,6 +4,7 @@
 //! One folder a noun: `mod.rs` holds the types and the use cases, `sql.rs` its queries, `rules.rs`
 //! the decisions that need no I/O.
 
+pub mod audit;
 pub mod connections;
 pub mod connectors;
 pub mod idempotency;
@@ -13,6 +14,7 @@ pub mod reconcile;
 pub mod runs;
 pub mod schedules;
 pub mod schemas;
+pub mod secrets;
 pub mod states;
 pub mod store;
 pub mod sync;
@@ -22,6 +24,7 @@ pub mod worker;
 #[cfg(test)]
 mod twins;
 
+pub use audit::Acting;
 pub use connections::{Connection, DEFAULT_TENANT};
 pub use leases::Owner;
 pub use principals::{Access, Permission, Role};

@@ -159,6 +159,7 @@ fn client(
     let patience = Patience::resolve(&spec.reliability, &connection.reliability, &settings.defaults)?;
     let mut client = ClientSettings::new(HostRules::new(&hosts, connection.allow_private_hosts)?, patience);
     client.extra_roots_pem = roots(connection, settings)?;
+    client.secrets.clone_from(&connection.secrets);
     if let Some(agent) = &settings.user_agent {
         client.user_agent.clone_from(agent);
     }

@@ -20,6 +20,7 @@ pub mod request;
 pub mod scaffold;
 pub mod slicing;
 pub mod transform;
+pub mod vault;
 
 pub use clock::Clock;
 pub use connect::{EngineSettings, check_file, connect, declared_streams};

@@ -54,6 +54,9 @@ pub struct ConnectionSpec {
     /// Values of the environment that the file names: what is shown of the connection leaves them out.
     #[serde(skip)]
     pub variables: Vec<crate::Secret>,
+    /// Of them, what `secret:` references stood for: blotted out of every text about the connection.
+    #[serde(skip)]
+    pub secrets: Vec<crate::Secret>,
 }
 
 /// How the other side of an encrypted connection is known.

@@ -1,5 +1,6 @@
 //! The words and contracts that cross weir's crates: the connector spec, records, batches, slices,
-//! state, secrets, errors, and the traits `Source`, `Destination` and `Query`.
+//! state, secrets, errors, and the traits `Source`, `Destination`, `Query` and
+//! `SecretProvider`.
 //!
 //! Nothing here does I/O, reads a clock or needs an async runtime.
 
@@ -26,7 +27,7 @@ pub use destination::{Destination, Finished, Receipt, SchemaChange, StreamWriter
 pub use error::{Error, ErrorKind, Result};
 pub use query::Query;
 pub use record::{Batch, Record};
-pub use secret::Secret;
+pub use secret::{Secret, SecretProvider};
 pub use source::{ForeignState, ReadEvent, ReadRequest, Source, StreamDescriptor};
 pub use state::{SliceState, StateChange, StreamState};
 pub use sync_mode::{ReadMode, SyncMode, WriteMode};

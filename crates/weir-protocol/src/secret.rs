@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::ZeroizeOnDrop;
 
@@ -35,6 +36,14 @@ impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(REDACTED)
     }
+}
+
+/// Where stored secrets come from.
+#[async_trait]
+pub trait SecretProvider: fmt::Debug + Send + Sync {
+    /// The value that the provider knows by this name. One that it does not know is `NotFound`, an
+    /// empty one does not exist; no error holds a value.
+    async fn read(&self, name: &str) -> crate::Result<Secret>;
 }
 
 #[cfg(test)]

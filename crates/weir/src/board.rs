@@ -34,6 +34,6 @@ impl Check for ProjectConnections {
             );
         }
         let spec = self.0.connection(&connection.name)?;
-        self.0.source(&spec)?.check().await
+        self.0.source(&spec).await?.check().await
     }
 }

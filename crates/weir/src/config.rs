@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, Result, Secret};
 
 /// How logs and errors are written to standard error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -39,12 +39,34 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// `WEIR_PII_KEY`: the key of hashed personal fields, instead of the key file.
     pub(crate) pii_key: Option<String>,
+    /// `WEIR_AUDIT_KEY`: the key that signs the audit trail (32 bytes in base64), instead of the key file.
+    pub(crate) audit_key: Option<Secret>,
+    /// `WEIR_MASTER_KEY…`: the key of stored secrets, instead of the key file.
+    pub(crate) master_key: MasterKeySettings,
+    /// `VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_NAMESPACE`: where `secret:vault/…` is read.
+    pub(crate) vault_address: Option<String>,
+    pub(crate) vault_token: Option<Secret>,
+    pub(crate) vault_namespace: Option<String>,
+    /// `USER`: whom audit records of commands name.
+    pub(crate) user: Option<String>,
     /// `WEIR_FAILPOINT`: `<name>[:<nth>]`; the process dies when it passes that point (test builds only).
     pub(crate) failpoint: Option<String>,
     /// `WEIR_DATABASE_URL`: the control store, instead of the project's SQLite file.
     pub(crate) database_url: Option<String>,
     /// `NO_COLOR` is set to something.
     pub(crate) no_color: bool,
+}
+
+/// Where the master key comes from. 32 bytes in base64.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MasterKeySettings {
+    pub(crate) value: Option<Secret>,
+    pub(crate) file: Option<PathBuf>,
+    /// Prints the key.
+    pub(crate) command: Option<String>,
+    /// The key before it, while a change of keys is under way.
+    pub(crate) old: Option<Secret>,
+    pub(crate) old_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -58,6 +80,18 @@ impl Settings {
             log: variable("WEIR_LOG"),
             log_format,
             pii_key: variable("WEIR_PII_KEY"),
+            audit_key: secret("WEIR_AUDIT_KEY"),
+            master_key: MasterKeySettings {
+                value: secret("WEIR_MASTER_KEY"),
+                file: variable("WEIR_MASTER_KEY_FILE").map(PathBuf::from),
+                command: variable("WEIR_MASTER_KEY_COMMAND"),
+                old: secret("WEIR_MASTER_KEY_OLD"),
+                old_file: variable("WEIR_MASTER_KEY_OLD_FILE").map(PathBuf::from),
+            },
+            vault_address: variable("VAULT_ADDR"),
+            vault_token: secret("VAULT_TOKEN"),
+            vault_namespace: variable("VAULT_NAMESPACE"),
+            user: variable("USER"),
             failpoint: variable("WEIR_FAILPOINT"),
             database_url: variable("WEIR_DATABASE_URL"),
             no_color: variable("NO_COLOR").is_some(),
@@ -111,6 +145,10 @@ pub(crate) fn for_programs() -> BTreeMap<String, String> {
 )]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn secret(name: &str) -> Option<Secret> {
+    variable(name).map(Secret::new)
 }
 
 fn number<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {

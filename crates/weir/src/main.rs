@@ -2,6 +2,7 @@
 
 mod airbyte;
 mod allocator;
+mod audit_trail;
 mod board;
 mod commands;
 mod config;
@@ -16,6 +17,7 @@ mod output;
 mod performer;
 mod progress;
 mod project;
+mod vaults;
 mod wiring;
 mod writers;
 

@@ -164,6 +164,14 @@ pub(crate) fn line(text: impl AsRef<str>) {
     raw(&format!("{}\n", text.as_ref()));
 }
 
+/// A question, on standard error: what is asked for is no output.
+pub(crate) fn prompt(text: &str) {
+    let mut out = std::io::stderr().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        tracing::error!(%error, "cannot write to standard error");
+    }
+}
+
 /// Text as it is. A reader that went away (`| head`) is no failure: the rest is not wanted.
 pub(crate) fn raw(text: &str) {
     let mut out = std::io::stdout().lock();

@@ -8,7 +8,7 @@ use weir_control::runs::Begin;
 use weir_control::runs::queue::Claimed;
 use weir_control::sync::Silent;
 use weir_control::worker::Performer;
-use weir_control::{DEFAULT_TENANT, Owner, Store, SyncOptions, SyncPlan, schedules};
+use weir_control::{Acting, DEFAULT_TENANT, Owner, Store, SyncOptions, SyncPlan, schedules};
 use weir_protocol::{Error, Result};
 
 use crate::commands::Context;
@@ -31,11 +31,19 @@ impl ProjectPerformer {
         }
     }
 
+    /// What is read for a run is noted as read for it.
+    fn acting(&self, run: &str) -> Acting {
+        Acting {
+            correlation_id: Some(run.to_owned()),
+            ..self.store.acting().clone()
+        }
+    }
+
     async fn plan(&self, claimed: &Claimed, cancel: CancellationToken) -> Result<SyncPlan> {
         // Opened anew each time, so that an edited file counts from the next run on.
-        let wiring = Wiring::open(&self.context)?;
+        let wiring = Wiring::open(&self.context)?.over(self.store.acting_as(self.acting(&claimed.run)));
         let connection = wiring.connection(&claimed.connection)?;
-        let source = wiring.source(&connection)?;
+        let source = wiring.source(&connection).await?;
         let asked = &claimed.options;
         let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
         refuse_shared(&wiring.project, &wiring.catalog, &connection, &streams)?;

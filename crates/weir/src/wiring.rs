@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+use weir_control::audit::SealKey;
+use weir_control::secrets::{Reference, Secrets};
 use weir_control::{Connection, Place, Store};
 use weir_engine::catalog::{Catalog, Connector};
 use weir_lake::{Lake, LakeConfig};
@@ -12,15 +15,19 @@ use weir_protocol::{Error, ErrorKind, Result, Secret, Source, StreamDescriptor, 
 use weir_query::models::{Model, Models};
 use weir_query::{LakeTables, QueryEngine, Tables};
 
+use crate::audit_trail;
 use crate::commands::Context;
 use crate::config::{Settings, variable};
 use crate::project::Project;
+use crate::vaults;
 
 /// A project with the connectors that it can use.
 pub(crate) struct Wiring {
     pub(crate) project: Project,
     pub(crate) catalog: Catalog,
     settings: Settings,
+    /// Opened by the first who needs it.
+    store: OnceCell<Store>,
 }
 
 impl Wiring {
@@ -31,7 +38,14 @@ impl Wiring {
             project,
             catalog,
             settings: context.settings.clone(),
+            store: OnceCell::new(),
         })
+    }
+
+    /// The same over a store that is open already.
+    pub(crate) fn over(mut self, store: Store) -> Self {
+        self.store = OnceCell::new_with(Some(store));
+        self
     }
 
     pub(crate) fn connection(&self, name: &str) -> Result<ConnectionSpec> {
@@ -55,8 +69,29 @@ impl Wiring {
         })
     }
 
-    pub(crate) fn source(&self, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
-        crate::engine::connect(self.connector(connection)?, connection)
+    /// The connection's source, with what its `secret:` references stand for.
+    pub(crate) async fn source(&self, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
+        let connector = self.connector(connection)?;
+        let references = vaults::references(connection);
+        if references.is_empty() {
+            return crate::engine::connect(connector, connection);
+        }
+        let store = self.store().await?;
+        let wants_own = references.iter().any(Reference::is_own);
+        let keepers = vaults::keepers(&self.project, &self.settings, &store, wants_own).await?;
+        let mut resolved = connection.clone();
+        let done = vaults::resolve(&mut resolved, &keepers).await;
+        done.map_err(|error| error.with("connection", &connection.connection))?;
+        crate::engine::connect(connector, &resolved)
+    }
+
+    /// The store's secrets, with the master key.
+    pub(crate) async fn own_secrets(&self) -> Result<Secrets> {
+        vaults::own(&self.project, &self.settings, &self.store().await?).await
+    }
+
+    pub(crate) async fn rotate_master_key(&self) -> Result<u64> {
+        vaults::rotate_master_key(&self.project, &self.settings, &self.store().await?).await
     }
 
     pub(crate) fn lake(&self) -> Result<Lake> {
@@ -81,7 +116,16 @@ impl Wiring {
     }
 
     pub(crate) async fn store(&self) -> Result<Store> {
-        Store::connect(&self.store_place()?).await
+        let open = async || -> Result<Store> {
+            let store = Store::connect(&self.store_place()?).await?;
+            Ok(store.acting_as(audit_trail::person(&self.settings)))
+        };
+        self.store.get_or_try_init(open).await.cloned()
+    }
+
+    /// The key that signs the audit trail.
+    pub(crate) fn audit_key(&self) -> Result<SealKey> {
+        audit_trail::key(&self.project, &self.settings)
     }
 
     /// Answers SQL over the lake and knows the models.

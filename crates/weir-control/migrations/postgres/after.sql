@@ -25,3 +25,16 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- The application adds to the audit trail, and takes what is too old by audit_prune alone.
+DO $$
+BEGIN
+    IF to_regclass('weir.audit') IS NOT NULL THEN
+        REVOKE UPDATE, DELETE ON audit FROM weir_app;
+        REVOKE UPDATE ON audit_personal, audit_seals FROM weir_app;
+        REVOKE DELETE ON audit_heads FROM weir_app;
+        REVOKE ALL ON FUNCTION audit_prune(TEXT, BIGINT) FROM PUBLIC;
+        GRANT EXECUTE ON FUNCTION audit_prune(TEXT, BIGINT) TO weir_app;
+    END IF;
+END
+$$;

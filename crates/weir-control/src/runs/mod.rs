@@ -18,6 +18,7 @@ use weir_protocol::destination::Committed;
 use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{Error, Receipt, Result, StreamState, SyncMode, name};
 
+use crate::audit::{self, Record};
 use crate::connections;
 use crate::leases::{self, Lease, Owner};
 use crate::store::{Outcome, Scope, stored_badly};
@@ -55,6 +56,8 @@ pub(crate) async fn start_sync(
         Begin::Claimed(run) => run.clone(),
     };
     let scope = Scope::Tenant(&connection.tenant);
+    let record = &noted(connection, streams, run, begin);
+    let acting = store.acting();
     let taken = store
         .write_alone(scope, &connection.name, "begin the run", |db, _| {
             Box::pin(async move {
@@ -80,6 +83,9 @@ pub(crate) async fn start_sync(
                     Begin::Claimed(_) => still_running(db, run).await?,
                 }
                 sql::insert_attempt(db, run, &format!("{}/{}", owner.host, owner.pid)).await?;
+                if let Some(record) = record {
+                    audit::append_in(db, acting, record).await?;
+                }
                 Ok(taken)
             })
         })
@@ -90,6 +96,24 @@ pub(crate) async fn start_sync(
 async fn is_running(db: &mut AnyConnection, run: &str) -> Outcome<bool> {
     let status = sql::lock_status(db, run).await?;
     Ok(status.as_deref() == Some(RunStatus::Running.as_str()))
+}
+
+/// A run of the queue was noted when it was put there.
+fn noted(
+    connection: &Connection,
+    streams: &[(String, SyncMode)],
+    run: &str,
+    begin: &Begin,
+) -> Option<Record> {
+    let Begin::Anew(trigger) = begin else { return None };
+    let subject = format!("connection:{}", connection.name);
+    let streams: Vec<&str> = streams.iter().map(|(stream, _)| stream.as_str()).collect();
+    let record = Record::new(&connection.tenant, "run.start", subject).of(run);
+    Some(
+        record
+            .with("started_by", trigger.as_str())
+            .with("streams", streams),
+    )
 }
 
 async fn still_running(db: &mut AnyConnection, run: &str) -> Outcome<()> {

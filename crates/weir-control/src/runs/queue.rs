@@ -10,6 +10,7 @@ use weir_protocol::{Error, ErrorKind, Result};
 
 use super::queue_sql as sql;
 use super::{RunStatus, Trigger, no_such_run};
+use crate::audit::{self, Record};
 use crate::schedules::wait_ms;
 use crate::store::{Outcome, Scope};
 use crate::{Store, connections};
@@ -98,9 +99,14 @@ pub enum Held {
 /// Puts a run into the queue; gives back its id.
 pub async fn put(store: &Store, order: &Order) -> Result<String> {
     let run = &Uuid::now_v7().to_string();
+    let record = &noted(order, run);
+    let acting = store.acting();
     store
-        .statement(Scope::Tenant(&order.tenant), "queue the run", |db, _| {
-            Box::pin(async move { Ok(sql::insert(db, run, order).await?) })
+        .write(Scope::Tenant(&order.tenant), "queue the run", |db, _| {
+            Box::pin(async move {
+                sql::insert(db, run, order).await?;
+                audit::append_in(db, acting, record).await
+            })
         })
         .await?;
     Ok(run.clone())
@@ -117,9 +123,29 @@ pub async fn ask(store: &Store, tenant: &str, connection: &str, options: RunOpti
     super::get(store, tenant, &id).await
 }
 
-/// As [`put`], inside a transaction; 0 where the same moment was asked for before.
-pub(crate) async fn put_in(db: &mut AnyConnection, order: &Order) -> sqlx::Result<u64> {
-    sql::insert(db, &Uuid::now_v7().to_string(), order).await
+/// As [`put`], inside a transaction; none where the same moment was asked for before. What is given
+/// back is to be audited.
+pub(crate) async fn put_in(db: &mut AnyConnection, order: &Order) -> sqlx::Result<Option<Record>> {
+    let run = Uuid::now_v7().to_string();
+    let is_new = sql::insert(db, &run, order).await? == 1;
+    Ok(is_new.then(|| noted(order, &run)))
+}
+
+fn noted(order: &Order, run: &str) -> Record {
+    let record = Record::new(
+        &order.tenant,
+        "run.queue",
+        format!("connection:{}", order.connection),
+    );
+    let record = record.of(run).with("started_by", order.trigger.as_str());
+    let record = match order.attempt {
+        1 => record,
+        attempt => record.with("attempt", attempt),
+    };
+    match order.due_at_ms {
+        Some(due_at_ms) => record.with("due_at_ms", due_at_ms),
+        None => record,
+    }
 }
 
 /// Takes the runs that waited longest, `runs_max` at most, one of a connection at a time.
@@ -161,6 +187,8 @@ pub async fn end(store: &Store, claimed: &Claimed, outcome: Result<(), &Error>) 
 
 /// Asks a run to stop. One that waits ends at once; one that runs commits what its state covers first.
 pub async fn cancel(store: &Store, tenant: &str, run: &str) -> Result<RunStatus> {
+    let record = &Record::new(tenant, "run.cancel", format!("run:{run}")).of(run);
+    let acting = store.acting();
     store
         .write(Scope::Tenant(tenant), "cancel the run", |db, _| {
             Box::pin(async move {
@@ -172,10 +200,12 @@ pub async fn cancel(store: &Store, tenant: &str, run: &str) -> Result<RunStatus>
                 match status {
                     RunStatus::Queued => {
                         super::sql::set_status(db, run, RunStatus::Cancelled, None).await?;
+                        audit::append_in(db, acting, record).await?;
                         Ok(RunStatus::Cancelled)
                     }
                     RunStatus::Running => {
                         sql::ask_cancel(db, run).await?;
+                        audit::append_in(db, acting, record).await?;
                         Ok(RunStatus::Running)
                     }
                     // Asked twice, or the answer to the first time was lost.
@@ -230,7 +260,7 @@ pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -
         retry_of: Some(run.to_owned()),
         ..order
     };
-    Ok(put_in(db, &next).await? == 1)
+    Ok(put_in(db, &next).await?.is_some())
 }
 
 /// Why a run has to be tried again.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use weir_protocol::schedule::{CatchUp, ScheduleSpec};
 use weir_protocol::{Error, Result};
 
+use crate::audit::{self, Record};
 use crate::runs::queue::{self, Order};
 use crate::store::{Outcome, Scope};
 use crate::{Connection, Store, connections};
@@ -65,12 +66,21 @@ fn share(part: u64, whole: u64) -> f64 {
 pub async fn put(store: &Store, connection: &Connection, spec: Option<&ScheduleSpec>) -> Result<()> {
     let timing = &spec.map(Timing::of).transpose()?;
     let scope = Scope::Tenant(&connection.tenant);
+    let action = if spec.is_some() {
+        "schedule.set"
+    } else {
+        "schedule.remove"
+    };
+    let record = &noted(&connection.tenant, &connection.name, action);
+    let acting = store.acting();
     store
         .write_alone(scope, &connection.name, "set the schedule", |db, _| {
             Box::pin(async move {
                 connections::register_in(db, connection).await?;
                 let Some(timing) = timing else {
-                    sql::remove(db, connection).await?;
+                    if sql::remove(db, connection).await? {
+                        audit::append_in(db, acting, record).await?;
+                    }
                     return Ok(());
                 };
                 let known = sql::get(db, &connection.tenant, &connection.name).await?;
@@ -79,7 +89,7 @@ pub async fn put(store: &Store, connection: &Connection, spec: Option<&ScheduleS
                 }
                 let now = sql::now_ms(db).await?;
                 sql::put(db, connection, timing, timing.next_after(now)?).await?;
-                Ok(())
+                audit::append_in(db, acting, record).await
             })
         })
         .await
@@ -97,9 +107,16 @@ pub async fn keep_only(store: &Store, tenant: &str, connections: &[String]) -> R
                 tenant: tenant.to_owned(),
                 ..Connection::new(&schedule.connection, "", "")
             };
+            let record = &noted(tenant, &schedule.connection, "schedule.remove");
+            let acting = store.acting();
             store
-                .statement(Scope::Tenant(tenant), "remove the schedule", |db, _| {
-                    Box::pin(async move { Ok(sql::remove(db, gone).await?) })
+                .write(Scope::Tenant(tenant), "remove the schedule", |db, _| {
+                    Box::pin(async move {
+                        if sql::remove(db, gone).await? {
+                            audit::append_in(db, acting, record).await?;
+                        }
+                        Ok(())
+                    })
                 })
                 .await?;
         }
@@ -109,15 +126,32 @@ pub async fn keep_only(store: &Store, tenant: &str, connections: &[String]) -> R
 
 /// Stops a schedule, or lets it go on; what was due meanwhile follows its rule for catching up.
 pub async fn pause(store: &Store, tenant: &str, connection: &str, paused: bool) -> Result<()> {
+    let action = if paused {
+        "schedule.pause"
+    } else {
+        "schedule.resume"
+    };
+    let record = &noted(tenant, connection, action);
+    let acting = store.acting();
     let found = store
-        .statement(Scope::Tenant(tenant), "pause the schedule", |db, _| {
-            Box::pin(async move { Ok(sql::pause(db, tenant, connection, paused).await?) })
+        .write(Scope::Tenant(tenant), "pause the schedule", |db, _| {
+            Box::pin(async move {
+                let found = sql::pause(db, tenant, connection, paused).await?;
+                if found {
+                    audit::append_in(db, acting, record).await?;
+                }
+                Ok(found)
+            })
         })
         .await?;
     if found {
         return Ok(());
     }
     Err(no_schedule(connection))
+}
+
+fn noted(tenant: &str, connection: &str, action: &'static str) -> Record {
+    Record::new(tenant, action, format!("connection:{connection}"))
 }
 
 pub async fn list(store: &Store, tenant: &str) -> Result<Vec<Schedule>> {
@@ -189,6 +223,7 @@ pub async fn tick(store: &Store) -> Result<u64> {
 
 async fn ask(store: &Store, schedule: &Schedule) -> Result<u64> {
     let scope = Scope::Tenant(&schedule.tenant);
+    let acting = store.acting();
     store
         .write_alone(scope, &schedule.connection, "queue a run that is due", |db, _| {
             Box::pin(async move {
@@ -202,11 +237,12 @@ async fn ask(store: &Store, schedule: &Schedule) -> Result<u64> {
                 if schedule.timing.catch_up != CatchUp::Each && sql::is_waiting(db, schedule).await? {
                     return Ok(0);
                 }
-                let mut queued = 0;
+                let mut records = Vec::new();
                 for due_at_ms in due.times {
-                    queued += queue::put_in(db, &order(schedule, due_at_ms)).await?;
+                    records.extend(queue::put_in(db, &order(schedule, due_at_ms)).await?);
                 }
-                Outcome::Ok(queued)
+                audit::append_all_in(db, acting, &records).await?;
+                Outcome::Ok(u64::try_from(records.len()).unwrap_or(u64::MAX))
             })
         })
         .await

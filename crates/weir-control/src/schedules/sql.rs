@@ -58,13 +58,14 @@ pub(super) async fn put(
     .map(drop)
 }
 
-pub(super) async fn remove(db: &mut AnyConnection, connection: &Connection) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM schedules WHERE tenant = $1 AND connection = $2")
+/// Whether there was one.
+pub(super) async fn remove(db: &mut AnyConnection, connection: &Connection) -> sqlx::Result<bool> {
+    let removed = sqlx::query("DELETE FROM schedules WHERE tenant = $1 AND connection = $2")
         .bind(&connection.tenant)
         .bind(&connection.name)
         .execute(db)
-        .await
-        .map(drop)
+        .await?;
+    Ok(removed.rows_affected() == 1)
 }
 
 pub(super) async fn pause(

@@ -11,6 +11,7 @@ use sqlx::AnyConnection;
 use weir_protocol::destination::Committed;
 use weir_protocol::{Error, Result, StreamState, SyncMode};
 
+use crate::audit::{self, Record};
 use crate::leases::Lease;
 use crate::store::{Outcome, Scope, stored_badly};
 use crate::{Connection, Store, connections, leases};
@@ -69,6 +70,13 @@ pub async fn set(store: &Store, connection: &Connection, stream: &str, wish: &Wi
         Wish::From(state) => write(state)?,
     };
     let scope = Scope::Tenant(&connection.tenant);
+    let action = match wish {
+        Wish::Reset => "state.reset",
+        Wish::From(_) | Wish::Full => "state.set",
+    };
+    let subject = format!("stream:{}.{stream}", connection.name);
+    let record = &Record::new(&connection.tenant, action, subject);
+    let acting = store.acting();
     store
         .write_alone(scope, &connection.name, "set the state", |db, _| {
             Box::pin(async move {
@@ -79,7 +87,7 @@ pub async fn set(store: &Store, connection: &Connection, stream: &str, wish: &Wi
                     return Err(held.refusal(&connection.name, stream).into());
                 }
                 sql::set_wish(db, (&connection.tenant, &connection.name), stream, text).await?;
-                Ok(())
+                audit::append_in(db, acting, record).await
             })
         })
         .await

@@ -15,6 +15,7 @@ pub(crate) mod testing;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -22,6 +23,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use tokio::time::Instant;
 use weir_protocol::Result;
+
+use crate::audit::Acting;
 
 pub(crate) use failure::{StoreError, stored_badly};
 pub use place::Place;
@@ -42,6 +45,8 @@ pub struct Store {
     readers: AnyPool,
     writer: AnyPool,
     place: Place,
+    /// Whom audit records name.
+    acting: Arc<Acting>,
 }
 
 /// What a use case does with the database, in a form that can be done again. `'e` is how long what it
@@ -92,6 +97,19 @@ impl Store {
             Place::Sqlite(path) => sqlite::open(path).await,
             Place::Postgres(url) => postgres::open(url).await,
         }
+    }
+
+    /// The same store, with audit records that name this acting.
+    #[must_use]
+    pub fn acting_as(&self, acting: Acting) -> Self {
+        Self {
+            acting: Arc::new(acting),
+            ..self.clone()
+        }
+    }
+
+    pub fn acting(&self) -> &Acting {
+        &self.acting
     }
 
     pub fn place(&self) -> &Place {

@@ -4,6 +4,7 @@
 //! and which row-level security binds, and names its tenant for the length of its transaction only:
 //! nothing hangs on the session, so that a pooler between us and the database does no harm.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
@@ -46,6 +47,7 @@ pub(super) async fn open(url: &Secret) -> Result<Store> {
         readers: pool.clone(),
         writer: pool,
         place,
+        acting: Arc::default(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The store as one SQLite file.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -37,6 +38,7 @@ pub(super) async fn open(path: &Path) -> Result<Store> {
         readers: pool(READERS_MAX).connect_lazy(&url).map_err(failed)?,
         writer: pool(1).connect_lazy(&url).map_err(failed)?,
         place: place.clone(),
+        acting: Arc::default(),
     })
 }
 

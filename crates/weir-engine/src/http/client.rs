@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
-use weir_protocol::{Error, ErrorKind, Result};
+use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::breaker::{Admission, Breaker, BreakerState, Health};
 use super::limiter::Limiter;
@@ -29,6 +29,7 @@ pub struct Client {
     pub(super) patience: Patience,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stats: Stats,
+    secrets: Vec<Secret>,
     slots: Semaphore,
     breaker: Mutex<Breaker>,
     probe_ended: Notify,
@@ -76,6 +77,7 @@ impl Client {
             authenticator,
             limiter: Limiter::new(patience.rate_limit.as_ref()),
             clock: settings.clock.clone(),
+            secrets: settings.secrets.clone(),
             stats: Stats::default(),
             slots: Semaphore::new(patience.concurrency),
             breaker: Mutex::new(Breaker::new(patience.breaker.clone())),
@@ -98,7 +100,9 @@ impl Client {
 
     /// What blots the connection's secrets out of texts about its answers.
     pub fn redactor(&self) -> Redactor {
-        Redactor::new(self.authenticator.secrets())
+        let mut secrets = self.authenticator.secrets();
+        secrets.extend(self.secrets.iter().cloned());
+        Redactor::new(secrets)
     }
 
     /// Sends a request until it is answered for good. `classify` decides before the default does.

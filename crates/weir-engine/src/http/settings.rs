@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_protocol::spec::{Backoff, Breaker, RateLimit, Reliability};
 use weir_protocol::units::{ByteSize, Span};
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, Result, Secret};
 
 use super::clock::{Clock, SystemClock};
 use super::hosts::HostRules;
@@ -142,6 +142,8 @@ pub struct ClientSettings {
     /// Further root certificates, PEM.
     pub extra_roots_pem: Option<Vec<u8>>,
     pub clock: Arc<dyn Clock>,
+    /// What must not be shown, besides what the authenticator knows.
+    pub secrets: Vec<Secret>,
 }
 
 impl ClientSettings {
@@ -152,6 +154,7 @@ impl ClientSettings {
             user_agent: concat!("weir/", env!("CARGO_PKG_VERSION")).to_owned(),
             extra_roots_pem: None,
             clock: Arc::new(SystemClock::default()),
+            secrets: Vec::new(),
         }
     }
 }

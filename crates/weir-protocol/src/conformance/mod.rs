@@ -4,10 +4,12 @@
 
 mod destination;
 mod query;
+mod secrets;
 mod source;
 
 pub use destination::{Place, destination};
 pub use query::{Asked, query};
+pub use secrets::secrets;
 pub use source::source;
 
 use std::fmt::Debug;

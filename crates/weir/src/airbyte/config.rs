@@ -75,5 +75,6 @@ pub(super) fn connection(connector: &Connector, mut config: Map<String, Value>) 
         tls: Default::default(),
         reliability: Default::default(),
         variables: Vec::new(),
+        secrets: Vec::new(),
     })
 }

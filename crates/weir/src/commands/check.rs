@@ -16,7 +16,7 @@ pub(crate) struct CheckArgs {
 pub(crate) async fn run(args: &CheckArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let connection = wiring.connection(&args.connection)?;
-    wiring.source(&connection)?.check().await?;
+    wiring.source(&connection).await?.check().await?;
     line(format!("{}: the connection works", args.connection));
     Ok(())
 }

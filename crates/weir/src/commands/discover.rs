@@ -19,7 +19,7 @@ pub(crate) struct DiscoverArgs {
 pub(crate) async fn run(args: &DiscoverArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let connection = wiring.connection(&args.connection)?;
-    let streams = wiring.source(&connection)?.discover().await?;
+    let streams = wiring.source(&connection).await?.discover().await?;
     if context.format() == Format::Json {
         raw(&format!("{:#}\n", serde_json::json!(streams)));
         return Ok(());

@@ -1,7 +1,9 @@
+use std::path::Path;
 use std::time::Instant;
 
 use clap::Args;
 use weir_lake::Lake;
+use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::{Error, Result};
 
 use super::Context;
@@ -47,7 +49,7 @@ pub(crate) async fn run(_args: &DoctorArgs, context: &Context) -> Result<()> {
         about: "disk".to_owned(),
         found: disk(&wiring),
     });
-    findings.extend(connections(&wiring)?);
+    findings.extend(connections(&wiring).await?);
     report(findings, context.format())
 }
 
@@ -124,19 +126,23 @@ fn disk(wiring: &Wiring) -> Result<String> {
 }
 
 /// Every connection must be readable, with its variables set and its settings accepted.
-fn connections(wiring: &Wiring) -> Result<Vec<Finding>> {
+async fn connections(wiring: &Wiring) -> Result<Vec<Finding>> {
     let files = wiring.project.connection_files()?;
-    let checked = files.into_iter().map(|(name, path)| Finding {
-        found: wiring
-            .project
-            .read_connection(&path, &variable, &|connection, file, text| {
-                check_file(&wiring.catalog, connection, file, text)
-            })
-            .and_then(|connection| wiring.source(&connection).map(|_| ()))
-            .map(|()| format!("complete; `weir check {name}` asks the system itself")),
-        about: format!("connection {name}"),
-    });
-    Ok(checked.collect())
+    let mut checked = Vec::with_capacity(files.len());
+    for (name, path) in files {
+        let check = |connection: &ConnectionSpec, file: &Path, text: &str| {
+            check_file(&wiring.catalog, connection, file, text)
+        };
+        let found = match wiring.project.read_connection(&path, &variable, &check) {
+            Ok(connection) => wiring.source(&connection).await.map(drop),
+            Err(error) => Err(error),
+        };
+        checked.push(Finding {
+            found: found.map(|()| format!("complete; `weir check {name}` asks the system itself")),
+            about: format!("connection {name}"),
+        });
+    }
+    Ok(checked)
 }
 
 fn report(findings: Vec<Finding>, format: Format) -> Result<()> {

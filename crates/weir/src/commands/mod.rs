@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they have in common.
 
 mod access;
+mod audit;
 mod check;
 mod completions;
 mod connector;
@@ -20,6 +21,7 @@ mod reconcile;
 mod run;
 mod schedule;
 mod schema;
+mod secret;
 mod serve;
 mod source;
 mod state;
@@ -93,6 +95,8 @@ enum Command {
     Run(run::RunArgs),
     Schedule(schedule::ScheduleArgs),
     State(state::StateArgs),
+    Audit(audit::AuditArgs),
+    Secret(secret::SecretArgs),
     Reconcile(reconcile::ReconcileArgs),
     Query(query::QueryArgs),
     Lake(lake::LakeArgs),
@@ -142,6 +146,8 @@ impl Cli {
             Command::Run(args) => wait(run::run(&args, &context)),
             Command::Schedule(args) => wait(schedule::run(&args, &context)),
             Command::State(args) => wait(state::run(&args, &context)),
+            Command::Audit(args) => wait(audit::run(&args, &context)),
+            Command::Secret(args) => wait(secret::run(&args, &context)),
             Command::Reconcile(args) => wait(reconcile::run(&args, &context)),
             Command::Quarantine(args) => wait(quarantine::run(&args, &context)),
             Command::Query(args) => wait(query::run(&args, &context)),

@@ -37,7 +37,7 @@ pub(crate) struct PreviewArgs {
 pub(crate) async fn run(args: &PreviewArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let connection = wiring.connection(&args.connection)?;
-    let source = wiring.source(&connection)?;
+    let source = wiring.source(&connection).await?;
     let named: Vec<String> = args.stream.clone().into_iter().collect();
     let streams = chosen_streams(source.as_ref(), &connection, &named).await?;
     let stream = streams.first().ok_or_else(|| {

@@ -94,7 +94,7 @@ pub(crate) async fn run(args: &QuarantineArgs, context: &Context) -> Result<()> 
         } => {
             let connection = wiring.connection(connection)?;
             let named: Vec<String> = stream.clone().into_iter().collect();
-            let source = wiring.source(&connection)?;
+            let source = wiring.source(&connection).await?;
             let streams = chosen_streams(source.as_ref(), &connection, &named).await?;
             list(&lake, connection.source(), &streams, *rows, context.format()).await
         }
@@ -126,7 +126,7 @@ pub(crate) async fn run(args: &QuarantineArgs, context: &Context) -> Result<()> 
 
 /// How one stream of a connection is written, for work that is no sync.
 pub(crate) async fn plan(wiring: &Wiring, connection: &ConnectionSpec, stream: &str) -> Result<WritePlan> {
-    let source = wiring.source(connection)?;
+    let source = wiring.source(connection).await?;
     let found = chosen_streams(source.as_ref(), connection, &[stream.to_owned()]).await?;
     let stream = found.into_iter().next().ok_or_else(|| {
         Error::not_found(format!("there is no stream '{stream}'")).hint("`weir discover` lists the streams")

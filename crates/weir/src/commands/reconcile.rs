@@ -40,7 +40,7 @@ enum Against {
 pub(crate) async fn run(args: &ReconcileArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let connection = wiring.connection(&args.connection)?;
-    let source = wiring.source(&connection)?;
+    let source = wiring.source(&connection).await?;
     let mut streams = chosen_streams(source.as_ref(), &connection, &args.streams).await?;
     if args.streams.is_empty() && args.against == Against::Source {
         streams.retain(|stream| !stream.primary_key.is_empty());

@@ -7,13 +7,14 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use weir_control::connectors::Prober;
 use weir_control::worker::{Limits, Worker, schedule};
-use weir_control::{Store, principals};
+use weir_control::{Acting, Store, principals};
 use weir_protocol::Result;
 use weir_protocol::units::{ByteSize, Span};
 use weir_server::{DEFAULT_ADDRESS, REQUESTS_PER_MINUTE_DEFAULT, ServerState, Settings};
 
 use super::Context;
 use super::sync::memory;
+use crate::audit_trail;
 use crate::board::{ProjectConnections, catalog};
 use crate::interrupt;
 use crate::output::line;
@@ -47,8 +48,9 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> {
-    let wiring = Arc::new(Wiring::open(context)?);
-    let store = wiring.store().await?;
+    let wiring = Wiring::open(context)?;
+    let store = wiring.store().await?.acting_as(Acting::default());
+    let wiring = Arc::new(wiring.over(store.clone()));
     let listener = weir_server::bind(args.listen).await?;
     let stop = interrupt::token();
     let scheduled = take_schedules(&wiring, &store).await?;
@@ -57,6 +59,11 @@ pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> 
         line(format!("admin token, shown this once: {}", first.text.expose()));
     }
     tracing::info!(scheduled, store = %store.place(), "serving");
+    let sealing = tokio::spawn(audit_trail::keep_sealed(
+        store.clone(),
+        wiring.audit_key()?,
+        stop.clone(),
+    ));
     let scheduling = tokio::spawn(schedule(store.clone(), POLL, stop.clone()));
     let working = tokio::spawn(work(args.clone(), context.clone(), store.clone(), stop.clone()));
     let settings = Settings {
@@ -68,7 +75,7 @@ pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> 
     let served = weir_server::serve(listener, state, stop.clone().cancelled_owned()).await;
     // Also where the server itself broke off.
     stop.cancel();
-    for task in [scheduling, working] {
+    for task in [scheduling, working, sealing] {
         if let Err(panic) = task.await {
             tracing::error!(%panic, "a part of the server broke off");
         }

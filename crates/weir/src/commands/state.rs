@@ -137,7 +137,7 @@ async fn known_stream(
     connection: &ConnectionSpec,
     stream: &str,
 ) -> Result<(Arc<dyn Source>, StreamDescriptor)> {
-    let source = wiring.source(connection)?;
+    let source = wiring.source(connection).await?;
     let found = crate::wiring::chosen_streams(source.as_ref(), connection, &[stream.to_owned()]).await?;
     let found = found.into_iter().next();
     let found = found.ok_or_else(|| {

@@ -14,7 +14,7 @@ use crate::output::{Format, Sheet, line};
 use crate::progress::Watcher;
 use crate::wiring::{Wiring, chosen_streams, registered};
 use crate::writers::refuse_shared;
-use crate::{errors, interrupt};
+use crate::{audit_trail, errors, interrupt};
 
 /// Read a connection into the lake, and print the books
 #[derive(Debug, Args)]
@@ -104,7 +104,7 @@ fn described(error: &Error) -> String {
 pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let connection = wiring.connection(&args.connection)?;
-    let source = wiring.source(&connection)?;
+    let source = wiring.source(&connection).await?;
     let cancel = interrupt::token();
     let streams = chosen_streams(source.as_ref(), &connection, &args.streams).await?;
     refuse_shared(&wiring.project, &wiring.catalog, &connection, &streams)?;
@@ -125,6 +125,7 @@ pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
         observer: Arc::new(Watcher::new(context)),
     };
     let outcome = Box::pin(weir_control::sync(&store, plan)).await?;
+    audit_trail::seal(&store, &wiring.audit_key()).await;
     store.close().await;
     print(&outcome, context.format())?;
     first_failure(outcome)

@@ -14,6 +14,7 @@ use super::Context;
 use crate::config::variable;
 use crate::output::{line, raw};
 use crate::project::Project;
+use crate::vaults;
 use crate::wiring::check_file;
 use crate::writers::{Writer, clashes};
 use crate::{engine, errors};
@@ -112,8 +113,9 @@ fn connections(
                 let named = |error: Error| error.with("connection", &name);
                 problems.extend(unknown_streams(&connection, connector).into_iter().map(named));
                 problems.extend(unknown_method(&connection, connector).map(named));
-                // Settings can be judged only when every variable has its value.
-                if problems.len() == before && unset.borrow().is_empty() {
+                // Settings can be judged only when every variable has its value, and no secret is read here.
+                let is_whole = unset.borrow().is_empty() && vaults::references(&connection).is_empty();
+                if problems.len() == before && is_whole {
                     problems.extend(unusable(connector, &connection));
                 }
             }

@@ -3,16 +3,18 @@
 mod connections;
 mod draft;
 mod file;
+mod key_file;
 mod pii_key;
 mod variables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, Result, Secret};
 
 pub(crate) use draft::{credential_names, draft_connection};
 pub(crate) use file::ProjectFile;
+pub(crate) use key_file::{KeyFile, replace as replace_key};
 pub(crate) use variables::{Environment, substitute};
 
 use crate::errors;
@@ -65,6 +67,23 @@ impl Project {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.path(&self.file.store)
+    }
+
+    /// A file that weir keeps for itself: beside the store's own file, wherever the store is.
+    pub(crate) fn own_path(&self, name: &str) -> PathBuf {
+        let store = self.store();
+        store
+            .parent()
+            .map_or_else(|| self.root.join(name), |folder| folder.join(name))
+    }
+
+    /// A key that weir keeps for itself, made where there is none.
+    pub(crate) fn own_key(&self, name: &str, generate: impl FnOnce() -> Result<Secret>) -> Result<KeyFile> {
+        key_file::read_or_make(&self.own_path(name), generate)
+    }
+
+    pub(crate) fn own_key_if_any(&self, name: &str) -> Result<Option<Secret>> {
+        key_file::read(&self.own_path(name))
     }
 
     /// Where the lake lies: an absolute path, or a URL as it is.

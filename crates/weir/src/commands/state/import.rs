@@ -43,7 +43,7 @@ pub(super) async fn run(args: &ImportArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let connection = wiring.connection(&args.connection)?;
     let found = read(&args.airbyte)?;
-    let source = wiring.source(&connection)?;
+    let source = wiring.source(&connection).await?;
     let streams = source.discover().await?;
     let wanted = |found: &ForeignState| {
         let is_named = |name: &String| *name == found.name || *name == full_name(found);

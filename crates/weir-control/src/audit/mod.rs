@@ -1,0 +1,322 @@
+//! What was done, by whom and with what outcome: one chain of hashes per tenant, written in the same
+//! transaction as the change. If the record cannot be written, the change is not made either.
+//!
+//! `docs/guides/audit.md` says which bytes are hashed and signed.
+
+mod canonical;
+mod chain;
+mod export;
+mod key;
+mod records;
+mod sql;
+#[cfg(test)]
+mod tests;
+
+use sqlx::AnyConnection;
+use weir_protocol::{Error, Result};
+
+use crate::Store;
+use crate::store::{Outcome, Place, Scope};
+
+pub use chain::{Broken, Seal, SealKind, Verified, noted_head};
+pub use export::{Exported, export, verify_export};
+pub use key::SealKey;
+pub(crate) use key::random;
+pub use records::{Acting, Ending, Entry, EntryFilter, Record};
+
+use chain::Chain;
+
+/// Nothing younger is ever removed.
+pub const KEPT_DAYS_MIN: u32 = 90;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// Records that are read in one go.
+const PAGE: i64 = 1000;
+const SALT_BYTES: usize = 16;
+
+/// Adds one record to its tenant's chain, inside the transaction of what it tells of. Call it last:
+/// others of the tenant wait from here to the end of the transaction.
+pub(crate) async fn append_in(db: &mut AnyConnection, acting: &Acting, record: &Record) -> Outcome<()> {
+    append_all_in(db, acting, std::slice::from_ref(record)).await
+}
+
+/// As [`append_in`], for several records of one tenant.
+pub(crate) async fn append_all_in(
+    db: &mut AnyConnection,
+    acting: &Acting,
+    records: &[Record],
+) -> Outcome<()> {
+    let Some(first) = records.first() else {
+        return Ok(());
+    };
+    let by = i64::try_from(records.len()).unwrap_or(i64::MAX);
+    let Some(head) = sql::advance(db, &first.tenant, &first.id, by).await? else {
+        // Noted by a commit whose answer was lost.
+        return Ok(());
+    };
+    let mut previous = head.hash;
+    let mut entries = Vec::with_capacity(records.len());
+    for (number, record) in (head.number - by + 1..).zip(records) {
+        let entry = entry(acting, record, (number, head.at_ms), previous)?;
+        previous = entry.hash.clone();
+        entries.push(entry);
+    }
+    for page in entries.chunks(sql::ROWS_MAX) {
+        sql::insert(db, page).await?;
+    }
+    Ok(())
+}
+
+fn entry(acting: &Acting, record: &Record, (number, at_ms): (i64, i64), previous: String) -> Result<Entry> {
+    let personal = if acting.personal.is_empty() {
+        None
+    } else {
+        let mut salt = [0_u8; SALT_BYTES];
+        random(&mut salt)?;
+        let salt: String = salt.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some((canonical::canonical_object(&acting.personal)?, salt))
+    };
+    let mut entry = Entry {
+        number,
+        tenant: record.tenant.clone(),
+        id: record.id.clone(),
+        at_ms,
+        principal: acting.principal.clone(),
+        action: record.action.to_owned(),
+        subject: record.subject.clone(),
+        outcome: record.ending.as_str().to_owned(),
+        correlation_id: record
+            .correlation_id
+            .clone()
+            .or_else(|| acting.correlation_id.clone()),
+        details: canonical::canonical_object(&record.details)?,
+        personal_hash: personal
+            .as_ref()
+            .map(|(text, salt)| chain::personal_hash(text, salt)),
+        previous,
+        hash: String::new(),
+        personal: None,
+        salt: None,
+    };
+    entry.hash = canonical::hash(entry.canonical().as_bytes());
+    (entry.personal, entry.salt) = personal.unzip();
+    Ok(entry)
+}
+
+/// Notes something that changes nothing in the store itself.
+pub async fn append(store: &Store, record: &Record) -> Result<()> {
+    let acting = store.acting();
+    store
+        .write(
+            Scope::Tenant(&record.tenant),
+            "write the audit record",
+            |db, _| Box::pin(append_in(db, acting, record)),
+        )
+        .await
+}
+
+/// The newest first.
+pub async fn list(store: &Store, tenant: &str, filter: &EntryFilter) -> Result<Vec<Entry>> {
+    store
+        .read(Scope::Tenant(tenant), "list audit records", |db, _| {
+            Box::pin(async move { Ok(sql::list(db, tenant, filter).await?) })
+        })
+        .await
+}
+
+/// Signs the end of the chain, unless it is signed already. Gives back the newest signed head.
+pub async fn seal(store: &Store, tenant: &str, key: &SealKey) -> Result<Option<Seal>> {
+    let scope = Scope::Tenant(tenant);
+    store
+        .write_alone(scope, "audit seal", "sign the end of the audit trail", |db, _| {
+            Box::pin(async move {
+                let Some(head) = sql::head(db, tenant).await? else {
+                    return Ok(None);
+                };
+                let newest = sql::newest_seal(db, tenant, SealKind::Head).await?;
+                if newest.as_ref().is_some_and(|seal| seal.number >= head.number) {
+                    return Ok(newest);
+                }
+                // What is there is signed, not what the head's row says of it.
+                let last = sql::page(db, tenant, (head.number - 1, head.number), 1).await?;
+                if last.first().is_none_or(|entry| entry.hash != head.hash) {
+                    let why = "it is gone or changed, although the chain's head names it";
+                    return Err(Error::from(Broken {
+                        number: head.number,
+                        why,
+                    })
+                    .into());
+                }
+                let place = (tenant, head.number, head.hash.as_str());
+                let seal = Seal::new(SealKind::Head, place, sql::now_ms(db).await?, key);
+                sql::insert_seal(db, &seal).await?;
+                Ok(Some(seal))
+            })
+        })
+        .await
+}
+
+/// Every tenant that has an audit trail.
+pub async fn tenants(store: &Store) -> Result<Vec<String>> {
+    store
+        .read(Scope::Everyone, "list the audit trails", |db, _| {
+            Box::pin(async move {
+                let tenants = sqlx::query_scalar("SELECT tenant FROM audit_heads ORDER BY tenant");
+                Ok(tenants.fetch_all(db).await?)
+            })
+        })
+        .await
+}
+
+/// Follows a tenant's chain from its beginning to where it stands now. `keys` are those that may have
+/// signed it, `noted` a head that was noted elsewhere.
+pub async fn verify(
+    store: &Store,
+    tenant: &str,
+    keys: &[String],
+    noted: Option<(i64, &str)>,
+) -> Result<std::result::Result<Verified, Broken>> {
+    let scope = Scope::Tenant(tenant);
+    let doing = "verify the audit trail";
+    // The seal first: what is appended between the two only makes the head larger.
+    let (newest, head, anchor) = store
+        .read(scope, doing, |db, _| {
+            Box::pin(async move {
+                let newest = sql::newest_seal(db, tenant, SealKind::Head).await?;
+                let head = sql::head(db, tenant).await?;
+                Ok((
+                    newest,
+                    head,
+                    sql::newest_seal(db, tenant, SealKind::Anchor).await?,
+                ))
+            })
+        })
+        .await?;
+    let through = head.as_ref().map_or(i64::MAX, |head| head.number);
+    let mut chain = Chain::new(tenant, keys, noted);
+    if let Some(anchor) = &anchor
+        && let Err(broken) = chain.anchor(anchor)
+    {
+        return Ok(Err(broken));
+    }
+    loop {
+        let after = chain.last().0;
+        let (entries, seals) = store
+            .read(scope, doing, |db, _| {
+                Box::pin(async move {
+                    let entries = sql::page(db, tenant, (after, through), PAGE).await?;
+                    let last = entries.last().map_or(after, |entry| entry.number);
+                    Ok((entries, sql::seals(db, tenant, (after, last)).await?))
+                })
+            })
+            .await?;
+        if entries.is_empty() {
+            break;
+        }
+        if let Err(broken) = follow(&mut chain, &entries, seals) {
+            return Ok(Err(broken));
+        }
+    }
+    let (number, hash) = chain.last();
+    let why = match &head {
+        Some(head) if head.number > number => "it is gone, although the chain's head names it",
+        Some(head) if head.hash != hash => "the chain's head names another record",
+        None if number > 0 => "the chain's head is gone",
+        _ => return Ok(chain.end(newest.as_ref())),
+    };
+    // A signed head says the same more strongly.
+    let number = if head.as_ref().is_some_and(|head| head.number > number) {
+        number + 1
+    } else {
+        number
+    };
+    Ok(chain.end(newest.as_ref()).and(Err(Broken { number, why })))
+}
+
+fn follow(chain: &mut Chain<'_>, entries: &[Entry], seals: Vec<Seal>) -> chain::Step {
+    let mut seals = seals.into_iter().peekable();
+    for entry in entries {
+        // Only one whole object in its place leaves no doubt what the hashed bytes say.
+        if serde_json::from_str::<&serde_json::value::RawValue>(&entry.details)
+            .map_or(true, |details| !details.get().starts_with('{'))
+        {
+            let why = "it was changed: its details are no object";
+            return Err(Broken {
+                number: entry.number,
+                why,
+            });
+        }
+        chain.record(&chain::Link {
+            tenant: &entry.tenant,
+            number: entry.number,
+            bytes: entry.canonical().as_bytes(),
+            previous: &entry.previous,
+            hash: &entry.hash,
+            personal_hash: entry.personal_hash.as_deref(),
+            personal: entry.personal.as_deref().zip(entry.salt.as_deref()),
+        })?;
+        while let Some(seal) = seals.next_if(|seal| seal.number <= entry.number) {
+            chain.head(&seal)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whose personal data is erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erase<'a> {
+    Principal(&'a str),
+    Subject(&'a str),
+}
+
+/// Erases what names people from records. The chain holds: it has only a salted hash of it, and the
+/// salt goes too. Gives back from how many.
+pub async fn erase_personal(store: &Store, tenant: &str, whose: Erase<'_>) -> Result<i64> {
+    let (column, value) = match whose {
+        Erase::Principal(value) => ("principal", value),
+        Erase::Subject(value) => ("subject", value),
+    };
+    let record = &Record::new(tenant, "audit.erase", format!("audit:{column}")).with("of", value);
+    let acting = store.acting();
+    store
+        .write(Scope::Tenant(tenant), "erase personal data", |db, _| {
+            Box::pin(async move {
+                let erased = sql::erase(db, tenant, column, value).await?;
+                append_in(db, acting, &record.clone().with("records", erased)).await?;
+                Ok(erased)
+            })
+        })
+        .await
+}
+
+/// Removes records that are older than so many days and signed; a signed anchor takes their place.
+/// Gives back how many.
+pub async fn prune(store: &Store, tenant: &str, keep_days: u32, key: &SealKey) -> Result<i64> {
+    if keep_days < KEPT_DAYS_MIN {
+        return Err(Error::usage(format!(
+            "audit records are kept for {KEPT_DAYS_MIN} days at least"
+        ))
+        .with("days", keep_days)
+        .hint(format!("ask for {KEPT_DAYS_MIN} days or more")));
+    }
+    let by_function = matches!(store.place(), Place::Postgres(_));
+    let acting = store.acting();
+    let record = &Record::new(tenant, "audit.prune", format!("audit:{tenant}"));
+    let scope = Scope::Tenant(tenant);
+    store
+        .write_alone(scope, "audit seal", "remove old audit records", |db, _| {
+            Box::pin(async move {
+                let now = sql::now_ms(db).await?;
+                let before = now.saturating_sub(i64::from(keep_days) * DAY_MS);
+                let Some((number, hash)) = sql::sealed_before(db, tenant, before).await? else {
+                    return Ok(0);
+                };
+                let anchor = Seal::new(SealKind::Anchor, (tenant, number, &hash), now, key);
+                sql::insert_seal(db, &anchor).await?;
+                let gone = sql::remove(db, tenant, number, by_function).await?;
+                let record = record.clone().with("through", number).with("records", gone);
+                append_in(db, acting, &record).await?;
+                Ok(gone)
+            })
+        })
+        .await
+}

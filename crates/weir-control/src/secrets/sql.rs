@@ -1,0 +1,153 @@
+use sqlx::{AnyConnection, FromRow};
+
+use super::StoredSecret;
+use super::keys::{Place, Sealed};
+
+#[derive(Debug, Clone, FromRow)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) version: i64,
+    pub(super) master_key_id: String,
+    pub(super) wrapped_key: String,
+    pub(super) ciphertext: String,
+}
+
+impl Row {
+    pub(super) fn place<'a>(&'a self, tenant: &'a str) -> Place<'a> {
+        Place {
+            tenant,
+            id: &self.id,
+            name: &self.name,
+            version: self.version,
+        }
+    }
+}
+
+const ROWS: &str =
+    "SELECT name, id, version, master_key_id, wrapped_key, ciphertext FROM secrets WHERE tenant = $1";
+
+pub(super) async fn get(db: &mut AnyConnection, tenant: &str, name: &str) -> sqlx::Result<Option<Row>> {
+    let query = format!("{ROWS} AND name = $2");
+    sqlx::query_as(sqlx::AssertSqlSafe(query))
+        .bind(tenant)
+        .bind(name)
+        .fetch_optional(db)
+        .await
+}
+
+/// Some secrets whose data keys another master key wraps.
+pub(super) async fn wrapped_otherwise(
+    db: &mut AnyConnection,
+    tenant: &str,
+    master_key_id: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    let query = format!("{ROWS} AND master_key_id <> $2 ORDER BY name LIMIT $3");
+    sqlx::query_as(sqlx::AssertSqlSafe(query))
+        .bind(tenant)
+        .bind(master_key_id)
+        .bind(limit)
+        .fetch_all(db)
+        .await
+}
+
+/// Which master keys a tenant's secrets need.
+pub(super) async fn master_keys(db: &mut AnyConnection, tenant: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("SELECT DISTINCT master_key_id FROM secrets WHERE tenant = $1 ORDER BY master_key_id")
+        .bind(tenant)
+        .fetch_all(db)
+        .await
+}
+
+pub(super) async fn tenants(db: &mut AnyConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("SELECT DISTINCT tenant FROM secrets ORDER BY tenant")
+        .fetch_all(db)
+        .await
+}
+
+/// Stores a version. The value's age begins anew only where the value is another.
+pub(super) async fn put(
+    db: &mut AnyConnection,
+    place: Place<'_>,
+    master_key_id: &str,
+    sealed: &Sealed,
+    is_other_value: bool,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO secrets (tenant, name, id, version, master_key_id, wrapped_key, ciphertext, created_at_ms, set_at_ms)
+         SELECT $1, $2, $3, $4, $5, $6, $7, now_ms, now_ms FROM clock WHERE true
+         ON CONFLICT (tenant, name) DO UPDATE
+         SET version = excluded.version, master_key_id = excluded.master_key_id, wrapped_key = excluded.wrapped_key,
+             ciphertext = excluded.ciphertext,
+             set_at_ms = CASE WHEN $8 = 1 THEN excluded.set_at_ms ELSE secrets.set_at_ms END",
+    )
+    .bind(place.tenant)
+    .bind(place.name)
+    .bind(place.id)
+    .bind(place.version)
+    .bind(master_key_id)
+    .bind(&sealed.wrapped_key)
+    .bind(&sealed.ciphertext)
+    .bind(i64::from(is_other_value))
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn rewrapped(
+    db: &mut AnyConnection,
+    place: Place<'_>,
+    master_key_id: &str,
+    wrapped_key: &str,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE secrets SET master_key_id = $5, wrapped_key = $6
+         WHERE tenant = $1 AND name = $2 AND id = $3 AND version = $4",
+    )
+    .bind(place.tenant)
+    .bind(place.name)
+    .bind(place.id)
+    .bind(place.version)
+    .bind(master_key_id)
+    .bind(wrapped_key)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn note_read(db: &mut AnyConnection, tenant: &str, name: &str) -> sqlx::Result<()> {
+    sqlx::query("UPDATE secrets SET read_at_ms = (SELECT now_ms FROM clock) WHERE tenant = $1 AND name = $2")
+        .bind(tenant)
+        .bind(name)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn delete(db: &mut AnyConnection, tenant: &str, name: &str) -> sqlx::Result<bool> {
+    let gone = sqlx::query("DELETE FROM secrets WHERE tenant = $1 AND name = $2")
+        .bind(tenant)
+        .bind(name)
+        .execute(db)
+        .await?;
+    Ok(gone.rows_affected() == 1)
+}
+
+pub(super) async fn list(db: &mut AnyConnection, tenant: &str) -> sqlx::Result<Vec<StoredSecret>> {
+    sqlx::query_as(
+        "SELECT name, version, master_key_id, created_at_ms, set_at_ms, read_at_ms FROM secrets
+         WHERE tenant = $1 ORDER BY name",
+    )
+    .bind(tenant)
+    .fetch_all(db)
+    .await
+}
+
+/// A secret of Supabase Vault, in the same database. Needs the database's own role.
+pub(super) async fn supabase(db: &mut AnyConnection, name: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT decrypted_secret::text FROM vault.decrypted_secrets WHERE name = $1")
+        .bind(name)
+        .fetch_optional(db)
+        .await
+}
