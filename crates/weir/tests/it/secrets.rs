@@ -65,6 +65,15 @@ fn connection(url: &str, stream: &str) -> String {
     )
 }
 
+fn connected(url: &str) -> Project {
+    let project = Project::new();
+    for stream in ["orders", "broken"] {
+        let file = format!("connections/{stream}.yaml");
+        project.write(&file, &connection(url, stream));
+    }
+    project
+}
+
 /// Every file below a folder that holds one of the planted values in some form.
 fn leaks(folder: &Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -100,13 +109,7 @@ fn shows(bytes: &[u8]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn planted_secrets_are_used_and_seen_nowhere() {
     let server = api().await;
-    let project = Project::new();
-    for stream in ["orders", "broken"] {
-        project.write(
-            &format!("connections/{stream}.yaml"),
-            &connection(&server.uri(), stream),
-        );
-    }
+    let project = connected(&server.uri());
     let said = std::cell::RefCell::new(Vec::new());
     let run = |args: &[&str], input: &str, environment: &[(&str, &str)]| {
         let ran = run(&project, args, input, environment);
