@@ -170,7 +170,7 @@ async fn of_two_writers_one_lands(place: &dyn Place, mode: SyncMode) -> Result<(
     two.write(batch(&[(2, 2, "b")])).await?;
     one.checkpoint(&partly(1)).await?;
     let mut refused = two.checkpoint(&partly(2)).await;
-    if mode == SyncMode::FullRefreshReplace && refused.is_ok() {
+    if mode.read() == ReadMode::FullRefresh && refused.is_ok() {
         one.finish(&complete(1)).await?.published()?;
         refused = match two.finish(&complete(2)).await {
             Ok(finished) => finished.published(),
