@@ -125,7 +125,7 @@ fn reaction(error: &sqlx::Error) -> (ErrorKind, &'static str) {
         Some(code::IOERR) => (ErrorKind::State, "check the disk, then run again"),
         Some(code::CORRUPT | code::NOTADB) => (
             ErrorKind::State,
-            "move the file away and run again: state is found again in the lake; only the history of runs is lost",
+            "move the file away and put a backup in its place; without one the next run finds its state in the lake, but secrets, tokens, history and the audit trail are lost",
         ),
         _ => (
             ErrorKind::Internal,
@@ -161,7 +161,7 @@ pub(super) fn migration_failed(place: &Place, migrations: &Migrator, error: Migr
             Error::state("the control store's schema is not one that a released weir made")
                 .with("store", place)
                 .with("migration", version)
-                .hint("use the weir that made it, or move the store away: state is found again in the lake")
+                .hint("use the weir that made it, or a backup of the store; without one the next run finds its state in the lake, but secrets, tokens, history and the audit trail are lost")
         }
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
             StoreError::Database(error).say("bring the control store up to date", place)
@@ -182,5 +182,5 @@ pub(crate) fn stored_badly(
     Error::state(format!("the control store holds an unreadable {what}"))
         .with("value", value)
         .caused_by(cause)
-        .hint("use the weir that wrote it, or move the store away: state is found again in the lake")
+        .hint("use the weir that wrote it, or a backup of the store; without one the next run finds its state in the lake, but secrets, tokens, history and the audit trail are lost")
 }

@@ -45,11 +45,13 @@ async fn beat(store: Store, lease: Lease, lost: CancellationToken, cancel: Cance
         match leases::try_renew(&store, &lease).await {
             Ok(true) => {
                 renewed_at = Instant::now();
-                if runs::queue::is_cancel_asked(&store, &lease.tenant, &lease.run)
-                    .await
-                    .unwrap_or(false)
-                {
-                    cancel.cancel();
+                match runs::queue::is_cancel_asked(&store, &lease.tenant, &lease.run).await {
+                    Ok(true) => cancel.cancel(),
+                    Ok(false) => {}
+                    // The next beat asks again.
+                    Err(error) => {
+                        tracing::warn!(run = lease.run, %error, "cannot look for a wish to stop");
+                    }
                 }
             }
             // A store that is busy for a moment costs nothing as long as the lease holds.
