@@ -136,6 +136,11 @@ fn reaction(error: &sqlx::Error) -> (ErrorKind, &'static str) {
 
 const BUSY_HINT: &str = "another program holds the store's lock: end it, or run again when it is done";
 
+/// Whether SQLite found the file locked.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(code::BUSY | code::LOCKED))
+}
+
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(extended & 0xff)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolOptions;
@@ -15,6 +15,8 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long a statement waits for another process to finish writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two looks at a lock that SQLite does not wait for.
+const BUSY_WAIT: Duration = Duration::from_millis(20);
 const READERS_MAX: u32 = 3;
 
 pub(super) async fn open(path: &Path) -> Result<Store> {
@@ -30,8 +32,7 @@ pub(super) async fn open(path: &Path) -> Result<Store> {
     let url = url(path)?;
     let failed = |error| StoreError::Database(error).say("open the control store", &place);
     // By itself first: a pool would try a file that is no database again and again.
-    let mut first = AnyConnection::connect(&url).await.map_err(failed)?;
-    set_up(&mut first).await.map_err(failed)?;
+    let mut first = first(&url).await.map_err(failed)?;
     migrate(&mut first, &place).await?;
     first.close().await.map_err(failed)?;
     Ok(Store {
@@ -40,6 +41,22 @@ pub(super) async fn open(path: &Path) -> Result<Store> {
         place: place.clone(),
         acting: Arc::default(),
     })
+}
+
+/// Of several processes that make the file at once one turns its log on; SQLite itself waits for nobody there.
+async fn first(url: &str) -> sqlx::Result<AnyConnection> {
+    let began = Instant::now();
+    loop {
+        let mut connection = AnyConnection::connect(url).await?;
+        match set_up(&mut connection).await {
+            Ok(()) => return Ok(connection),
+            Err(error) if failure::is_busy(&error) && began.elapsed() < BUSY_TIMEOUT => {
+                connection.close().await?;
+                tokio::time::sleep(BUSY_WAIT).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn pool(connections: u32) -> PoolOptions<Any> {
