@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod connections;
 pub mod connectors;
+pub mod events;
 pub mod idempotency;
 pub mod leases;
 pub mod principals;

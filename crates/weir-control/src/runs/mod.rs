@@ -9,6 +9,8 @@ mod rules;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod told;
+mod told_sql;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,6 +85,7 @@ pub(crate) async fn start_sync(
                     Begin::Claimed(_) => still_running(db, run).await?,
                 }
                 sql::insert_attempt(db, run, &format!("{}/{}", owner.host, owner.pid)).await?;
+                told::started(db, run, streams).await?;
                 if let Some(record) = record {
                     audit::append_in(db, acting, record).await?;
                 }
@@ -135,7 +138,9 @@ async fn take_over(db: &mut AnyConnection, connection: &Connection, stream: &str
         return Err(held.refusal(&connection.name, stream).into());
     }
     tracing::warn!(run = held.run, stream, "taking over from a run that died");
-    sql::abandon(db, &held.run, stream, held.owner.is_dead()).await?;
+    if sql::abandon(db, &held.run, stream, held.owner.is_dead()).await? {
+        told::stale(db, &held.run).await?;
+    }
     Ok(())
 }
 
@@ -158,10 +163,14 @@ pub(crate) async fn finish(
                     RunStatus::Cancelled => Some(queue::Cause::Stopped),
                     _ => None,
                 };
-                if let Some(cause) = cause.filter(|_| !before.is_final()) {
-                    queue::retry(db, run, cause).await?;
+                if before.is_final() {
+                    return Ok(());
                 }
-                Ok(())
+                let will_retry = match cause {
+                    Some(cause) => queue::retry(db, run, cause).await?,
+                    None => false,
+                };
+                told::ended(db, run, status, error, will_retry).await
             })
         })
         .await
@@ -353,11 +362,13 @@ async fn sweep_in(db: &mut AnyConnection) -> Outcome<u64> {
             let status = overall(streams);
             sql::set_status(db, &run, status, None).await?;
             sql::finish_attempt(db, &run, None).await?;
-            if status == RunStatus::Failed {
-                queue::retry(db, &run, queue::Cause::Failed(None)).await?;
-            }
+            let has_failed = status == RunStatus::Failed;
+            let will_retry = has_failed && queue::retry(db, &run, queue::Cause::Failed(None)).await?;
+            told::ended(db, &run, status, None, will_retry).await?;
         } else {
-            sql::abandon_run(db, &run).await?;
+            if sql::abandon_run(db, &run).await? {
+                told::stale(db, &run).await?;
+            }
             queue::retry(db, &run, queue::Cause::Died).await?;
             dead += 1;
         }

@@ -200,6 +200,7 @@ pub async fn cancel(store: &Store, tenant: &str, run: &str) -> Result<RunStatus>
                 match status {
                     RunStatus::Queued => {
                         super::sql::set_status(db, run, RunStatus::Cancelled, None).await?;
+                        super::told::ended(db, run, RunStatus::Cancelled, None, false).await?;
                         audit::append_in(db, acting, record).await?;
                         Ok(RunStatus::Cancelled)
                     }

@@ -310,13 +310,13 @@ pub(super) async fn insert_notice(
 }
 
 /// Marks what a dead holder of one stream's lease left. Where the whole process is known to be
-/// dead, or no other of its leases lives, its run ends too.
+/// dead, or no other of its leases lives, its run ends too; gives back whether this ended it.
 pub(super) async fn abandon(
     db: &mut AnyConnection,
     run: &str,
     stream: &str,
     is_dead: bool,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<bool> {
     sqlx::query(
         "UPDATE run_streams SET status = 'abandoned', finished_at_ms = (SELECT now_ms FROM clock)
          WHERE run = $1 AND stream = $2 AND status IN ('queued', 'running')",
@@ -331,12 +331,13 @@ pub(super) async fn abandon(
         .execute(&mut *db)
         .await?;
     if is_dead || living_holders(db, run).await?.is_empty() {
-        abandon_run(db, run).await?;
+        return abandon_run(db, run).await;
     }
-    Ok(())
+    Ok(false)
 }
 
-pub(super) async fn abandon_run(db: &mut AnyConnection, run: &str) -> sqlx::Result<()> {
+/// Whether it was this that ended the run.
+pub(super) async fn abandon_run(db: &mut AnyConnection, run: &str) -> sqlx::Result<bool> {
     sqlx::query(
         "UPDATE run_streams SET status = 'abandoned', finished_at_ms = (SELECT now_ms FROM clock)
          WHERE run = $1 AND status IN ('queued', 'running')",
@@ -344,7 +345,7 @@ pub(super) async fn abandon_run(db: &mut AnyConnection, run: &str) -> sqlx::Resu
     .bind(run)
     .execute(&mut *db)
     .await?;
-    sqlx::query(
+    let ended = sqlx::query(
         "UPDATE runs SET status = 'abandoned', finished_at_ms = (SELECT now_ms FROM clock)
          WHERE id = $1 AND status IN ('queued', 'running')",
     )
@@ -352,7 +353,8 @@ pub(super) async fn abandon_run(db: &mut AnyConnection, run: &str) -> sqlx::Resu
     .execute(&mut *db)
     .await?;
     finish_attempt(db, run, None).await?;
-    release_run(db, run).await
+    release_run(db, run).await?;
+    Ok(ended.rows_affected() == 1)
 }
 
 pub(super) async fn stream_statuses(db: &mut AnyConnection, run: &str) -> sqlx::Result<Vec<String>> {

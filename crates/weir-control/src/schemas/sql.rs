@@ -1,9 +1,11 @@
 use sqlx::AnyConnection;
 use weir_protocol::Receipt;
-use weir_protocol::destination::SchemaChangeKind;
+use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
 
 use super::StoredChange;
+use crate::events::{self, Event, Family};
 use crate::leases::Lease;
+use crate::store::Outcome;
 
 fn kind(kind: SchemaChangeKind) -> &'static str {
     match kind {
@@ -15,9 +17,9 @@ fn kind(kind: SchemaChangeKind) -> &'static str {
 }
 
 /// A change that several receipts of one run report is kept once.
-pub(crate) async fn record(db: &mut AnyConnection, lease: &Lease, receipt: &Receipt) -> sqlx::Result<()> {
+pub(crate) async fn record(db: &mut AnyConnection, lease: &Lease, receipt: &Receipt) -> Outcome<()> {
     for change in &receipt.schema_changes {
-        sqlx::query(
+        let inserted = sqlx::query(
             "INSERT INTO schema_changes (tenant, connection, stream, run, table_name, column_name, kind,
                                          from_type, to_type, changed_at_ms)
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, now_ms FROM clock WHERE true
@@ -34,8 +36,23 @@ pub(crate) async fn record(db: &mut AnyConnection, lease: &Lease, receipt: &Rece
         .bind(change.to.as_deref().unwrap_or_default())
         .execute(&mut *db)
         .await?;
+        if inserted.rows_affected() == 1 {
+            events::append_in(db, &told(lease, receipt, change)).await?;
+        }
     }
     Ok(())
+}
+
+fn told(lease: &Lease, receipt: &Receipt, change: &SchemaChange) -> Event {
+    Event::of_connection(&lease.tenant, Family::SchemaChanged, &lease.connection)
+        .of(&lease.run)
+        .with("run", lease.run.as_str())
+        .with("stream", lease.stream.as_str())
+        .with("table", receipt.table.as_str())
+        .with("column", change.column.as_str())
+        .with("change", kind(change.kind))
+        .with("from", change.from.clone())
+        .with("to", change.to.clone())
 }
 
 pub(super) async fn history(
