@@ -20,13 +20,13 @@ AWAY_S = 8
 
 
 @contextlib.contextmanager
-def serving(project, *arguments, env=None):
+def serving(project, *arguments, env=None, port=0):
     """A server that has said where it listens; ended when the block ends."""
-    process = project.start("serve", "--listen", "127.0.0.1:0", *arguments, env=env)
+    process = project.start("serve", "--listen", f"127.0.0.1:{port}", *arguments, env=env)
     try:
         ready, _, _ = select.select([process.stdout], [], [], ANSWER_S_MAX)
         url = process.stdout.readline().strip() if ready else ""
-        if not url.startswith("http://"):
+        if not url.startswith(("http://", "https://")):
             process.kill()
             raise AssertionError(f"the server did not come up: {url}\n{process.stderr.read()}")
         process.url = url

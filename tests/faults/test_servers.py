@@ -1,5 +1,5 @@
-"""Two servers over one store, killed, stopped and started again at random: nothing lost, nothing doubled,
-every run ends.
+"""Two servers over one store and three workers that have nothing but an address and a token, killed, stopped and
+started again at random: nothing lost, nothing doubled, every run ends.
 
 20 blows a seed (3 in the short form), so 25 seeds are 500 blows. On PostgreSQL
 the database itself is restarted too, and a server is frozen for longer than its leases hold.
@@ -11,10 +11,13 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import tempfile
 import time
 
 import postgres
 import pytest
+from conftest import free_port
 from source import connection, record
 from test_serve import ANSWER_S_MAX, Store, serving
 
@@ -25,39 +28,67 @@ FROZEN_S = 40
 
 
 class Fleet:
-    """Two servers that are always started again."""
+    """Two servers and three workers that are always started again."""
 
     def __init__(self, project, store, dice):
         self.project, self.store, self.dice = project, store, dice
         self.stack = contextlib.ExitStack()
-        self.servers = []
+        self.ports = [free_port(), free_port()]
+        self.servers, self.workers = [], []
 
     def __enter__(self):
-        for _ in range(2):
-            self.servers.append(self.begin())
+        self.home = self.stack.enter_context(tempfile.TemporaryDirectory())
+        self.stack.callback(self.end_workers)
+        for which in range(2):
+            self.servers.append(self.begin(which))
+        made = self.project.run("token", "create", "carrier", "--role", "worker", env=self.store.env)
+        self.token = made.stdout.strip()
+        for which in range(3):
+            self.workers.append(self.begin_worker(which))
         return self
 
     def __exit__(self, *_):
         self.stack.close()
 
-    def begin(self):
-        return self.stack.enter_context(serving(self.project, env=self.store.env))
+    def begin(self, which):
+        one = serving(self.project, "--runs-at-once", "1", env=self.store.env, port=self.ports[which])
+        return self.stack.enter_context(one)
 
-    def kill(self, which):
-        os.kill(self.servers[which].pid, signal.SIGKILL)
-        self.servers[which].wait()
+    def begin_worker(self, which):
+        """In an empty folder, and without the store's address."""
+        url = f"http://127.0.0.1:{self.ports[which % 2]}"
+        return subprocess.Popen(
+            [self.project.binary, "worker", "--control", url, "--name", f"worker-{which}", "--quiet"],
+            cwd=self.home, env={"PATH": os.environ["PATH"], "HOME": self.home, "WEIR_TOKEN": self.token},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+
+    def end_workers(self):
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+        assert os.listdir(self.home) == []
+
+    def kill(self, process):
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
 
     def replace_dead(self):
         for which, server in enumerate(self.servers):
             if server.poll() is not None:
-                self.servers[which] = self.begin()
+                self.servers[which] = self.begin(which)
+        for which, worker in enumerate(self.workers):
+            if worker.poll() is not None:
+                self.workers[which] = self.begin_worker(which)
 
 
 def strike(fleet, source, kind):
     """Makes what is due, and lets the blow fall at a random page."""
     dice, store = fleet.dice, fleet.store
     left = [dice.randint(1, 12)]
-    which = dice.randrange(2)
+    struck = [dice.choice(fleet.workers if "worker" in kind else fleet.servers)]
+    if kind == "kill both":
+        struck.append(dice.choice(fleet.workers))
 
     def blow(_page):
         left[0] -= 1
@@ -66,10 +97,11 @@ def strike(fleet, source, kind):
         if kind == "database":
             store.server.stop()
             store.server.start()
-        elif kind == "freeze":
-            os.kill(fleet.servers[which].pid, signal.SIGSTOP)
-        else:
-            fleet.kill(which)
+        for process in struck if kind != "database" else []:
+            if "freeze" in kind:
+                os.kill(process.pid, signal.SIGSTOP)
+            elif process.poll() is None:
+                fleet.kill(process)
 
     source.on_page = blow
     store.make_due()
@@ -77,9 +109,9 @@ def strike(fleet, source, kind):
     while left[0] > 0 and time.monotonic() < deadline and store.open():
         time.sleep(0.05)
     source.on_page = None
-    if kind == "freeze" and left[0] <= 0:
-        time.sleep(FROZEN_S)  # longer than a lease: the other server takes over meanwhile
-        os.kill(fleet.servers[which].pid, signal.SIGCONT)
+    if "freeze" in kind and left[0] <= 0:
+        time.sleep(FROZEN_S)  # longer than a lease: another takes over meanwhile
+        os.kill(struck[0].pid, signal.SIGCONT)
     fleet.replace_dead()
 
 
@@ -113,7 +145,8 @@ def store(request, project):
 def test_whatever_dies_nothing_is_lost_or_doubled(project, source, store, seed):
     dice = random.Random(seed)
     print(f"seed {seed}: WEIR_FAULT_SEED={seed} replays it")
-    kinds = ["kill"] * 8 + (["database"] * 2 if store.server else []) + (["freeze"] if BLOWS > 3 else [])
+    kinds = ["kill server"] * 4 + ["kill worker"] * 4 + ["kill both"] * 2 + (["database"] * 2 if store.server else [])
+    kinds += ["freeze server", "freeze worker"] if BLOWS > 3 else []
     source.page_size_max = 20
     source.records = [record(n, n) for n in range(100)]
     for name in NAMES:

@@ -98,7 +98,7 @@ async fn main() -> Result<()> {
     let mut claims = Vec::new();
     for _ in 0..400 {
         let began = Instant::now();
-        queue::claim(&store, "bench", 1).await?;
+        queue::claim(&store, "bench", None, 1).await?;
         claims.push(began.elapsed());
     }
     claims.sort();

@@ -10,8 +10,10 @@ pub mod connectors;
 pub mod events;
 pub mod idempotency;
 pub mod leases;
+pub mod ledger;
 pub mod principals;
 pub mod reconcile;
+pub mod rpc;
 pub mod runs;
 pub mod schedules;
 pub mod schemas;
@@ -21,6 +23,7 @@ pub mod store;
 pub mod sync;
 pub mod tenants;
 pub mod worker;
+pub mod workers;
 
 #[cfg(test)]
 mod twins;
@@ -31,4 +34,4 @@ pub use leases::Owner;
 pub use principals::{Access, Permission, Role};
 pub use runs::{Run, RunStatus, StreamRun};
 pub use store::{Place, Scope, Store};
-pub use sync::{Observer, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan, sync};
+pub use sync::{Observer, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan, sync, sync_over};

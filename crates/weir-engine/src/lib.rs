@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod clock;
 mod config;
 mod connect;
+pub mod control;
 pub mod cursor;
 pub mod declarative;
 pub mod decode;

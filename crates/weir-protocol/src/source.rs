@@ -123,7 +123,7 @@ pub enum ReadEvent {
 }
 
 /// How far a stream's read is; all counts are since its start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     pub pages: u64,
     pub requests: u64,
@@ -135,7 +135,7 @@ pub struct Progress {
     pub records_total: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     pub message: String,
     pub hint: Option<String>,

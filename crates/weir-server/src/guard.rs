@@ -1,10 +1,11 @@
 //! What stands before every route of the API: who asks, may they, not too often, and only once.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
@@ -14,6 +15,7 @@ use weir_protocol::{Error, ErrorKind};
 
 use crate::ServerState;
 use crate::input::{entity_tag, matches_tag};
+use crate::listening::Peer;
 use crate::problem::Problem;
 
 /// Bytes that a request's body may have.
@@ -41,12 +43,8 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Result<Response, Problem> {
     let given = request.headers().get(header::AUTHORIZATION).cloned();
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
-    let access = authenticate(&gate.state, given, address).await?;
+    let access = known(&gate.state, given, request.extensions()).await?;
     let span = tracing::Span::current();
-    span.record("tenant", access.tenant.as_str());
-    span.record("principal", access.principal.as_str());
     let counted = gate
         .state
         .limits
@@ -69,6 +67,26 @@ pub(crate) async fn guard(
             .hint("look whether it was done, then send it again; report it")
             .into())
     })
+}
+
+/// Who calls outside of the API's routes; what they may do is checked where the call is answered.
+pub(crate) async fn access(state: &ServerState, request: &Parts) -> Result<Access, Problem> {
+    let given = request.headers.get(header::AUTHORIZATION).cloned();
+    known(state, given, &request.extensions).await
+}
+
+async fn known(
+    state: &ServerState,
+    given: Option<HeaderValue>,
+    extensions: &Extensions,
+) -> Result<Access, Problem> {
+    let address = extensions.get::<ConnectInfo<Peer>>();
+    let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.0.ip());
+    let access = authenticate(state, given, address).await?;
+    let span = tracing::Span::current();
+    span.record("tenant", access.tenant.as_str());
+    span.record("principal", access.principal.as_str());
+    Ok(access)
 }
 
 fn challenge_scope(permission: Permission) -> String {

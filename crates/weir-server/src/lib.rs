@@ -6,26 +6,30 @@ mod guard;
 mod health;
 mod input;
 mod limits;
+mod listening;
 mod metrics;
 mod observe;
 mod problem;
 #[cfg(test)]
 mod tests;
+mod worker_rpc;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::routing::get;
 use axum::{Router, middleware};
-use tokio::net::TcpListener;
 use weir_control::Store;
 use weir_control::connectors::{ConnectorInfo, Prober};
+use weir_control::rpc::Office;
 use weir_protocol::{Error, Result};
 
 pub use limits::REQUESTS_PER_MINUTE_DEFAULT;
+pub use listening::{Identity, Listening};
 pub use problem::status_of;
 
 use limits::Limits;
+use listening::Peer;
 use metrics::Metrics;
 
 /// Where the server listens if nobody says otherwise: not reachable from other machines.
@@ -38,6 +42,8 @@ pub struct Settings {
     pub catalog: Vec<ConnectorInfo>,
     /// Asks connections whether they answer; without one nobody can ask.
     pub prober: Option<Prober>,
+    /// Answers workers elsewhere; without one there are none.
+    pub office: Option<Office>,
     /// Requests that each token may make.
     pub requests_per_minute: std::num::NonZeroU32,
 }
@@ -47,6 +53,7 @@ impl Default for Settings {
         Self {
             catalog: Vec::new(),
             prober: None,
+            office: None,
             requests_per_minute: REQUESTS_PER_MINUTE_DEFAULT,
         }
     }
@@ -58,6 +65,7 @@ pub struct ServerState {
     pub store: Store,
     pub(crate) catalog: Arc<[ConnectorInfo]>,
     pub(crate) prober: Option<Prober>,
+    pub(crate) office: Option<Office>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -68,6 +76,7 @@ impl ServerState {
             store,
             catalog: settings.catalog.into(),
             prober: settings.prober,
+            office: settings.office,
             limits: Arc::new(Limits::new(settings.requests_per_minute)),
             metrics: Arc::new(Metrics::new()),
         }
@@ -82,29 +91,20 @@ pub fn router(state: ServerState) -> Router {
         .route("/metrics", get(metrics::show))
         .route("/api/v1/openapi.json", get(api::document));
     open.merge(api::routes(&state))
+        .merge(worker_rpc::routes())
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
         .with_state(state)
 }
 
-/// Opens the port.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Error::unavailable("cannot listen")
-            .with("address", address)
-            .caused_by(error)
-            .hint("choose another port, or end the program that has it")
-    })
-}
-
 /// Answers until `shutdown` ends, then finishes the requests that are under way.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listening,
     state: ServerState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router(state).into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, service)
         .with_graceful_shutdown(shutdown)
         .await

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::serve::Listener as _;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use serde_json::Value;
@@ -20,6 +21,7 @@ use super::*;
 mod access;
 mod once;
 mod routes;
+mod workers;
 
 /// Ends that cannot be reached.
 struct Nowhere;
@@ -105,12 +107,18 @@ pub(crate) async fn served() -> Served {
 }
 
 pub(crate) async fn served_with(settings: Settings) -> Served {
+    served_where(|_| settings).await
+}
+
+pub(crate) async fn served_where(settings: impl FnOnce(&Store) -> Settings) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = Listening::bind("127.0.0.1:0".parse().unwrap(), None)
+        .await
+        .unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let state = ServerState::new(store.clone(), settings);
+    let state = ServerState::new(store.clone(), settings(&store));
     let task = tokio::spawn(serve(listener, state, stop.clone().cancelled_owned()));
     let tenant = new_tenant(&store).await;
     let token = token(&store, &tenant, Role::Admin).await;

@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) failpoint: Option<String>,
     /// `WEIR_DATABASE_URL`: the control store, instead of the project's SQLite file.
     pub(crate) database_url: Option<String>,
+    /// `WEIR_TOKEN`: what a worker shows to the server, where `--token` is absent.
+    pub(crate) token: Option<Secret>,
     /// `NO_COLOR` is set to something.
     pub(crate) no_color: bool,
 }
@@ -94,6 +96,7 @@ impl Settings {
             user: variable("USER"),
             failpoint: variable("WEIR_FAILPOINT"),
             database_url: variable("WEIR_DATABASE_URL"),
+            token: secret("WEIR_TOKEN"),
             no_color: variable("NO_COLOR").is_some(),
         }
     }
@@ -122,6 +125,30 @@ pub(crate) fn oracle_now() -> Result<Option<Timestamp>> {
             })
         })
         .transpose()
+}
+
+/// How object stores call their credentials in the environment.
+const LAKE_CREDENTIALS: [&str; 12] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ALLOW_HTTP",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+];
+
+/// What a worker's own environment says of the lake, as options of it.
+pub(crate) fn lake_credentials() -> BTreeMap<String, String> {
+    let found = LAKE_CREDENTIALS
+        .into_iter()
+        .filter_map(|name| Some((name.to_ascii_lowercase(), variable(name)?)));
+    found.collect()
 }
 
 /// What every program needs that a connection runs: where programs and files are, and how text is

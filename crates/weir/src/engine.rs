@@ -21,6 +21,19 @@ pub(crate) fn connect(connector: &Connector, connection: &ConnectionSpec) -> Res
     weir_engine::connect(connector, connection, &settings()?)
 }
 
+/// As [`connect`], with certificates of private authorities that came with the connection.
+pub(crate) fn connect_with_roots(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    roots_pem: Option<String>,
+) -> Result<Arc<dyn Source>> {
+    let settings = EngineSettings {
+        extra_roots_pem: roots_pem.map(String::into_bytes),
+        ..settings()?
+    };
+    weir_engine::connect(connector, connection, &settings)
+}
+
 /// The streams that can be known without asking the source.
 pub(crate) fn declared_streams(
     connector: &Connector,

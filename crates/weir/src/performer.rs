@@ -1,6 +1,7 @@
 //! Carries out what a worker took from the queue, with the project's files as they are now.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -8,7 +9,7 @@ use weir_control::runs::Begin;
 use weir_control::runs::queue::Claimed;
 use weir_control::sync::Silent;
 use weir_control::worker::Performer;
-use weir_control::{Acting, DEFAULT_TENANT, Owner, Store, SyncOptions, SyncPlan, schedules};
+use weir_control::{Acting, DEFAULT_TENANT, Owner, Store, SyncOptions, SyncOutcome, SyncPlan, schedules};
 use weir_protocol::{Error, Result};
 
 use crate::commands::Context;
@@ -19,15 +20,17 @@ pub(crate) struct ProjectPerformer {
     context: Arc<Context>,
     store: Store,
     memory_bytes: u64,
+    hung_after: Duration,
 }
 
 impl ProjectPerformer {
     /// `memory_bytes` is what each run may hold.
-    pub(crate) fn new(context: Arc<Context>, store: Store, memory_bytes: u64) -> Self {
+    pub(crate) fn new(context: Arc<Context>, store: Store, memory_bytes: u64, hung_after: Duration) -> Self {
         Self {
             context,
             store,
             memory_bytes,
+            hung_after,
         }
     }
 
@@ -56,6 +59,7 @@ impl ProjectPerformer {
                 full: asked.full,
                 from: asked.from.clone(),
                 memory_bytes: self.memory_bytes,
+                hung_after: self.hung_after,
                 ..SyncOptions::default()
             },
             begin: Begin::Claimed(claimed.run.clone()),
@@ -71,12 +75,16 @@ impl Performer for ProjectPerformer {
     async fn perform(&self, claimed: &Claimed, cancel: CancellationToken) -> Result<()> {
         let plan = self.plan(claimed, cancel).await?;
         let outcome = Box::pin(weir_control::sync(&self.store, plan)).await?;
-        for stream in &outcome.streams {
-            if let Some(error) = &stream.error {
-                tracing::error!(run = outcome.run, stream = stream.stream, %error, "stream failed");
-            }
-        }
+        log_failures(&outcome);
         Ok(())
+    }
+}
+
+pub(crate) fn log_failures(outcome: &SyncOutcome) {
+    for stream in &outcome.streams {
+        if let Some(error) = &stream.error {
+            tracing::error!(run = outcome.run, stream = stream.stream, %error, "stream failed");
+        }
     }
 }
 

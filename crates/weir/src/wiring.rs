@@ -71,10 +71,16 @@ impl Wiring {
 
     /// The connection's source, with what its `secret:` references stand for.
     pub(crate) async fn source(&self, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
-        let connector = self.connector(connection)?;
+        let resolved = self.resolved(connection).await?;
+        crate::engine::connect(self.connector(connection)?, &resolved)
+    }
+
+    /// The connection with its settings and credential as they are at this moment, here and for workers
+    /// elsewhere.
+    pub(crate) async fn resolved(&self, connection: &ConnectionSpec) -> Result<ConnectionSpec> {
         let references = vaults::references(connection);
         if references.is_empty() {
-            return crate::engine::connect(connector, connection);
+            return Ok(connection.clone());
         }
         let store = self.store().await?;
         let wants_own = references.iter().any(Reference::is_own);
@@ -82,7 +88,7 @@ impl Wiring {
         let mut resolved = connection.clone();
         let done = vaults::resolve(&mut resolved, &keepers).await;
         done.map_err(|error| error.with("connection", &connection.connection))?;
-        crate::engine::connect(connector, &resolved)
+        Ok(resolved)
     }
 
     /// The store's secrets, with the master key.

@@ -164,6 +164,19 @@ impl Clash<'_> {
     }
 }
 
+/// As [`refuse_shared`], as far as it is known without asking the source.
+pub(crate) fn refuse_shared_declared(
+    project: &Project,
+    catalog: &Catalog,
+    connection: &ConnectionSpec,
+) -> Result<()> {
+    let connector = catalog.get(&connection.connector)?;
+    match engine::declared_streams(connector, connection)? {
+        Some(streams) => refuse_shared(project, catalog, connection, &streams),
+        None => Ok(()),
+    }
+}
+
 /// Refuses to sync a connection that writes what another stream of the project writes. `streams` are
 /// those that its source says it has.
 pub(crate) fn refuse_shared(

@@ -24,7 +24,7 @@ async fn one_run(store: &Store, succeeds: bool) {
     )
     .await
     .unwrap();
-    let claimed = queue::claim(store, "w", 1).await.unwrap().remove(0);
+    let claimed = queue::claim(store, "w", None, 1).await.unwrap().remove(0);
     let error = Error::source_failed("the shop is closed").hint("wait");
     let outcome = if succeeds { Ok(()) } else { Err(&error) };
     queue::end(store, &claimed, outcome).await.unwrap();

@@ -9,6 +9,7 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use weir_protocol::{Error, ErrorKind, Result};
 
@@ -26,7 +27,7 @@ pub const LEASE_TIME: Duration = Duration::from_secs(30);
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The right to sync one stream, as held by one run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub tenant: String,
     pub connection: String,
@@ -152,7 +153,7 @@ pub(crate) async fn fence(db: &mut AnyConnection, lease: &Lease) -> Outcome<()> 
     }
 }
 
-fn lost(lease: &Lease) -> Error {
+pub(crate) fn lost(lease: &Lease) -> Error {
     Error::new(
         ErrorKind::Conflict,
         "this run lost its lease: another run took the stream over",

@@ -86,6 +86,8 @@ pub enum Role {
     Analyst,
     /// Calls actions and starts runs.
     Agent,
+    /// Carries runs out that others asked for, and does nothing else.
+    Worker,
 }
 
 const LOOK: [Permission; 6] = [
@@ -98,12 +100,13 @@ const LOOK: [Permission; 6] = [
 ];
 
 impl Role {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Admin,
         Self::Operator,
         Self::Approver,
         Self::Analyst,
         Self::Agent,
+        Self::Worker,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -113,6 +116,7 @@ impl Role {
             Self::Approver => "approver",
             Self::Analyst => "analyst",
             Self::Agent => "agent",
+            Self::Worker => "worker",
         }
     }
 
@@ -135,6 +139,8 @@ impl Role {
             Self::Approver => &[P::ApprovalsWrite, P::AuditRead, P::AccessRead, P::AlertsRead],
             Self::Analyst => &[P::AlertsRead, P::EventsRead],
             Self::Agent => &[P::RunsWrite, P::ActionsWrite],
+            // What it has to know, its calls are answered with.
+            Self::Worker => return BTreeSet::from([P::WorkersWrite]),
         };
         LOOK.iter().chain(more).copied().collect()
     }

@@ -267,8 +267,10 @@ fn roles_may_do_what_the_table_says() {
                 }
             }
         });
-        let [admin, operator, approver, analyst, agent] = marks;
-        table += &format!("{permission:<18} {admin:<5} {operator:<8} {approver:<8} {analyst:<7} {agent}\n");
+        let [admin, operator, approver, analyst, agent, worker] = marks;
+        table += &format!(
+            "{permission:<18} {admin:<5} {operator:<8} {approver:<8} {analyst:<7} {agent:<5} {worker}\n"
+        );
     }
     insta::assert_snapshot!(table);
 }

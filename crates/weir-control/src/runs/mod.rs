@@ -18,11 +18,12 @@ use sqlx::AnyConnection;
 use uuid::Uuid;
 use weir_protocol::destination::Committed;
 use weir_protocol::source::{Notice, Progress};
-use weir_protocol::{Error, Receipt, Result, StreamState, SyncMode, name};
+use weir_protocol::{Error, ErrorKind, Receipt, Result, SyncMode, name};
 
 use crate::audit::{self, Record};
 use crate::connections;
 use crate::leases::{self, Lease, Owner};
+use crate::ledger::Checkpoint;
 use crate::store::{Outcome, Scope, stored_badly};
 use crate::{Connection, Store, schemas, states};
 
@@ -36,7 +37,8 @@ const NOTICES_MAX: u32 = 100;
 const LIST_MAX: u32 = 500;
 
 /// How a sync run comes to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Begin {
     Anew(Trigger),
     /// A worker took this run from the queue.
@@ -220,21 +222,8 @@ pub(crate) async fn stream_step(
         .await
 }
 
-/// What one checkpoint left behind.
-#[derive(Debug)]
-pub(crate) struct Checkpoint<'a> {
-    pub(crate) receipt: &'a Receipt,
-    pub(crate) state: &'a StreamState,
-    pub(crate) mode: SyncMode,
-    pub(crate) progress: Progress,
-}
-
 /// Stores receipt, state and books of a checkpoint together, under the lease's term.
-pub(crate) async fn store_checkpoint(
-    store: &Store,
-    lease: &Lease,
-    checkpoint: &Checkpoint<'_>,
-) -> Result<()> {
+pub(crate) async fn store_checkpoint(store: &Store, lease: &Lease, checkpoint: &Checkpoint) -> Result<()> {
     let Checkpoint {
         receipt,
         state,
@@ -427,6 +416,18 @@ pub async fn notices(store: &Store, tenant: &str, run: &str) -> Result<Vec<Store
             Box::pin(async move { Ok(sql::notices(db, tenant, run).await?) })
         })
         .await
+}
+
+/// What was kept, as an error again. Its kind still decides whether trying again may help.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let kind = serde_json::from_value(failure.kind.into()).unwrap_or(ErrorKind::Internal);
+        let error = Self::new(kind, failure.message);
+        match failure.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
 }
 
 /// Why something failed, as it is kept.

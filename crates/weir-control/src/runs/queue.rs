@@ -13,7 +13,7 @@ use super::{RunStatus, Trigger, no_such_run};
 use crate::audit::{self, Record};
 use crate::schedules::wait_ms;
 use crate::store::{Outcome, Scope};
-use crate::{Store, connections};
+use crate::{Store, connections, workers};
 
 /// What a run is asked to do. What is left out is as `weir sync` has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -77,7 +77,7 @@ impl Order {
 }
 
 /// A run that a worker has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimed {
     pub run: String,
     pub tenant: String,
@@ -89,7 +89,8 @@ pub struct Claimed {
 }
 
 /// What the store says of a run that a worker believes to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Held {
     Yes,
     /// Somebody wants it to stop.
@@ -148,17 +149,27 @@ fn noted(order: &Order, run: &str) -> Record {
     }
 }
 
-/// Takes the runs that waited longest, `runs_max` at most, one of a connection at a time.
-pub async fn claim(store: &Store, worker: &str, runs_max: usize) -> Result<Vec<Claimed>> {
+/// Takes the runs that waited longest, `runs_max` at most, one of a connection at a time: those of one
+/// tenant, or of all.
+pub async fn claim(
+    store: &Store,
+    worker: &str,
+    tenant: Option<&str>,
+    runs_max: usize,
+) -> Result<Vec<Claimed>> {
+    // Whoever claims, for whichever tenant, waits for the others: two runs of a connection would meet.
     store
         .write_alone(Scope::Everyone, "claim", "claim runs", |db, _| {
             Box::pin(async move {
                 let mut claimed = Vec::new();
                 while claimed.len() < runs_max {
-                    let Some(run) = sql::claim(db, worker).await? else {
+                    let Some(run) = sql::claim(db, worker, tenant).await? else {
                         break;
                     };
                     claimed.push(run);
+                }
+                if !claimed.is_empty() {
+                    workers::carried(db, worker, claimed.len()).await?;
                 }
                 Ok(claimed)
             })
@@ -174,6 +185,38 @@ pub async fn renew(store: &Store, worker: &str, runs: &[String]) -> Result<Vec<(
             Box::pin(async move { Ok(sql::renew(db, worker, runs).await?) })
         })
         .await
+}
+
+/// The run, if it is this worker's and its right to it holds.
+pub(crate) async fn held_by(store: &Store, tenant: &str, worker: &str, run: &str) -> Result<Claimed> {
+    let found = store
+        .read(Scope::Tenant(tenant), "look whose the run is", |db, _| {
+            Box::pin(async move { Ok(sql::held_by(db, (tenant, worker), run).await?) })
+        })
+        .await?;
+    found.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Conflict,
+            "the run is not this worker's, or not any more",
+        )
+        .with("run", run)
+        .hint("nothing was lost: another attempt goes on; `weir run list` shows it")
+    })
+}
+
+/// Refuses where the run was never this worker's.
+pub(crate) async fn refuse_others(store: &Store, tenant: &str, worker: &str, run: &str) -> Result<()> {
+    let is_own = store
+        .read(Scope::Tenant(tenant), "look whose the run is", |db, _| {
+            Box::pin(async move { Ok(sql::is_of_worker(db, (tenant, worker), run).await?) })
+        })
+        .await?;
+    if is_own {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Conflict, "the run is another worker's")
+        .with("run", run)
+        .hint("`weir run show` tells who carried it; a worker writes about its own runs only"))
 }
 
 /// Ends a claimed run; one that failed is followed by its next attempt, where one may help.
@@ -223,11 +266,11 @@ pub async fn cancel(store: &Store, tenant: &str, run: &str) -> Result<RunStatus>
         .await
 }
 
-/// Whether somebody wants the run to stop.
-pub(crate) async fn is_cancel_asked(store: &Store, tenant: &str, run: &str) -> Result<bool> {
+/// Whether somebody wants the run to stop, and the store's clock.
+pub(crate) async fn asked_to_stop(store: &Store, tenant: &str, run: &str) -> Result<(bool, i64)> {
     store
         .read(Scope::Tenant(tenant), "look for a wish to stop", |db, _| {
-            Box::pin(async move { Ok(sql::is_cancel_asked(db, run).await?) })
+            Box::pin(async move { Ok(sql::asked_to_stop(db, run).await?) })
         })
         .await
 }

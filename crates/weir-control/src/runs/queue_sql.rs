@@ -88,13 +88,18 @@ pub(super) async fn insert(db: &mut AnyConnection, run: &str, order: &Order) -> 
 }
 
 /// The run that waited longest and whose connection no worker has.
-pub(super) async fn claim(db: &mut AnyConnection, worker: &str) -> sqlx::Result<Option<Claimed>> {
+pub(super) async fn claim(
+    db: &mut AnyConnection,
+    worker: &str,
+    tenant: Option<&str>,
+) -> sqlx::Result<Option<Claimed>> {
     sqlx::query_as(
         "UPDATE runs SET status = 'running', worker = $1,
              started_at_ms = (SELECT now_ms FROM clock), expires_at_ms = (SELECT now_ms FROM clock) + $2
          WHERE id = (
              SELECT id FROM runs AS waiting
              WHERE status = 'queued' AND not_before_ms <= (SELECT now_ms FROM clock)
+               AND ($3 IS NULL OR tenant = $3)
                AND NOT EXISTS (SELECT 1 FROM runs AS busy
                                WHERE busy.tenant = waiting.tenant AND busy.connection = waiting.connection
                                  AND busy.status = 'running' AND busy.worker IS NOT NULL)
@@ -105,8 +110,40 @@ pub(super) async fn claim(db: &mut AnyConnection, worker: &str) -> sqlx::Result<
     )
     .bind(worker)
     .bind(lease_ms())
+    .bind(tenant)
     .fetch_optional(db)
     .await
+}
+
+pub(super) async fn held_by(
+    db: &mut AnyConnection,
+    (tenant, worker): (&str, &str),
+    run: &str,
+) -> sqlx::Result<Option<Claimed>> {
+    sqlx::query_as(
+        "SELECT id, tenant, connection, started_by, options, attempt, attempts_max FROM runs, clock
+         WHERE id = $1 AND tenant = $2 AND worker = $3 AND status = 'running' AND expires_at_ms > now_ms",
+    )
+    .bind(run)
+    .bind(tenant)
+    .bind(worker)
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn is_of_worker(
+    db: &mut AnyConnection,
+    (tenant, worker): (&str, &str),
+    run: &str,
+) -> sqlx::Result<bool> {
+    let found: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM runs WHERE id = $1 AND tenant = $2 AND worker = $3")
+            .bind(run)
+            .bind(tenant)
+            .bind(worker)
+            .fetch_one(db)
+            .await?;
+    Ok(found > 0)
 }
 
 pub(super) async fn renew(
@@ -141,13 +178,14 @@ pub(super) async fn ask_cancel(db: &mut AnyConnection, run: &str) -> sqlx::Resul
     .map(drop)
 }
 
-pub(super) async fn is_cancel_asked(db: &mut AnyConnection, run: &str) -> sqlx::Result<bool> {
-    let asked: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM runs WHERE id = $1 AND cancel_asked_at_ms IS NOT NULL")
-            .bind(run)
-            .fetch_one(db)
-            .await?;
-    Ok(asked > 0)
+pub(super) async fn asked_to_stop(db: &mut AnyConnection, run: &str) -> sqlx::Result<(bool, i64)> {
+    let (asked, now_ms): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM runs WHERE id = $1 AND cancel_asked_at_ms IS NOT NULL), now_ms FROM clock",
+    )
+    .bind(run)
+    .fetch_one(db)
+    .await?;
+    Ok((asked > 0, now_ms))
 }
 
 /// What a worker's run was asked to do, unless it is to stop. A run without a worker has nobody who

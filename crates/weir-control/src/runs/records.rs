@@ -103,6 +103,8 @@ pub struct Run {
     pub started_at_ms: Option<i64>,
     pub finished_at_ms: Option<i64>,
     pub error: Option<Failure>,
+    /// The worker that has or had it; none where a command carried it out.
+    pub worker: Option<String>,
     pub streams: Vec<StreamRun>,
 }
 

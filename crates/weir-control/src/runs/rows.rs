@@ -47,6 +47,7 @@ impl FromRow<'_, AnyRow> for Run {
             started_at_ms: row.try_get("started_at_ms")?,
             finished_at_ms: row.try_get("finished_at_ms")?,
             error: failure(row)?,
+            worker: row.try_get("worker")?,
             streams: Vec::new(),
         })
     }

@@ -1,5 +1,5 @@
 use weir_protocol::destination::{Committed, SchemaChange, SchemaChangeKind};
-use weir_protocol::{Books, ErrorKind, SliceState, StateChange};
+use weir_protocol::{Books, SliceState, StateChange, StreamState};
 
 use super::*;
 use crate::DEFAULT_TENANT;
@@ -46,8 +46,8 @@ impl World {
     async fn checkpoint(&self, lease: &Lease, sequence: u64, read: u64) -> Result<()> {
         let (receipt, state) = (receipt(sequence, read), state(read));
         let checkpoint = Checkpoint {
-            receipt: &receipt,
-            state: &state,
+            receipt,
+            state,
             mode: MODE,
             progress: Progress {
                 pages: sequence,

@@ -30,7 +30,7 @@ pub(crate) use failure::{StoreError, stored_badly};
 pub use place::Place;
 
 /// How long a use case is tried again while the database cannot be reached: a restart, a fail-over.
-const OUTAGE_MAX: Duration = Duration::from_secs(120);
+pub(crate) const OUTAGE_MAX: Duration = Duration::from_secs(120);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 

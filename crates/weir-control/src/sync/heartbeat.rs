@@ -5,9 +5,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use weir_protocol::{Error, ErrorKind};
 
-use crate::Store;
-use crate::leases::{self, HEARTBEAT, LEASE_TIME, Lease};
-use crate::runs;
+use crate::leases::{HEARTBEAT, LEASE_TIME, Lease};
+use crate::ledger::{Renewed, SharedLedger};
 
 /// Renews a lease until it is dropped, or until the lease is lost.
 pub(super) struct Heartbeat {
@@ -17,9 +16,9 @@ pub(super) struct Heartbeat {
 
 impl Heartbeat {
     /// `cancel` is called when somebody asked the run to stop.
-    pub(super) fn start(store: Store, lease: Lease, cancel: CancellationToken) -> Self {
+    pub(super) fn start(ledger: SharedLedger, lease: Lease, cancel: CancellationToken) -> Self {
         let lost = CancellationToken::new();
-        let task = tokio::spawn(beat(store, lease, lost.clone(), cancel));
+        let task = tokio::spawn(beat(ledger, lease, lost.clone(), cancel));
         Self {
             lost,
             _task: AbortOnDropHandle::new(task),
@@ -36,29 +35,24 @@ impl Heartbeat {
     }
 }
 
-async fn beat(store: Store, lease: Lease, lost: CancellationToken, cancel: CancellationToken) {
+async fn beat(ledger: SharedLedger, lease: Lease, lost: CancellationToken, cancel: CancellationToken) {
     let mut ticks = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewed_at = Instant::now();
     loop {
         ticks.tick().await;
-        match leases::try_renew(&store, &lease).await {
-            Ok(true) => {
+        match ledger.renew(&lease).await {
+            Ok(Renewed::Held { is_cancel_asked, .. }) => {
                 renewed_at = Instant::now();
-                match runs::queue::is_cancel_asked(&store, &lease.tenant, &lease.run).await {
-                    Ok(true) => cancel.cancel(),
-                    Ok(false) => {}
-                    // The next beat asks again.
-                    Err(error) => {
-                        tracing::warn!(run = lease.run, %error, "cannot look for a wish to stop");
-                    }
+                if is_cancel_asked {
+                    cancel.cancel();
                 }
             }
             // A store that is busy for a moment costs nothing as long as the lease holds.
             Err(error) if renewed_at.elapsed() + HEARTBEAT < LEASE_TIME => {
                 tracing::warn!(run = lease.run, stream = lease.stream, %error, "heartbeat failed");
             }
-            Ok(false) | Err(_) => {
+            Ok(Renewed::Lost) | Err(_) => {
                 tracing::error!(run = lease.run, stream = lease.stream, "lease lost");
                 lost.cancel();
                 return;

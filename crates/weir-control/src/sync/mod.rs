@@ -5,6 +5,7 @@ mod failpoint;
 mod heartbeat;
 mod observer;
 mod plan;
+mod pulse;
 mod pump;
 mod rules;
 mod stream;
@@ -20,10 +21,12 @@ use weir_protocol::source::Progress;
 use weir_protocol::{Books, Error, Result, SyncMode, name};
 
 use crate::Store;
+use crate::ledger::{Beginning, Begun, Ended, Ledger, SharedLedger, failure};
 use crate::runs::{self, RunStatus};
 
 pub use observer::{Observer, Silent};
-pub use plan::{Bounds, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
+pub use plan::{Bounds, HUNG_AFTER, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
+use pulse::Pulse;
 pub use rules::{doubles, wanted_mode, would_double};
 use stream::StreamJob;
 
@@ -32,6 +35,11 @@ use stream::StreamJob;
 /// An error is returned only where no run could begin or end; what went wrong within a stream is
 /// part of the outcome and does not stop the others.
 pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
+    sync_over(Arc::new(store.clone()), plan).await
+}
+
+/// As [`sync`], over a ledger that may be elsewhere.
+pub async fn sync_over(ledger: SharedLedger, plan: SyncPlan) -> Result<SyncOutcome> {
     if plan.streams.is_empty() {
         return Err(Error::usage("there is no stream to sync")
             .with("connection", &plan.connection.name)
@@ -42,7 +50,13 @@ pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
         .iter()
         .map(|stream| (stream.name.clone(), wanted_mode(stream, &plan.options)))
         .collect();
-    let (run, leases) = runs::start_sync(store, &plan.connection, &streams, &plan.begin, &plan.owner).await?;
+    let beginning = Beginning {
+        connection: plan.connection.clone(),
+        streams: streams.clone(),
+        begin: plan.begin.clone(),
+        owner: plan.owner.clone(),
+    };
+    let Begun { run, leases } = ledger.begin(&beginning).await?;
     failpoint::reach(failpoint::AFTER_START)?;
     tracing::info!(
         run,
@@ -60,12 +74,13 @@ pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
         .enumerate()
         .map(|(index, (lease, (_, mode)))| {
             let job = StreamJob {
-                store: store.clone(),
+                ledger: ledger.clone(),
                 plan: plan.clone(),
                 index,
                 lease,
                 mode: *mode,
                 memory_bytes,
+                pulse: Pulse::new(),
             };
             AbortOnDropHandle::new(tokio::spawn(job.run(turns.clone())))
         })
@@ -77,15 +92,25 @@ pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
             .unwrap_or_else(|panic| broken(&plan, stream, mode, &panic));
         outcomes.push(outcome);
     }
-    end(store, &plan.connection.tenant, run, outcomes).await
+    end(&*ledger, &plan.connection.tenant, run, outcomes).await
 }
 
-async fn end(store: &Store, tenant: &str, run: String, streams: Vec<StreamOutcome>) -> Result<SyncOutcome> {
+async fn end(
+    ledger: &dyn Ledger,
+    tenant: &str,
+    run: String,
+    streams: Vec<StreamOutcome>,
+) -> Result<SyncOutcome> {
     let status = runs::overall(streams.iter().map(|stream| stream.status));
     let outcome = SyncOutcome { run, status, streams };
     failpoint::reach(failpoint::BEFORE_END)?;
-    let ended = runs::finish(store, tenant, &outcome.run, status, outcome.first_error()).await;
-    match ended {
+    let ended = Ended {
+        tenant: tenant.to_owned(),
+        run: outcome.run.clone(),
+        status,
+        error: failure(outcome.first_error()),
+    };
+    match ledger.end(&ended).await {
         Ok(()) => {}
         // What made the streams fail says more than that the run's end could not be stored.
         Err(error) if outcome.first_error().is_some() => {

@@ -11,6 +11,9 @@ use super::Observer;
 use crate::runs::{Begin, RunStatus};
 use crate::{Connection, Owner};
 
+/// Longer than the pauses of all tries that a source is given, and than the commits of most lakes.
+pub const HUNG_AFTER: Duration = Duration::from_secs(3600);
+
 /// A wish to sync streams of one connection.
 pub struct SyncPlan {
     pub connection: Connection,
@@ -40,6 +43,8 @@ pub struct SyncOptions {
     pub memory_bytes: u64,
     pub streams_at_once_max: usize,
     pub bounds: Bounds,
+    /// A stream that comes on no further for so long (no page, no checkpoint) has hung, and is ended.
+    pub hung_after: Duration,
     /// How often a stream is opened anew after another writer changed its table first.
     pub conflict_retries_max: u32,
     /// Wait before the first new try after a conflict; doubled each time.
@@ -56,6 +61,7 @@ impl Default for SyncOptions {
             memory_bytes: 256 << 20,
             streams_at_once_max: 4,
             bounds: Bounds::default(),
+            hung_after: HUNG_AFTER,
             conflict_retries_max: 3,
             conflict_wait: Duration::from_millis(200),
         }

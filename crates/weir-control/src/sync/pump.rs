@@ -16,8 +16,7 @@ use super::failpoint;
 use super::heartbeat::{self, Heartbeat};
 use super::rules::{self, Decision, Pending};
 use super::stream::{Fault, StreamJob, Tally};
-use crate::runs::{self, Checkpoint};
-use crate::states;
+use crate::ledger::{Checkpoint, Entry};
 
 /// How long a cancelled read may go on to reach a state that covers what it gave.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
@@ -115,6 +114,7 @@ impl<'a> Pump<'a> {
         loop {
             let due = self.pending.can_commit().then_some(self.checkpoint_at + age_max);
             let wake = wake(&self.job.plan.cancel, self.heartbeat, grace, due, events.next()).await;
+            self.job.pulse.beat();
             let step = match wake {
                 Wake::Event(event) => self.take(event).await?,
                 Wake::Age => self.checkpoint().await.map(ControlFlow::Continue)?,
@@ -217,6 +217,7 @@ impl<'a> Pump<'a> {
         let receipt = self.writer.checkpoint(&self.state).await;
         let receipt = receipt.map_err(Fault::of_destination)?;
         keep(self.job, self.tally, &self.state, self.given, receipt).await?;
+        self.job.pulse.beat();
         self.pending = Pending::none();
         self.checkpoint_at = Instant::now();
         Ok(())
@@ -231,14 +232,18 @@ impl<'a> Pump<'a> {
         let Some(refusal) = refusal else {
             keep(self.job, self.tally, &self.state, self.given, receipt).await?;
             if is_full {
-                states::full_is_done(&self.job.store, &self.job.lease).await?;
+                self.job.write(&Entry::FullDone).await?;
             }
             return Ok(End::Complete);
         };
         // The lake forgets that read: its books are kept, its state is not.
-        runs::store_refused(&self.job.store, &self.job.lease, &receipt, self.tally.progress).await?;
+        let refused = Entry::Refused {
+            receipt: Box::new(receipt.clone()),
+            progress: self.tally.progress,
+        };
+        self.job.write(&refused).await?;
         if is_full {
-            states::full_is_done(&self.job.store, &self.job.lease).await?;
+            self.job.write(&Entry::FullDone).await?;
         }
         self.tally.books = receipt.books;
         self.tally.receipt = Some(receipt);
@@ -283,12 +288,12 @@ async fn keep(
 ) -> Result<()> {
     failpoint::reach(failpoint::AFTER_RECEIPT)?;
     let checkpoint = Checkpoint {
-        receipt: &receipt,
-        state,
+        receipt: receipt.clone(),
+        state: state.clone(),
         mode: tally.mode,
         progress: tally.progress,
     };
-    runs::store_checkpoint(&job.store, &job.lease, &checkpoint).await?;
+    job.write(&Entry::Checkpoint(Box::new(checkpoint))).await?;
     failpoint::reach(failpoint::AFTER_STORE)?;
     tally.books = receipt.books;
     let audited = rules::audit(&receipt.books, given);

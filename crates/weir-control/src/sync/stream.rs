@@ -13,16 +13,17 @@ use weir_protocol::{WritePlan, name};
 
 use super::failpoint;
 use super::heartbeat::{self, Heartbeat};
+use super::pulse::{Pulse, hung};
 use super::pump::{End, Pump};
 use super::rules::{self, Decision, Last};
 use super::{StreamOutcome, SyncPlan};
-use crate::Store;
-use crate::leases::{self, Lease};
-use crate::runs::{self, RunStatus};
-use crate::states::{self, Wish};
+use crate::leases::Lease;
+use crate::ledger::{Entry, SharedLedger, Standing, failure};
+use crate::runs::RunStatus;
+use crate::states::Wish;
 
 pub(super) struct StreamJob {
-    pub(super) store: Store,
+    pub(super) ledger: SharedLedger,
     pub(super) plan: Arc<SyncPlan>,
     /// Place of the stream in the plan.
     pub(super) index: usize,
@@ -30,6 +31,7 @@ pub(super) struct StreamJob {
     /// The mode that is wanted; an interrupted full read may be ended in its own first.
     pub(super) mode: SyncMode,
     pub(super) memory_bytes: u64,
+    pub(super) pulse: Pulse,
 }
 
 /// What a stream has come to so far, over all its tries.
@@ -117,7 +119,7 @@ impl StreamJob {
     /// because the lease is held while waiting too.
     pub(super) async fn run(self, turns: Arc<Semaphore>) -> StreamOutcome {
         let started = Instant::now();
-        let heartbeat = Heartbeat::start(self.store.clone(), self.lease.clone(), self.plan.cancel.clone());
+        let heartbeat = Heartbeat::start(self.ledger.clone(), self.lease.clone(), self.plan.cancel.clone());
         let mut tally = Tally {
             mode: self.mode,
             progress: Progress::default(),
@@ -128,11 +130,21 @@ impl StreamJob {
             biased;
             () = self.plan.cancel.cancelled() => Ok(End::Cancelled),
             turn = turns.acquire_owned() => match turn {
-                Ok(_turn) => self.sync(&heartbeat, &mut tally).await,
+                Ok(_turn) => self.sync_unless_hung(&heartbeat, &mut tally).await,
                 Err(closed) => Err(Error::internal("no turn for the stream").caused_by(closed).hint("report it")),
             },
         };
         self.conclude(result, tally, started.elapsed()).await
+    }
+
+    /// What hangs is dropped where it stands, as if its process had died.
+    async fn sync_unless_hung(&self, heartbeat: &Heartbeat, tally: &mut Tally) -> Result<End> {
+        let limit = self.plan.options.hung_after;
+        self.pulse.beat();
+        tokio::select! {
+            ended = self.sync(heartbeat, tally) => ended,
+            () = self.pulse.still_for(limit) => Err(hung(&self.lease.stream, limit)),
+        }
     }
 
     async fn sync(&self, heartbeat: &Heartbeat, tally: &mut Tally) -> Result<End> {
@@ -169,14 +181,8 @@ impl StreamJob {
 
     /// Opens the writer; what the lake knows and the store does not is repaired here.
     async fn open(&self) -> Result<(Box<dyn StreamWriter>, Decision), Fault> {
-        let Lease {
-            tenant,
-            connection,
-            stream,
-            ..
-        } = &self.lease;
         let options = &self.plan.options;
-        let stored = states::get(&self.store, tenant, connection, stream).await?;
+        let Standing { stored, mode } = self.ledger.standing(&self.lease).await?;
         // Only the first try may forget what was left; later ones would forget this run's own work.
         let known_run = stored.as_ref().and_then(|stored| stored.run.as_deref());
         let restart = options.restart && known_run != Some(self.lease.run.as_str());
@@ -184,10 +190,7 @@ impl StreamJob {
             Some(stored) => Known {
                 sequence: stored.sequence,
                 run: stored.run.clone(),
-                mode: match &stored.run {
-                    Some(run) => runs::mode_of(&self.store, &self.lease.tenant, run, stream).await?,
-                    None => None,
-                },
+                mode,
                 is_complete: stored.state.complete,
             },
             None => Known::default(),
@@ -211,7 +214,7 @@ impl StreamJob {
         let last = match &committed {
             Some(committed) => Some(Last {
                 committed,
-                mode: runs::mode_of(&self.store, &self.lease.tenant, &committed.run, stream).await?,
+                mode: self.ledger.mode_of(&self.lease, &committed.run).await?,
                 is_ours: committed.run == self.lease.run,
             }),
             None => None,
@@ -219,7 +222,7 @@ impl StreamJob {
         let decision = rules::decide(self.mode, options, last.as_ref(), wish.as_ref());
         if wish == Some(Wish::Full) && decision.mode.read() == ReadMode::Incremental {
             // It is given up, even if this run commits nothing that would end it.
-            states::full_is_done(&self.store, &self.lease).await?;
+            self.write(&Entry::FullDone).await?;
         }
         if decision.mode != first || (decision.restart && !restart) {
             drop(writer);
@@ -239,8 +242,8 @@ impl StreamJob {
         known_sequence: u64,
     ) -> Result<Box<dyn StreamWriter>, Fault> {
         // Opening removes what nobody finished: only who holds the stream may say what that is.
-        leases::renew(&self.store, &self.lease).await?;
-        let started_at = jiff::Timestamp::from_millisecond(self.store.now_ms().await?).unwrap_or_default();
+        let now_ms = self.ledger.renew(&self.lease).await?.held(&self.lease)?;
+        let started_at = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
         let plan = WritePlan {
             run: self.lease.run.clone(),
             connection: self.lease.connection.clone(),
@@ -266,7 +269,7 @@ impl StreamJob {
         if !self.plan.options.full || is_usual {
             return Ok(());
         }
-        states::ask_full(&self.store, &self.lease).await?;
+        self.write(&Entry::FullAsked).await?;
         failpoint::reach(failpoint::AFTER_WISH)
     }
 
@@ -299,7 +302,8 @@ impl StreamJob {
                 "state repaired from the lake"
             );
         }
-        runs::store_recovered(&self.store, &self.lease, committed).await?;
+        let committed = committed.cloned().map(Box::new);
+        self.write(&Entry::Recovered(committed)).await?;
         Ok(true)
     }
 
@@ -313,7 +317,7 @@ impl StreamJob {
         };
         let stored = self.step(status, tally.mode, error.as_ref()).await;
         let stored = stored.and(failpoint::reach(failpoint::BEFORE_RELEASE));
-        let released = leases::release(&self.store, &self.lease).await;
+        let released = self.write(&Entry::Release).await;
         let (status, error) = match stored.and(released) {
             Ok(()) => (status, error),
             Err(trouble) => {
@@ -336,9 +340,18 @@ impl StreamJob {
         outcome
     }
 
+    pub(super) async fn write(&self, entry: &Entry) -> Result<()> {
+        self.ledger.write(&self.lease, entry).await
+    }
+
     async fn step(&self, to: RunStatus, mode: SyncMode, error: Option<&Error>) -> Result<()> {
-        let source = &self.plan.connection.source;
-        runs::stream_step(&self.store, &self.lease, mode, source, to, error).await
+        let entry = Entry::Status {
+            source: self.plan.connection.source.clone(),
+            mode,
+            to,
+            error: failure(error),
+        };
+        self.write(&entry).await
     }
 
     /// Tells a notice to everybody. A store that cannot take it does not stop the sync.
@@ -351,7 +364,7 @@ impl StreamJob {
             notice.message
         );
         self.plan.observer.on_notice(&self.lease.stream, notice);
-        if let Err(error) = runs::note(&self.store, &self.lease, notice).await {
+        if let Err(error) = self.write(&Entry::Notice(notice.clone())).await {
             tracing::warn!(run = self.lease.run, %error, "the notice could not be stored");
         }
     }
@@ -361,7 +374,7 @@ impl StreamJob {
         if heartbeat.is_lost() {
             return Err(heartbeat::lost(&self.lease));
         }
-        leases::renew(&self.store, &self.lease).await
+        self.ledger.renew(&self.lease).await?.held(&self.lease).map(drop)
     }
 }
 

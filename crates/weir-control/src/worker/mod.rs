@@ -1,6 +1,7 @@
 //! Takes runs from the queue and carries them out, a bounded number at once, until it is asked to
 //! stop. What a run is made of, the performer knows.
 
+mod supply;
 #[cfg(test)]
 mod tests;
 
@@ -12,12 +13,13 @@ use async_trait::async_trait;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::leases::{HEARTBEAT, LEASE_TIME};
-use crate::runs::queue::{self, Claimed, Held};
-use crate::{Owner, Store, runs, schedules};
+use crate::runs::queue::{Claimed, Held};
+use crate::{Store, runs, schedules};
+
+pub use supply::{RunSupply, StoreSupply};
 
 /// Carries out one run.
 #[async_trait]
@@ -50,42 +52,42 @@ impl Default for Limits {
 
 /// One worker of any number. It keeps nothing that another could not go on with.
 pub struct Worker {
-    store: Store,
+    supply: Arc<dyn RunSupply>,
     performer: Arc<dyn Performer>,
     limits: Limits,
-    /// Names this process among all workers.
-    name: String,
     running: HashMap<Id, (Claimed, CancellationToken)>,
     tasks: JoinSet<Result<()>>,
     /// When the store last agreed that the runs are this worker's.
     renewed_at: Instant,
+    /// Why it may not work any more.
+    refusal: Option<Error>,
 }
 
 impl Worker {
     pub fn new(store: Store, performer: Arc<dyn Performer>, limits: Limits) -> Self {
-        let Owner { host, pid, .. } = Owner::this_process();
+        Self::over(Arc::new(StoreSupply::new(store)), performer, limits)
+    }
+
+    /// A worker whose runs come from elsewhere.
+    pub fn over(supply: Arc<dyn RunSupply>, performer: Arc<dyn Performer>, limits: Limits) -> Self {
         Self {
-            store,
+            supply,
             performer,
             limits,
-            name: format!("{host}/{pid}/{}", Uuid::now_v7()),
             running: HashMap::new(),
             tasks: JoinSet::new(),
             renewed_at: Instant::now(),
+            refusal: None,
         }
     }
 
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Works until `stop` is called, then ends what it has.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Works until `stop` is called, then ends what it has. An error says why it may not go on.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<()> {
         let mut polls = interval(self.limits.poll);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beats = interval(HEARTBEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        while self.refusal.is_none() {
             tokio::select! {
                 // A wish to stop comes before work.
                 biased;
@@ -99,7 +101,20 @@ impl Worker {
                 }
             }
         }
-        self.drain(beats).await;
+        self.drain(beats).await
+    }
+
+    /// A worker that nobody lets in any more asks no more. Whatever else is wrong may pass.
+    fn trouble(&mut self, error: Error, what: &str) {
+        if matches!(
+            error.kind(),
+            ErrorKind::Auth | ErrorKind::Denied | ErrorKind::Usage
+        ) {
+            self.stop_all();
+            self.refusal.get_or_insert(error);
+        } else {
+            tracing::error!(%error, "{what}");
+        }
     }
 
     async fn claim(&mut self, stop: &CancellationToken) {
@@ -112,11 +127,11 @@ impl Worker {
         let claimed = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            claimed = queue::claim(&self.store, &self.name, room) => claimed,
+            claimed = self.supply.claim(room) => claimed,
         };
         match claimed {
             Ok(claimed) => claimed.into_iter().for_each(|claimed| self.begin(claimed)),
-            Err(error) => tracing::error!(%error, "cannot look for work"),
+            Err(error) => self.trouble(error, "cannot look for work"),
         }
     }
 
@@ -150,7 +165,7 @@ impl Worker {
         };
         let Err(error) = outcome else { return };
         tracing::error!(run = claimed.run, connection = claimed.connection, %error, "run failed");
-        if let Err(error) = queue::end(&self.store, &claimed, Err(&error)).await
+        if let Err(error) = self.supply.fail(&claimed, &error).await
             && error.kind() != ErrorKind::Conflict
         {
             tracing::error!(run = claimed.run, %error, "the run's end could not be stored");
@@ -158,16 +173,12 @@ impl Worker {
     }
 
     async fn renew(&mut self) {
-        if self.running.is_empty() {
-            self.renewed_at = Instant::now();
-            return;
-        }
         let runs: Vec<String> = self
             .running
             .values()
             .map(|(claimed, _)| claimed.run.clone())
             .collect();
-        match queue::renew(&self.store, &self.name, &runs).await {
+        match self.supply.renew(&runs).await {
             Ok(held) => {
                 self.renewed_at = Instant::now();
                 let held: HashMap<String, Held> = held.into_iter().collect();
@@ -183,7 +194,7 @@ impl Worker {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "cannot renew the runs of this worker");
+                self.trouble(error, "cannot renew the runs of this worker");
                 if self.renewed_at.elapsed() >= LEASE_TIME {
                     self.stop_all();
                 }
@@ -196,7 +207,7 @@ impl Worker {
     }
 
     /// Ends what it has: first by itself, then by asking.
-    async fn drain(mut self, mut beats: tokio::time::Interval) {
+    async fn drain(mut self, mut beats: tokio::time::Interval) -> Result<()> {
         let deadline = tokio::time::sleep(self.limits.drain);
         tokio::pin!(deadline);
         let mut is_asked = false;
@@ -210,6 +221,7 @@ impl Worker {
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
             }
         }
+        self.refusal.map_or(Ok(()), Err)
     }
 }
 

@@ -4,7 +4,7 @@ use tokio::sync::Notify;
 use weir_protocol::schedule::Backoff;
 
 use super::*;
-use crate::runs::queue::{Order, RunOptions};
+use crate::runs::queue::{self, Order, RunOptions};
 use crate::runs::{RunFilter, RunStatus};
 use crate::store::testing;
 use crate::{Connection, DEFAULT_TENANT, connections};
@@ -90,7 +90,7 @@ impl World {
             tokio::task::yield_now().await;
         }
         stop.cancel();
-        work.await.unwrap();
+        work.await.unwrap().unwrap();
     }
 
     /// Counted at one moment: between two looks a failed run is followed by its next attempt.
@@ -141,10 +141,13 @@ async fn a_worker_that_is_asked_to_stop_ends_what_it_has() {
     let work = tokio::spawn(worker.run(stop.clone()));
     world.notes.came.notified().await;
     stop.cancel();
-    work.await.unwrap();
+    work.await.unwrap().unwrap();
     assert_eq!(world.status(&run).await, RunStatus::Cancelled);
     // Nobody asked the run itself to stop: another worker goes on, and no attempt was used up.
-    let next = queue::claim(&world.store, "another", 1).await.unwrap().remove(0);
+    let next = queue::claim(&world.store, "another", None, 1)
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!((next.attempt, next.attempts_max), (2, 4));
 }
 
@@ -161,7 +164,7 @@ async fn what_a_worker_does_not_know_that_it_has_is_tried_again() {
     let world = World::new().await;
     let run = world.ask("shop", 2).await;
     // The answer to this claim never arrived.
-    queue::claim(&world.store, "me", 1).await.unwrap();
+    queue::claim(&world.store, "me", None, 1).await.unwrap();
     assert_eq!(queue::renew(&world.store, "me", &[]).await.unwrap(), []);
     testing::execute(
         &world.store,
@@ -184,7 +187,7 @@ async fn a_run_is_cancelled_while_it_waits_and_asked_to_stop_while_it_runs() {
     // Asked twice, it is cancelled once.
     queue::cancel(&world.store, DEFAULT_TENANT, &run).await.unwrap();
     let run = world.ask("endless", 1).await;
-    let claimed = queue::claim(&world.store, "me", 9).await.unwrap();
+    let claimed = queue::claim(&world.store, "me", None, 9).await.unwrap();
     assert_eq!(
         claimed.iter().map(|claimed| &claimed.run).collect::<Vec<_>>(),
         [&run]
@@ -218,7 +221,7 @@ async fn two_workers_never_have_one_run_nor_one_connection() {
         world.ask("away", 1).await;
     }
     let names: Vec<String> = (0..6).map(|n| format!("worker {n}")).collect();
-    let claims = names.iter().map(|name| queue::claim(&world.store, name, 5));
+    let claims = names.iter().map(|name| queue::claim(&world.store, name, None, 5));
     let claimed: Vec<Claimed> = futures::future::join_all(claims)
         .await
         .into_iter()
@@ -236,7 +239,7 @@ async fn two_workers_never_have_one_run_nor_one_connection() {
 async fn a_dead_workers_run_is_tried_again_by_another() {
     let world = World::new().await;
     let first = world.ask("shop", 2).await;
-    queue::claim(&world.store, "dead", 1).await.unwrap();
+    queue::claim(&world.store, "dead", None, 1).await.unwrap();
     // Still its own.
     assert_eq!(runs::sweep(&world.store).await.unwrap(), 0);
     testing::execute(&world.store, "UPDATE runs SET expires_at_ms = 1").await;

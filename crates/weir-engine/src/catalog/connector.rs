@@ -1,6 +1,7 @@
 //! One connector with everything its folder says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 use weir_protocol::spec::ConnectorSpec;
@@ -30,6 +31,17 @@ impl Connector {
             origin: Origin::Embedded,
             readme: None,
         }
+    }
+
+    /// A connector that another process sent the files of.
+    pub fn carried(key: &str, files: BTreeMap<String, String>) -> Result<Self> {
+        let loaded = Self::load(key, Origin::Carried(Arc::new(files)));
+        loaded.map_err(|problems| {
+            let first = problems.into_iter().next();
+            first.unwrap_or_else(|| {
+                Error::internal("a connector without a problem is refused").hint("report it")
+            })
+        })
     }
 
     /// Reads a connector's folder; all that is wrong with it, not only the first thing.

@@ -1,7 +1,9 @@
 //! Where a connector's files lie.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use weir_protocol::{Error, Result};
 
@@ -17,13 +19,18 @@ pub enum Origin {
     Embedded,
     /// In this folder.
     Folder(PathBuf),
+    /// Sent by another process: path below the connector's folder, and text.
+    Carried(Arc<BTreeMap<String, String>>),
 }
+
+/// Files that a connector is not read from.
+const NOT_CARRIED: [&str; 4] = ["fixtures/", "expected/", "gold/", "README.md"];
 
 impl Origin {
     /// How messages name a file of the connector.
     pub fn place(&self, key: &str, path: &str) -> PathBuf {
         match self {
-            Self::Embedded => Path::new(key).join(path),
+            Self::Embedded | Self::Carried(_) => Path::new(key).join(path),
             Self::Folder(folder) => folder.join(path),
         }
     }
@@ -37,6 +44,10 @@ impl Origin {
                 Ok(found.map(|(_, content)| Cow::Borrowed(*content)))
             }
             Self::Folder(folder) => read_file(&folder.join(path)).map(|found| found.map(Cow::Owned)),
+            Self::Carried(files) => {
+                let found = files.get(path);
+                Ok(found.map(|text| Cow::Owned(text.clone().into_bytes())))
+            }
         }
     }
 
@@ -67,9 +78,43 @@ impl Origin {
                 );
             }
             Self::Folder(root) => walk(&root.join(folder), "", &mut found)?,
+            Self::Carried(files) => {
+                let prefix = format!("{folder}/");
+                found.extend(
+                    files
+                        .keys()
+                        .filter_map(|path| path.strip_prefix(&prefix))
+                        .map(str::to_owned),
+                );
+            }
         }
         found.sort();
         Ok(found)
+    }
+
+    /// Everything that reading the connector takes, to be sent to another process.
+    pub fn to_carry(&self, key: &str) -> Result<BTreeMap<String, String>> {
+        let paths = match self {
+            Self::Embedded => {
+                let prefix = format!("{key}/");
+                let paths = EMBEDDED.iter().filter_map(|(path, _)| path.strip_prefix(&prefix));
+                paths.map(str::to_owned).collect()
+            }
+            Self::Folder(root) => {
+                let mut found = Vec::new();
+                walk(root, "", &mut found)?;
+                found
+            }
+            Self::Carried(files) => files.keys().cloned().collect(),
+        };
+        let is_needed = |path: &String| !NOT_CARRIED.iter().any(|other| path.starts_with(other));
+        let mut files = BTreeMap::new();
+        for path in paths.into_iter().filter(is_needed) {
+            if let Some(text) = self.read_text(key, &path)? {
+                files.insert(path, text);
+            }
+        }
+        Ok(files)
     }
 }
 

@@ -112,3 +112,29 @@ fn a_broken_connector_leaves_the_others_alone() {
     let error = catalog.get("other").unwrap_err();
     assert!(error.to_string().contains("connector.yaml:2:1"), "{error}");
 }
+
+#[test]
+fn a_connector_that_was_sent_is_the_one_that_was_read() {
+    let (catalog, _folder) = open(&[
+        ("acme/connector.yaml", SPEC),
+        ("acme/README.md", "# Acme"),
+        ("acme/schemas/invoices.json", r#"{"type":"object"}"#),
+        ("acme/fixtures/ok.http", "not sent"),
+    ]);
+    let files = catalog.get("acme").unwrap().origin.to_carry("acme").unwrap();
+    assert_eq!(
+        files.keys().map(String::as_str).collect::<Vec<_>>(),
+        ["connector.yaml", "schemas/invoices.json"]
+    );
+    let carried = Connector::carried("acme", files.clone()).unwrap();
+    assert!(carried.schema("invoices").is_some());
+    assert_eq!(carried.origin.to_carry("acme").unwrap(), files);
+    Connector::carried("acme", BTreeMap::new()).unwrap_err();
+    let github = Catalog::embedded()
+        .get("github")
+        .unwrap()
+        .origin
+        .to_carry("github")
+        .unwrap();
+    Connector::carried("github", github).unwrap();
+}

@@ -42,7 +42,7 @@ pub(super) fn open(
         allow_private_hosts: connection.allow_private_hosts,
         folder: match &connector.origin {
             Origin::Folder(folder) => Some(folder.clone()),
-            Origin::Embedded => None,
+            Origin::Embedded | Origin::Carried(_) => None,
         },
         choices: connection.streams.clone(),
         ..SourceSettings::default()

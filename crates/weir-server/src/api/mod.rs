@@ -10,6 +10,7 @@ mod page;
 mod runs;
 mod schedules;
 mod tokens;
+mod workers;
 
 use axum::Router;
 use axum::routing::MethodRouter;
@@ -31,6 +32,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         schedules::endpoints(),
         tokens::endpoints(),
         access::endpoints(),
+        workers::endpoints(),
     ]
     .into_iter()
     .flatten()

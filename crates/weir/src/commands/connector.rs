@@ -138,6 +138,7 @@ fn streams(connector: &Connector) -> Value {
 fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Embedded => "built in".to_owned(),
+        Origin::Carried(_) => "sent by a server".to_owned(),
         Origin::Folder(path) => path.display().to_string(),
     }
 }

@@ -29,6 +29,7 @@ mod sync;
 mod tenant;
 mod token;
 mod validate;
+mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,6 +105,7 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     Source(source::SourceArgs),
     Serve(serve::ServeArgs),
+    Worker(worker::WorkerArgs),
     Token(token::TokenArgs),
     Access(access::AccessArgs),
     Tenant(tenant::TenantArgs),
@@ -155,6 +157,7 @@ impl Cli {
             Command::Model(args) => wait(model::run(&args, &context)),
             Command::Source(args) => wait(source::run(&args)),
             Command::Serve(args) => wait(serve::run(&args, &context)),
+            Command::Worker(args) => wait(worker::run(&args, &context)),
             Command::Token(args) => wait(token::run(&args, &context)),
             Command::Access(args) => wait(access::run(&args, &context)),
             Command::Tenant(args) => wait(tenant::run(&args, &context)),

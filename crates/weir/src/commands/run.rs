@@ -135,7 +135,12 @@ fn show(run: &Run, format: Format) -> Result<()> {
         return Ok(());
     }
     if format == Format::Table {
-        line(format!("run {} of {}: {}", run.id, run.connection, run.status));
+        let by = run.worker.as_ref().map(|worker| format!(", by worker {worker}"));
+        let by = by.unwrap_or_default();
+        line(format!(
+            "run {} of {}: {}{by}",
+            run.id, run.connection, run.status
+        ));
     }
     let mut sheet = Sheet::new([
         "name",

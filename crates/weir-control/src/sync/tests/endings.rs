@@ -418,3 +418,24 @@ async fn a_full_read_that_came_to_nothing_is_made_later_and_given_up_once() {
     let outcome = run(&api, false, false).await;
     assert_eq!(outcome.streams[0].mode, IncrementalMerge);
 }
+
+#[tokio::test]
+async fn a_stream_that_hangs_is_ended_with_what_it_had_committed_and_says_so() {
+    let world = World::new().await;
+    let mut api = items(20);
+    api.hangs_at_page = Some(4);
+    let mut plan = world.plan(&api, &[("orders", IncrementalMerge)]);
+    plan.options.hung_after = Duration::from_millis(300);
+    let outcome = sync(&world.store, plan).await.unwrap();
+    let error = outcome.first_error().unwrap();
+    assert_eq!(
+        (outcome.status, error.kind()),
+        (RunStatus::Failed, ErrorKind::Timeout)
+    );
+    assert!(error.message().contains("hung"), "{error:?}");
+    // Another run need not wait for the lease's end, and goes on from the last checkpoint.
+    api.hangs_at_page = None;
+    let outcome = world.sync(&api, "orders", IncrementalMerge).await;
+    assert_eq!(outcome.status, RunStatus::Succeeded);
+    assert_eq!(world.ids("orders"), (1..=20).collect::<Vec<_>>());
+}

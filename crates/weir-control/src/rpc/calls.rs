@@ -1,0 +1,183 @@
+//! The calls and their answers.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
+use weir_protocol::connection::{ConnectionSpec, Credential};
+use weir_protocol::{Secret, SyncMode};
+
+use super::Sender;
+use crate::leases::Lease;
+use crate::ledger::{Beginning, Begun, Ended, Entry, Renewed, Standing};
+use crate::runs::queue::{Claimed, Held};
+
+/// One thing that a worker asks.
+pub(super) trait Call: Serialize + DeserializeOwned + Send + Sync {
+    type Answer: Serialize + DeserializeOwned + Send;
+    /// The last part of its path.
+    const NAME: &'static str;
+    /// Whether it is asked again by itself while the server is away.
+    const IS_PATIENT: bool = true;
+}
+
+#[derive(Serialize)]
+pub(super) struct Outgoing<'a, C> {
+    #[serde(flatten)]
+    pub(super) from: &'a Sender,
+    pub(super) call: &'a C,
+}
+
+/// The part that every version can read.
+#[derive(Deserialize)]
+pub(super) struct Incoming {
+    #[serde(flatten)]
+    pub(super) from: Sender,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Asked<C> {
+    pub(super) call: C,
+}
+
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident $fields:tt -> $answer:ty = $word:literal $(, $patient:literal)?;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Serialize, Deserialize)]
+            pub(super) struct $name $fields
+
+            impl Call for $name {
+                type Answer = $answer;
+                const NAME: &'static str = $word;
+                $(const IS_PATIENT: bool = $patient;)?
+            }
+        )*
+    };
+}
+
+calls! {
+    /// Makes the worker known; asked before anything else, so that what does not fit is told at once.
+    Hello {} -> Welcome = "hello", false;
+    /// Takes runs that wait. Asked again at the next look, not by itself: each time takes other runs.
+    Claim { pub(super) runs_max: usize } -> Vec<Assignment> = "claim", false;
+    /// Renews the right to runs. Answers which the worker has still.
+    Heartbeat { pub(super) runs: Vec<String> } -> Vec<(String, Held)> = "heartbeat";
+    Begin { pub(super) beginning: Beginning } -> Begun = "begin";
+    Renew { pub(super) lease: Lease } -> Renewed = "renew";
+    Stand { pub(super) lease: Lease } -> Standing = "standing";
+    ModeOf { pub(super) lease: Lease, pub(super) run: String } -> Option<SyncMode> = "mode";
+    /// Writes something down under a lease.
+    Write { pub(super) lease: Lease, pub(super) entry: Entry } -> () = "checkpoint";
+    Finish { pub(super) ended: Ended } -> () = "finish";
+    /// What a run needs that is to be kept to itself.
+    Lend { pub(super) run: String } -> Lent = "secret";
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Welcome {
+    pub(super) protocol: u32,
+    pub(super) version: String,
+    pub(super) tenant: String,
+}
+
+/// A run with all that carrying it out takes, but for what is secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Assignment {
+    pub(super) claimed: Claimed,
+    /// The right to it ends then without a heartbeat.
+    pub(super) lease_ms: i64,
+    pub(super) papers: Papers,
+}
+
+/// What a run is made of, without anything that is secret.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Papers {
+    /// Without settings and credential: they may be or hold secrets, and are lent apart.
+    pub connection: ConnectionSpec,
+    /// The connector's files: path below its folder, and text.
+    pub connector: BTreeMap<String, String>,
+    pub lake_location: String,
+    /// Where the lake is, not who may write there: that the worker's own environment says.
+    pub lake_options: BTreeMap<String, String>,
+    /// Certificates that the connection trusts besides the machine's, PEM.
+    pub roots_pem: Option<String>,
+}
+
+/// What is lent to a worker for one run: forgotten when that ends, and never shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lent {
+    pub config: Map<String, Value>,
+    pub method: Option<String>,
+    /// The connection's credential as it is now; short-lived where the auth method yields that.
+    #[serde(serialize_with = "exposed")]
+    pub credential: Option<BTreeMap<String, Secret>>,
+    /// Which texts of these are to be blotted out wherever something is shown.
+    #[serde(serialize_with = "exposed_list")]
+    pub variables: Vec<Secret>,
+    #[serde(serialize_with = "exposed_list")]
+    pub secrets: Vec<Secret>,
+    /// The key that personal fields are hashed with.
+    #[serde(serialize_with = "exposed_one")]
+    pub pii_key: Secret,
+}
+
+impl Lent {
+    /// What a connection holds that is not to be told with it; taken out of it.
+    pub fn take_from(connection: &mut ConnectionSpec, pii_key: Secret) -> Self {
+        let credential = connection.credential.take();
+        let (method, values) = match credential {
+            Some(Credential { method, values }) => (method, Some(values)),
+            None => (None, None),
+        };
+        Self {
+            config: std::mem::take(&mut connection.config),
+            method,
+            credential: values,
+            variables: std::mem::take(&mut connection.variables),
+            secrets: std::mem::take(&mut connection.secrets),
+            pii_key,
+        }
+    }
+
+    /// Puts it back into a connection that came without it.
+    pub fn give_to(self, connection: &mut ConnectionSpec) -> Secret {
+        connection.config = self.config;
+        let method = self.method;
+        connection.credential = self.credential.map(|values| Credential { method, values });
+        connection.variables = self.variables;
+        connection.secrets = self.secrets;
+        self.pii_key
+    }
+
+    /// Names of what is lent, for the audit trail.
+    pub(super) fn names(&self) -> Vec<String> {
+        let fields = self.credential.iter().flat_map(BTreeMap::keys);
+        let mut names: Vec<String> = fields.map(|field| format!("credential.{field}")).collect();
+        names.push("config".to_owned());
+        names.push("pii_key".to_owned());
+        names
+    }
+}
+
+// The one place where secrets are written out: on the way to whom they are lent.
+
+fn exposed<S: Serializer>(values: &Option<BTreeMap<String, Secret>>, to: S) -> Result<S::Ok, S::Error> {
+    let values = values.as_ref();
+    let shown: Option<BTreeMap<&str, &str>> = values.map(|values| {
+        let pairs = values.iter();
+        pairs
+            .map(|(name, value)| (name.as_str(), value.expose()))
+            .collect()
+    });
+    shown.serialize(to)
+}
+
+fn exposed_list<S: Serializer>(values: &[Secret], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(values.iter().map(Secret::expose))
+}
+
+fn exposed_one<S: Serializer>(value: &Secret, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(value.expose())
+}

@@ -1,0 +1,168 @@
+//! The side of a worker: asks a server, patiently where that is away for a while.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use weir_protocol::{Error, ErrorKind, Result, SyncMode};
+
+use super::calls::{
+    Begin, Call, Claim, Finish, Heartbeat, Hello, Lend, Lent, ModeOf, Outgoing, Papers, Renew, Stand, Write,
+};
+use super::{Carrier, Sender, office};
+use crate::leases::Lease;
+use crate::ledger::{Beginning, Begun, Ended, Entry, Renewed, RunLedger, Standing, StreamLedger, failure};
+use crate::runs::RunStatus;
+use crate::runs::queue::{Claimed, Held};
+use crate::store::OUTAGE_MAX;
+use crate::worker::RunSupply;
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// A server, as a worker sees it.
+pub struct Remote {
+    carrier: Arc<dyn Carrier>,
+    sender: Sender,
+    /// Of the runs that it has.
+    papers: Mutex<HashMap<String, Papers>>,
+}
+
+impl Remote {
+    pub fn new(carrier: Arc<dyn Carrier>, sender: Sender) -> Self {
+        Self {
+            carrier,
+            sender,
+            papers: Mutex::default(),
+        }
+    }
+
+    /// Makes the worker known to the server; answers the server's version and the tenant it works for.
+    pub async fn greet(&self) -> Result<(String, String)> {
+        let welcome = self.ask(&Hello {}).await?;
+        Ok((welcome.version, welcome.tenant))
+    }
+
+    /// What a claimed run is made of.
+    pub fn papers(&self, run: &str) -> Result<Papers> {
+        self.kept().get(run).cloned().ok_or_else(|| {
+            Error::internal("the run came without its papers")
+                .with("run", run)
+                .hint("report it")
+        })
+    }
+
+    /// What a run needs that is to be kept to itself. Never keep it longer than the run.
+    pub async fn lend(&self, run: &str) -> Result<Lent> {
+        self.ask(&Lend { run: run.to_owned() }).await
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<String, Papers>> {
+        // Each change under this lock is complete in itself, so a panic elsewhere leaves it sound.
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask<C: Call>(&self, call: &C) -> Result<C::Answer> {
+        let body = office::write(&Outgoing {
+            from: &self.sender,
+            call,
+        })?;
+        let began = Instant::now();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let error = match self.carrier.carry(C::NAME, body.clone()).await {
+                Ok(answer) => return read(&answer),
+                Err(error) => error,
+            };
+            let may_pass = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout);
+            if !C::IS_PATIENT || !may_pass || began.elapsed() + wait > OUTAGE_MAX {
+                return Err(error);
+            }
+            tracing::warn!(call = C::NAME, %error, "the server cannot be reached, trying again");
+            tokio::time::sleep(jittered(wait)).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+/// Between half of it and all of it, so that workers do not come back at one moment.
+fn jittered(wait: Duration) -> Duration {
+    let half = wait / 2;
+    let drawn = uuid::Uuid::new_v4().as_u128() % (half.as_millis() + 1);
+    half + Duration::from_millis(u64::try_from(drawn).unwrap_or(0))
+}
+
+fn read<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T> {
+    // What is quoted by the cause may be secret.
+    serde_json::from_slice(answer).map_err(|error| {
+        Error::decode("the server's answer cannot be read")
+            .with("line", error.line())
+            .with("column", error.column())
+            .hint("check that the address is weir's own, and use a worker of the server's version")
+    })
+}
+
+#[async_trait]
+impl RunSupply for Remote {
+    async fn claim(&self, runs_max: usize) -> Result<Vec<Claimed>> {
+        let assignments = self.ask(&Claim { runs_max }).await?;
+        let mut kept = self.kept();
+        let claimed = assignments.into_iter().map(|assignment| {
+            kept.insert(assignment.claimed.run.clone(), assignment.papers);
+            assignment.claimed
+        });
+        Ok(claimed.collect())
+    }
+
+    async fn renew(&self, runs: &[String]) -> Result<Vec<(String, Held)>> {
+        self.kept().retain(|run, _| runs.contains(run));
+        self.ask(&Heartbeat { runs: runs.to_vec() }).await
+    }
+
+    async fn fail(&self, claimed: &Claimed, error: &Error) -> Result<()> {
+        let ended = Ended {
+            tenant: claimed.tenant.clone(),
+            run: claimed.run.clone(),
+            status: RunStatus::Failed,
+            error: failure(Some(error)),
+        };
+        self.end(&ended).await
+    }
+}
+
+#[async_trait]
+impl RunLedger for Remote {
+    async fn begin(&self, beginning: &Beginning) -> Result<Begun> {
+        let beginning = beginning.clone();
+        self.ask(&Begin { beginning }).await
+    }
+
+    async fn end(&self, ended: &Ended) -> Result<()> {
+        self.ask(&Finish { ended: ended.clone() }).await
+    }
+}
+
+#[async_trait]
+impl StreamLedger for Remote {
+    async fn renew(&self, lease: &Lease) -> Result<Renewed> {
+        let lease = lease.clone();
+        self.ask(&Renew { lease }).await
+    }
+
+    async fn standing(&self, lease: &Lease) -> Result<Standing> {
+        let lease = lease.clone();
+        self.ask(&Stand { lease }).await
+    }
+
+    async fn mode_of(&self, lease: &Lease, run: &str) -> Result<Option<SyncMode>> {
+        let (lease, run) = (lease.clone(), run.to_owned());
+        self.ask(&ModeOf { lease, run }).await
+    }
+
+    async fn write(&self, lease: &Lease, entry: &Entry) -> Result<()> {
+        let (lease, entry) = (lease.clone(), entry.clone());
+        self.ask(&Write { lease, entry }).await
+    }
+}
