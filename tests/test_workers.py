@@ -3,8 +3,8 @@
 import contextlib
 import json
 import os
-import pathlib
 import select
+import shutil
 import signal
 import ssl
 import subprocess
@@ -14,8 +14,6 @@ import urllib.request
 
 import postgres
 import pytest
-import shutil
-from conftest import free_port
 from source import connection, record
 from test_serve import ANSWER_S_MAX, HOURLY, Store, serving
 
@@ -50,7 +48,7 @@ class Control:
     """A server that carries out no run itself, on a port that it has again after a restart."""
 
     def __init__(self, project, tls, env):
-        self.project, self.tls, self.env, self.port = project, tls, env, free_port()
+        self.project, self.tls, self.env, self.port = project, tls, env, postgres.free_port()
         self.stack = contextlib.ExitStack()
 
     def start(self):
@@ -301,3 +299,41 @@ def test_a_worker_hears_a_wish_to_cancel_and_ends_its_runs_when_it_is_stopped(pr
     assert worker.returncode == 0
     assert store.runs()[0]["status"] == "succeeded"
     assert store.rows() == {"n": 2000, "keys": 2000}
+
+
+def test_a_silent_worker_is_found_within_a_minute_and_its_run_taken_over(project, source, own, workers):
+    """Frozen, not killed: its process lives, so that only its silence tells."""
+    store = Store(project)
+    source.records = [record(n, n) for n in range(900)]
+    connect(project, source, "demo")
+    control = Control(project, own, store.env)
+    with control.stack:
+        control.start()
+        token = control.token()
+        first = workers.start(control, token)
+        frozen = []
+
+        def freeze(page):
+            if page == 5 and not frozen:
+                os.kill(first.pid, signal.SIGSTOP)
+                frozen.append(time.monotonic())
+
+        source.on_page = freeze
+        store.make_due()
+        deadline = time.monotonic() + ANSWER_S_MAX
+        while not frozen and time.monotonic() < deadline:
+            time.sleep(0.05)
+        workers.start(control, token)
+        store.until("abandoned")
+        detected = time.monotonic() - frozen[0]
+        store.until("succeeded")
+        taken_over = time.monotonic() - frozen[0]
+        print(f"detected after {detected:.1f} s, taken over and done after {taken_over:.1f} s")
+        assert detected <= 60 and taken_over <= 300
+        # It wakes, finds that the run is another's, and spoils nothing.
+        os.kill(first.pid, signal.SIGCONT)
+        assert store.rows() == {"n": 900, "keys": 900}
+        store.make_due()
+        runs = store.until("succeeded", 2)
+    assert [run["status"] for run in runs] == ["succeeded", "succeeded", "abandoned"]
+    assert store.rows() == {"n": 900, "keys": 900}

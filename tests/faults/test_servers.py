@@ -17,7 +17,6 @@ import time
 
 import postgres
 import pytest
-from conftest import free_port
 from source import connection, record
 from test_serve import ANSWER_S_MAX, Store, serving
 
@@ -33,7 +32,7 @@ class Fleet:
     def __init__(self, project, store, dice):
         self.project, self.store, self.dice = project, store, dice
         self.stack = contextlib.ExitStack()
-        self.ports = [free_port(), free_port()]
+        self.ports = [postgres.free_port(), postgres.free_port()]
         self.servers, self.workers = [], []
 
     def __enter__(self):

@@ -307,9 +307,16 @@ async fn a_run_comes_with_all_but_its_secrets_and_they_are_lent_while_it_is_held
     );
     assert!(connection.config["url"].as_str().unwrap().contains(PLANTED));
 
-    let noted = audit::list(&world.store, DEFAULT_TENANT, &audit::EntryFilter::default())
-        .await
-        .unwrap();
+    let noted = audit::list(
+        &world.store,
+        DEFAULT_TENANT,
+        &audit::EntryFilter {
+            limit: 100,
+            ..audit::EntryFilter::default()
+        },
+    )
+    .await
+    .unwrap();
     let lent: Vec<_> = noted
         .iter()
         .filter(|entry| entry.action == "secret.lend")

@@ -92,7 +92,14 @@ impl Worker {
                 // A wish to stop comes before work.
                 biased;
                 () = stop.cancelled() => break,
-                _ = beats.tick() => self.renew().await,
+                _ = beats.tick() => {
+                    // Nor does a control that is away hold up who wants to stop.
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => break,
+                        () = self.renew() => {}
+                    }
+                }
                 _ = polls.tick() => self.claim(&stop).await,
                 Some(ended) = self.tasks.join_next_with_id() => {
                     self.ended(ended).await;
