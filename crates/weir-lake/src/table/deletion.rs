@@ -5,6 +5,7 @@
 //! first. A vector is a magic number and a 64-bit Roaring bitmap in the portable form.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -61,6 +62,33 @@ impl Gone {
 
     pub(crate) fn len(&self) -> u64 {
         self.0.len()
+    }
+
+    /// Whether rows at these places are among them.
+    pub(crate) fn has_any_in(&self, places: &Range<u32>) -> bool {
+        let mut from = self.0.iter();
+        from.advance_to(u64::from(places.start));
+        from.next().is_some_and(|row| row < u64::from(places.end))
+    }
+
+    /// Of these places in the file, which ascend, those of rows that are left, counted among such alone.
+    pub(crate) fn live_places(&self, places: Vec<u32>) -> Vec<u32> {
+        if self.0.is_empty() {
+            return places;
+        }
+        let mut gone = self.0.iter().peekable();
+        let mut passed = 0;
+        let live = places.into_iter().filter_map(|place| {
+            while gone.next_if(|row| *row < u64::from(place)).is_some() {
+                passed += 1;
+            }
+            (gone.peek() != Some(&u64::from(place))).then(|| place - passed)
+        });
+        live.collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter()
     }
 
     /// The rows that are left of the first `rows`.

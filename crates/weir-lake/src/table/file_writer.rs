@@ -5,31 +5,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use object_store::buffered::BufWriter;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
-use parquet::arrow::AsyncArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use weir_protocol::{Error, Result};
 
 use super::adapt::adapt;
+use super::encoding::properties;
+use super::original::Original;
+use super::parquet_writer::ParquetWriter;
 use super::partition::{self, Values};
 use super::stats::Gather;
 use super::{DataFile, Table, deletion, now_ms};
 
 /// A file is closed when it has grown to this.
 pub(crate) const FILE_BYTES_TARGET: u64 = 64 << 20;
-const ROW_GROUP_ROWS_MAX: usize = 128 << 10;
-const ROW_GROUP_BYTES_MAX: usize = 16 << 20;
 /// Rows are held back until there are so many bytes of them: a file that stays below is small.
 const SMALL_BYTES_MAX: usize = 256 << 10;
 /// A file is put in parts of this size, the smallest that object stores take, and so many of them
 /// may be on their way: they stand in memory.
 const PART_BYTES: usize = 5 << 20;
 const PARTS_AT_ONCE: usize = 4;
-/// Distinct values of a column beyond this are no longer looked up: most do not come again.
-const DICTIONARY_BYTES_MAX: usize = 128 << 10;
 
 /// Where files go and what they hold.
 #[derive(Clone)]
@@ -63,6 +59,16 @@ impl Layout {
             purpose: Purpose::Table,
         })
     }
+
+    /// The columns that stand in the files: a partition's are in the log.
+    fn file_schema(&self) -> SchemaRef {
+        if self.partitions.is_empty() {
+            return self.schema.clone();
+        }
+        let fields = self.schema.fields().iter();
+        let fields = fields.filter(|field| !self.partitions.contains(field.name()));
+        Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
+    }
 }
 
 struct OpenFile {
@@ -76,7 +82,7 @@ struct OpenFile {
 enum Rows {
     /// In memory still, so many bytes.
     Held(Vec<RecordBatch>, usize),
-    Written(Box<AsyncArrowWriter<BufWriter>>),
+    Written(Box<ParquetWriter>),
 }
 
 impl OpenFile {
@@ -105,7 +111,7 @@ impl OpenFile {
     fn bytes_written(&self) -> u64 {
         match &self.rows {
             Rows::Held(..) => 0,
-            Rows::Written(writer) => writer.bytes_written() as u64,
+            Rows::Written(writer) => writer.bytes_written(),
         }
     }
 
@@ -126,28 +132,43 @@ impl OpenFile {
             Rows::Written(writer) => {
                 let written = writer.write(part).await;
                 written.map_err(|error| failed(&self.path, error))?;
-                if writer.in_progress_size() > ROW_GROUP_BYTES_MAX {
-                    self.flush().await?;
-                }
             }
         }
         Ok(())
     }
 
+    /// Takes a row group of a file with the same partition over as it stands; false where it cannot.
+    async fn take_over(&mut self, layout: &Layout, original: &Original, group: usize) -> Result<bool> {
+        let path = self.path.clone();
+        let writer = self.writer(layout, Size::Any).await?;
+        let theirs = original.footer.file_metadata().schema_descr();
+        if theirs.root_schema() != writer.columns().root_schema() {
+            return Ok(false);
+        }
+        let Some(gather) = self.gather.with_group(&layout.file_schema(), original, group) else {
+            return Ok(false);
+        };
+        self.gather = gather;
+        let taken = original.take(group).await?;
+        let written = self.writer(layout, Size::Any).await?.take_over(taken).await;
+        written.map_err(|error| failed(&path, error))?;
+        Ok(true)
+    }
+
     /// The file's writer; rows that were held back are written first.
-    async fn writer(&mut self, layout: &Layout, size: Size) -> Result<&mut AsyncArrowWriter<BufWriter>> {
+    async fn writer(&mut self, layout: &Layout, size: Size) -> Result<&mut ParquetWriter> {
         let path = &self.path;
         if let Rows::Held(batches, _) = &mut self.rows {
             let batches = std::mem::take(batches);
             let schema = match batches.first() {
                 Some(batch) => batch.schema(),
-                None => layout.schema.clone(),
+                None => layout.file_schema(),
             };
             let sink = BufWriter::with_capacity(layout.store.clone(), Path::from(path.as_str()), PART_BYTES)
                 .with_max_concurrency(PARTS_AT_ONCE);
-            let properties = properties(layout.purpose, size);
-            let mut writer = AsyncArrowWriter::try_new(sink, schema, Some(properties))
-                .map_err(|error| failed(path, error))?;
+            let properties = properties(layout.purpose, size, &schema);
+            let writer = ParquetWriter::new(sink, schema, properties);
+            let mut writer = writer.map_err(|error| failed(path, error))?;
             for batch in batches {
                 writer.write(&batch).await.map_err(|error| failed(path, error))?;
             }
@@ -171,7 +192,7 @@ impl OpenFile {
     async fn close(mut self, layout: &Layout) -> Result<DataFile> {
         let writer = self.writer(layout, Size::Small).await?;
         let finished = writer.finish().await;
-        let size = writer.bytes_written() as u64;
+        let size = writer.bytes_written();
         let footer = finished.map_err(|error| failed(&self.path, error))?;
         let is_kept = layout.purpose == Purpose::Table;
         Ok(DataFile {
@@ -188,7 +209,7 @@ impl OpenFile {
 
 /// How much a file is known to hold when it is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Size {
+pub(super) enum Size {
     Any,
     /// All rows are there, and they are few.
     Small,
@@ -229,15 +250,31 @@ impl FileWriter {
     }
 
     async fn write_part(&mut self, values: Values, part: &RecordBatch) -> Result<()> {
-        let file = match self.open.entry(values.clone()) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(OpenFile::new(&self.layout, values.clone()))
-            }
-        };
-        file.write(&self.layout, part).await?;
-        if file.bytes_written() >= FILE_BYTES_TARGET {
-            self.close(&values).await?;
+        let layout = &self.layout;
+        let file = self.open.entry(values.clone());
+        let file = file.or_insert_with(|| OpenFile::new(layout, values.clone()));
+        file.write(layout, part).await?;
+        self.end_if_full(&values).await
+    }
+
+    /// Takes a row group of a data file over without decoding it; false where its rows must be
+    /// written as others are.
+    pub(crate) async fn take_over(&mut self, original: &Original, group: usize) -> Result<bool> {
+        if !original.is_worth_taking(group) {
+            return Ok(false);
+        }
+        let (layout, values) = (&self.layout, &original.file.partition);
+        let file = self.open.entry(values.clone());
+        let file = file.or_insert_with(|| OpenFile::new(layout, values.clone()));
+        let is_taken = file.take_over(layout, original, group).await?;
+        self.end_if_full(values).await?;
+        Ok(is_taken)
+    }
+
+    async fn end_if_full(&mut self, values: &Values) -> Result<()> {
+        let size = self.open.get(values).map_or(0, OpenFile::bytes_written);
+        if size >= FILE_BYTES_TARGET {
+            self.close(values).await?;
         }
         Ok(())
     }
@@ -277,29 +314,6 @@ impl FileWriter {
         }
         Ok(self.done)
     }
-}
-
-fn properties(purpose: Purpose, size: Size) -> WriterProperties {
-    let builder = WriterProperties::builder()
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
-        .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
-        .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned());
-    let builder = match (purpose, size) {
-        (Purpose::Table, Size::Any) => builder
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_statistics_enabled(EnabledStatistics::Page),
-        // A compressor's tables and a dictionary for each column would cost more than its few values,
-        // and save a few blocks of the disk, until the file is joined with others.
-        (Purpose::Table, Size::Small) => builder
-            .set_compression(Compression::UNCOMPRESSED)
-            .set_dictionary_enabled(false)
-            .set_statistics_enabled(EnabledStatistics::Chunk),
-        (Purpose::Spill, _) => builder
-            .set_compression(Compression::LZ4_RAW)
-            .set_dictionary_enabled(false)
-            .set_statistics_enabled(EnabledStatistics::None),
-    };
-    builder.build()
 }
 
 /// Removes files that no commit took. One that cannot be removed is left to vacuum.

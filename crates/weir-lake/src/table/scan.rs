@@ -1,5 +1,6 @@
 //! Rows out of a table's files.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -13,11 +14,11 @@ use weir_protocol::{Error, Result};
 
 use super::adapt::adapt;
 use super::deletion::Gone;
-use super::object::ParquetObject;
+use super::original::Original;
 use super::{DataFile, partition};
 
 /// Rows may be wide, and several batches are in memory at once.
-const BATCH_ROWS: usize = 2048;
+pub(crate) const BATCH_ROWS: usize = 2048;
 
 pub(crate) type Rows = BoxStream<'static, Result<RecordBatch>>;
 
@@ -40,16 +41,22 @@ pub(crate) async fn read_in(
     selection: Option<RowSelection>,
     batch_rows: usize,
 ) -> Result<Rows> {
+    let original = Original::open(store, file).await?;
+    read_of(&original, schema, selection, batch_rows).await
+}
+
+/// As [`read_in`] from a file whose footer is known.
+pub(crate) async fn read_of(
+    original: &Original,
+    schema: &SchemaRef,
+    selection: Option<RowSelection>,
+    batch_rows: usize,
+) -> Result<Rows> {
+    let file = &original.file;
     let path = file.path.clone();
-    let reader = ParquetObject {
-        store: store.clone(),
-        path: file.location(),
-        size: file.size,
-    };
-    let mut builder = ParquetRecordBatchStreamBuilder::new(reader)
-        .await
-        .map_err(|error| failed(&path, error))?
-        .with_batch_size(batch_rows);
+    let (object, metadata) = (original.object(), original.metadata());
+    let mut builder =
+        ParquetRecordBatchStreamBuilder::new_with_metadata(object, metadata).with_batch_size(batch_rows);
     let roots: Vec<usize> = builder
         .schema()
         .fields()
@@ -61,7 +68,7 @@ pub(crate) async fn read_in(
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     builder = builder.with_projection(mask);
     let rows = builder.metadata().file_metadata().num_rows();
-    if let Some(live) = live(store, file, rows).await? {
+    if let Some(live) = live(&original.store, file, rows).await? {
         builder = builder.with_row_selection(match selection {
             Some(selection) => live.and_then(&padded(&selection, live.row_count())),
             None => live,
@@ -76,6 +83,18 @@ pub(crate) async fn read_in(
         .map_err(move |error| failed(&path, error))
         .map(move |batch| whole(&batch?, &file, &schema));
     Ok(rows.boxed())
+}
+
+/// The rows at these places, which ascend.
+pub(crate) fn ranges(places: &[Range<u32>]) -> RowSelection {
+    let mut selectors = Vec::new();
+    let mut next = 0;
+    for range in places {
+        selectors.push(RowSelector::skip((range.start - next) as usize));
+        selectors.push(RowSelector::select(range.len()));
+        next = range.end;
+    }
+    RowSelection::from(selectors)
 }
 
 /// A selection that speaks of every one of `rows` rows.

@@ -36,7 +36,7 @@ impl ByParent<'_> {
         let layout = Layout::of(self.table, self.table.schema().clone())?;
         let mut writer = FileWriter::new(layout, self.memory_bytes);
         let mut gone: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
-        for bucket in incoming.buckets(self.table.schema()).await? {
+        for bucket in incoming.buckets().await? {
             self.exchange(&bucket, &files, &mut gone, &mut writer).await?;
         }
         let mut outcome = Outcome::default();

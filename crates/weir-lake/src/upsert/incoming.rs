@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int32Array, RecordBatch, RecordBatchOptions};
-use arrow::compute::{concat, concat_batches};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use futures::FutureExt;
 use futures::TryStreamExt;
@@ -65,7 +65,7 @@ pub(crate) struct Bucket {
 }
 
 enum Rows {
-    Memory(RecordBatch),
+    Memory(Vec<RecordBatch>),
     Files(Arc<dyn ObjectStore>, Vec<DataFile>),
 }
 
@@ -174,19 +174,16 @@ impl Incoming {
         }
     }
 
-    /// The parts of the load, which is to have the columns of `schema`.
-    pub(crate) async fn buckets(&mut self, schema: &SchemaRef) -> Result<Vec<Bucket>> {
+    /// The parts of the load.
+    pub(crate) async fn buckets(&mut self) -> Result<Vec<Bucket>> {
         if let Some(spill) = self.spill.take() {
             self.spilled.extend(spill.finish().await?);
         }
         if self.spilled.is_empty() {
-            // Kept joined, for a commit that is lost asks again.
-            let batch = joined(std::mem::take(&mut self.batches), schema)?;
-            self.batches.push(batch.clone());
             return Ok(vec![Bucket {
                 number: 0,
                 of: 1,
-                rows: Rows::Memory(batch),
+                rows: Rows::Memory(self.batches.clone()),
             }]);
         }
         // Every part means another look at the table's keys, so there are no more than memory asks for.
@@ -223,17 +220,20 @@ impl Bucket {
         self.of == 1
     }
 
-    /// All rows of the part with the columns of `schema`.
-    pub(crate) async fn load(&self, schema: &SchemaRef) -> Result<RecordBatch> {
+    /// All rows of the part with the columns of `schema`, in the batches that they came in.
+    pub(crate) async fn batches(&self, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
         match &self.rows {
-            Rows::Memory(batch) => adapt(batch, schema),
+            Rows::Memory(batches) => batches.iter().map(|batch| adapt(batch, schema)).collect(),
             Rows::Files(store, files) => {
-                let batches: Vec<RecordBatch> = scan::read_all(store.clone(), files.clone(), schema.clone())
-                    .try_collect()
-                    .await?;
-                concat_batches(schema, &batches).map_err(unfit)
+                let rows = scan::read_all(store.clone(), files.clone(), schema.clone());
+                rows.try_collect().await
             }
         }
+    }
+
+    /// The same as one batch.
+    pub(crate) async fn load(&self, schema: &SchemaRef) -> Result<RecordBatch> {
+        joined(&self.batches(schema).await?, schema)
     }
 }
 
@@ -244,26 +244,13 @@ fn without_slack(batch: RecordBatch) -> Result<RecordBatch> {
     whole(schema, columns, rows)
 }
 
-/// One batch of all rows. Each column is let go as soon as it is joined, so that the rows do not
-/// stand in memory twice.
-fn joined(batches: Vec<RecordBatch>, schema: &SchemaRef) -> Result<RecordBatch> {
-    let rows = batches.iter().map(RecordBatch::num_rows).sum();
-    let mut parts = vec![Vec::with_capacity(batches.len()); schema.fields().len()];
-    for batch in batches {
-        let (_, columns, _) = adapt(&batch, schema)?.into_parts();
-        for (part, column) in parts.iter_mut().zip(columns) {
-            part.push(column);
-        }
-    }
-    let mut columns = Vec::with_capacity(parts.len());
-    for (part, field) in parts.into_iter().zip(schema.fields()) {
-        let arrays: Vec<&dyn Array> = part.iter().map(AsRef::as_ref).collect();
-        columns.push(match arrays.is_empty() {
-            true => arrow::array::new_empty_array(field.data_type()),
-            false => concat(&arrays).map_err(unfit)?,
-        });
-    }
-    whole(schema.clone(), columns, rows)
+/// One batch of all rows, of the columns of `schema` alone.
+pub(super) fn joined(batches: &[RecordBatch], schema: &SchemaRef) -> Result<RecordBatch> {
+    let parts = batches
+        .iter()
+        .map(|batch| adapt(batch, schema))
+        .collect::<Result<Vec<_>>>()?;
+    concat_batches(schema, &parts).map_err(unfit)
 }
 
 fn whole(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {

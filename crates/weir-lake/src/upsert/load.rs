@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
 use arrow::row::Rows;
 use foldhash::fast::FixedState;
 use weir_protocol::{Error, Result};
@@ -14,7 +14,11 @@ use super::keys::Keys;
 
 /// Rows of a load by key: of several with the same key the newest leads, the last one on a tie.
 pub(crate) struct Load<'a> {
-    pub(crate) batch: &'a RecordBatch,
+    batches: &'a [RecordBatch],
+    /// By batch: how many rows are before it.
+    starts: Vec<usize>,
+    /// The columns of all rows that decide, in one batch.
+    pub(crate) slim: &'a RecordBatch,
     leads: HashMap<&'a [u8], usize, FixedState>,
     /// By key: its leading row, and whether that row is still to be written.
     chosen: Vec<(u32, bool)>,
@@ -27,12 +31,18 @@ pub(crate) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    pub(crate) fn choose(batch: &'a RecordBatch, keys: &'a Rows, by: &Keys) -> Result<Self> {
-        let order = by.order(batch)?;
+    /// `slim` has the rows of `batches` in their order.
+    pub(crate) fn choose(
+        batches: &'a [RecordBatch],
+        slim: &'a RecordBatch,
+        keys: &'a Rows,
+        by: &Keys,
+    ) -> Result<Self> {
+        let order = by.order(slim)?;
         let mut leads: HashMap<&[u8], usize, FixedState> =
-            HashMap::with_capacity_and_hasher(batch.num_rows(), FixedState::default());
+            HashMap::with_capacity_and_hasher(slim.num_rows(), FixedState::default());
         let mut chosen: Vec<(u32, bool)> = Vec::new();
-        for row in 0..batch.num_rows() {
+        for row in 0..slim.num_rows() {
             let position = u32::try_from(row).map_err(|_| too_many())?;
             match leads.entry(keys.row(row).data()) {
                 Entry::Vacant(entry) => {
@@ -47,12 +57,19 @@ impl<'a> Load<'a> {
                 }
             }
         }
+        let starts = batches.iter().scan(0, |next, batch| {
+            let start = *next;
+            *next += batch.num_rows();
+            Some(start)
+        });
         Ok(Self {
-            batch,
+            batches,
+            starts: starts.collect(),
+            slim,
             leads,
             chosen,
             floors: HashMap::new(),
-            cursors: by.cursors(batch)?,
+            cursors: by.cursors(slim)?,
             order,
             keys,
         })
@@ -120,8 +137,20 @@ impl<'a> Load<'a> {
         rows
     }
 
+    /// A row's batch, and its place there.
+    fn place(&self, row: usize) -> (usize, usize) {
+        // Of batches without rows, which start where the next does, the last is meant.
+        let batch = self
+            .starts
+            .partition_point(|start| *start <= row)
+            .saturating_sub(1);
+        (batch, row - self.starts[batch])
+    }
+
     pub(crate) fn take(&self, rows: &[u32]) -> Result<RecordBatch> {
-        take_record_batch(self.batch, &UInt32Array::from(rows.to_vec())).map_err(|error| {
+        let places: Vec<(usize, usize)> = rows.iter().map(|row| self.place(*row as usize)).collect();
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        interleave_record_batch(&batches, &places).map_err(|error| {
             Error::internal("chosen rows cannot be taken")
                 .hint("report this defect")
                 .caused_by(error)

@@ -8,6 +8,7 @@ mod incoming;
 pub(crate) mod keys;
 mod load;
 mod mark;
+mod pages;
 mod prune;
 mod removal;
 mod sieve;
@@ -33,6 +34,7 @@ use sieve::Sieve;
 use crate::children::ChildRows;
 use crate::table::columns::{self, CHILDREN_DIGEST, DELETED_AT, IS_CURRENT, RUN, VALID_FROM, VALID_TO};
 use crate::table::file_writer::{FileWriter, Layout};
+use crate::table::original::Original;
 use crate::table::{DataFile, Table, scan};
 
 const WRITE_ROWS: usize = 2048;
@@ -124,7 +126,7 @@ impl Upsert<'_> {
             superseded: 0,
             outcome: Outcome::default(),
         };
-        for bucket in incoming.buckets(&self.schema).await? {
+        for bucket in incoming.buckets().await? {
             merging.merge(&bucket).await?;
         }
         merging.finish().await
@@ -133,39 +135,45 @@ impl Upsert<'_> {
 
 impl Merging<'_> {
     async fn merge(&mut self, bucket: &Bucket) -> Result<()> {
-        let batch = bucket.load(&self.upsert.schema).await?;
-        if batch.num_rows() == 0 && (self.upsert.vanish.is_none() || self.files.is_empty()) {
+        let mut batches = bucket.batches(&self.upsert.schema).await?;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if rows == 0 && (self.upsert.vanish.is_none() || self.files.is_empty()) {
             return Ok(());
         }
-        let batch = match self.upsert.rule {
-            Rule::History => mark::begin(&batch, &self.upsert.keys)?,
-            Rule::Merge | Rule::Late | Rule::Distinct => batch,
-        };
-        let keys = self.upsert.keys.keys(&batch)?;
-        let mut load = Load::choose(&batch, &keys, &self.upsert.keys)?;
-        let wanted = self.wanted(&batch)?;
+        if self.upsert.rule == Rule::History {
+            for batch in &mut batches {
+                *batch = mark::begin(batch, &self.upsert.keys)?;
+            }
+        }
+        let mut names = self.upsert.keys.roots(&self.upsert.schema);
+        names.push(VALID_FROM.to_owned());
+        let slim = incoming::joined(&batches, &keys::project(&self.upsert.schema, &names))?;
+        let keys = self.upsert.keys.keys(&slim)?;
+        let mut load = Load::choose(&batches, &slim, &keys, &self.upsert.keys)?;
+        let wanted = self.wanted(&slim)?;
         let stored: u64 = self.files.iter().map(|file| file.rows).sum();
         // Where rows vanish, those that the load lacks are looked for too.
-        let is_worth = self.upsert.vanish.is_none() && sieve::is_worth(batch.num_rows(), stored);
+        let is_worth = self.upsert.vanish.is_none() && sieve::is_worth(rows, stored);
         let sieve = is_worth
-            .then(|| Sieve::new(&self.upsert.keys, &batch, &self.upsert.schema))
+            .then(|| Sieve::new(&self.upsert.keys, &slim, &self.upsert.schema))
             .transpose()?;
         for index in 0..self.files.len() {
             if self.upsert.vanish.is_none() && !prune::may_hold(&self.files[index], &wanted)? {
                 continue;
             }
+            let original = Original::open(&self.upsert.table.store(), &self.files[index]).await?;
             let places = match &sieve {
-                Some(sieve) => sieve.candidates(self.upsert.table, &self.files[index]).await?,
+                Some(sieve) => sieve.candidates(&original, &wanted).await?,
                 None => None,
             };
-            let matches = self.find(index, places, bucket, &mut load).await?;
+            let matches = self.find(index, &original, places, bucket, &mut load).await?;
             if !matches.is_empty() {
-                self.judge(index, &matches, &mut load).await?;
+                self.judge(index, &original, &matches, &mut load).await?;
             }
         }
         let survivors = load.survivors();
         self.outcome.landed += survivors.len() as u64;
-        self.outcome.deduplicated += (batch.num_rows() - survivors.len()) as u64;
+        self.outcome.deduplicated += (rows - survivors.len()) as u64;
         for rows in survivors.chunks(WRITE_ROWS) {
             let rows = match self.upsert.rule {
                 Rule::History => mark::after(&load.take(rows)?, &load.floors(rows))?,
@@ -193,6 +201,7 @@ impl Merging<'_> {
     async fn find(
         &mut self,
         index: usize,
+        original: &Original,
         places: Option<Vec<u32>>,
         bucket: &Bucket,
         load: &mut Load<'_>,
@@ -209,7 +218,7 @@ impl Merging<'_> {
             Some(places) => Box::new(places.into_iter()),
             None => Box::new(0..),
         };
-        let mut rows = scan::read(&self.upsert.table.store(), &self.files[index], &schema, selection)
+        let mut rows = scan::read_of(original, &schema, selection, scan::BATCH_ROWS)
             .boxed()
             .await?;
         while let Some(batch) = rows.try_next().await? {
@@ -307,10 +316,15 @@ impl Merging<'_> {
     }
 
     /// Reads the matched rows whole and decides for each: equal rows stay, others go.
-    async fn judge(&mut self, index: usize, matches: &[Match], load: &mut Load<'_>) -> Result<()> {
-        let selection = select(matches.iter().map(|found| found.row));
-        let store = self.upsert.table.store();
-        let mut rows = scan::read(&store, &self.files[index], &self.upsert.schema, Some(selection))
+    async fn judge(
+        &mut self,
+        index: usize,
+        original: &Original,
+        matches: &[Match],
+        load: &mut Load<'_>,
+    ) -> Result<()> {
+        let selection = Some(select(matches.iter().map(|found| found.row)));
+        let mut rows = scan::read_of(original, &self.upsert.schema, selection, scan::BATCH_ROWS)
             .boxed()
             .await?;
         let mut matches = matches.iter();
@@ -357,7 +371,7 @@ impl Merging<'_> {
             self.writer.write(&marked).await?;
         }
         if self.upsert.rule == Rule::History && !ended.is_empty() {
-            let closed = mark::ended(stored, &ended, load.batch)?;
+            let closed = mark::ended(stored, &ended, load.slim)?;
             self.writer.write(&closed).await?;
         }
         Ok(())
@@ -369,7 +383,7 @@ impl Merging<'_> {
             .iter()
             .map(|found| found.place.map_or(0, |place| load.lead(place)))
             .collect();
-        if load.batch.num_rows() == 0 {
+        if load.slim.num_rows() == 0 {
             return Ok(vec![false; matches.len()]);
         }
         let incoming = load.take(&leads)?;

@@ -44,10 +44,21 @@ impl Wanted {
         let Some(bounds) = self.bounds(stats, partition)? else {
             return Ok(true);
         };
-        let (low, high) = (bounds.row(0), bounds.row(1));
-        let (low, high): (&[u8], &[u8]) = (low.data(), high.data());
+        Ok(self.is_between(bounds.row(0).data(), bounds.row(1).data()))
+    }
+
+    /// Whether any wanted value lies between two, given as the rows of its type.
+    pub(super) fn is_between(&self, low: &[u8], high: &[u8]) -> bool {
         let first = self.sorted.partition_point(|value| value.as_ref() < low);
-        Ok(self.sorted.get(first).is_some_and(|value| value.as_ref() <= high))
+        self.sorted.get(first).is_some_and(|value| value.as_ref() <= high)
+    }
+
+    pub(super) fn column(&self) -> &str {
+        &self.column
+    }
+
+    pub(super) fn kind(&self) -> &DataType {
+        self.values.data_type()
     }
 
     fn bounds(&self, stats: &Value, partition: Option<&Option<String>>) -> Result<Option<Rows>> {

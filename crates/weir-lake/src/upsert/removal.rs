@@ -10,6 +10,7 @@ use weir_protocol::{Error, Result};
 use super::Outcome;
 use crate::table::deletion::{self, Gone};
 use crate::table::file_writer::FileWriter;
+use crate::table::original::Original;
 use crate::table::{DataFile, Table, scan};
 
 /// A file of which more is gone is written again: what is gone costs every reader.
@@ -45,12 +46,12 @@ impl<'a> Removal<'a> {
         if left == 0 {
             return Ok(());
         }
-        if self.marks_rows && is_little(file.rows_stored() - left, file.rows_stored()) {
-            let gone = Gone::of(&self.table.store(), file).await?.and_of_live(&rows);
+        let gone = Gone::of(&self.table.store(), file).await?.and_of_live(&rows);
+        if self.marks_rows && is_little(gone.len(), file.rows_stored()) {
             self.marked.push((file.clone(), gone));
             return Ok(());
         }
-        without(self.table, file, &rows, writer).boxed().await
+        without(self.table, file, &gone, writer).boxed().await
     }
 
     /// Writes the marks. Files that were written again are with `writer`.
@@ -65,19 +66,34 @@ fn is_little(gone: u64, stored: u64) -> bool {
     gone * 100 <= stored * GONE_PERCENT_MAX
 }
 
-/// Copies a file but for the rows at these places, which ascend.
-async fn without(table: &Table, file: &DataFile, gone: &[u32], writer: &mut FileWriter) -> Result<()> {
-    let schema = writer.schema().clone();
-    let mut rows = scan::read(&table.store(), file, &schema, None).boxed().await?;
-    let mut gone = gone.iter().copied().peekable();
-    let mut position = 0;
-    while let Some(batch) = rows.try_next().await? {
-        let mut keep = vec![true; batch.num_rows()];
-        while let Some(row) = gone.next_if(|row| (*row as usize) < position + batch.num_rows()) {
-            keep[row as usize - position] = false;
+/// Writes a file's rows again but for those that are gone. Row groups that keep all of theirs are
+/// taken over as they stand.
+async fn without(table: &Table, file: &DataFile, gone: &Gone, writer: &mut FileWriter) -> Result<()> {
+    // Which rows are gone is said by place in the file, those that were gone before included.
+    let original = Original::open(&table.store(), file).await?.whole();
+    let mut left = Vec::new();
+    for (group, places) in original.places().into_iter().enumerate() {
+        if gone.has_any_in(&places) || !writer.take_over(&original, group).await? {
+            left.push(places);
         }
-        position += batch.num_rows();
-        let kept = filter_record_batch(&batch, &BooleanArray::from(keep)).map_err(|error| {
+    }
+    let schema = writer.schema().clone();
+    let selection = Some(scan::ranges(&left));
+    let mut rows = scan::read_of(&original, &schema, selection, scan::BATCH_ROWS)
+        .boxed()
+        .await?;
+    let mut places = left.into_iter().flatten().map(u64::from);
+    let mut gone = gone.iter().peekable();
+    while let Some(batch) = rows.try_next().await? {
+        let keep: BooleanArray = places
+            .by_ref()
+            .take(batch.num_rows())
+            .map(|place| {
+                while gone.next_if(|row| *row < place).is_some() {}
+                Some(gone.next_if_eq(&place).is_none())
+            })
+            .collect();
+        let kept = filter_record_batch(&batch, &keep).map_err(|error| {
             Error::internal("rows cannot be filtered")
                 .hint("report this defect")
                 .caused_by(error)
@@ -86,3 +102,6 @@ async fn without(table: &Table, file: &DataFile, gone: &[u32], writer: &mut File
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
-//! Which rows of a file may have a key of the load, told from the key columns alone. Of a large table
+//! Which rows of a file have a key of the load, told from the key columns alone. Of a large table
 //! and a small load they are few, and of the others nothing more has to be read.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch};
@@ -10,9 +11,13 @@ use futures::{FutureExt, TryStreamExt};
 use weir_protocol::Result;
 
 use super::keys::{self, Keys};
-use crate::table::{DataFile, Table, scan};
+use super::pages;
+use super::prune::Wanted;
+use crate::table::deletion::Gone;
+use crate::table::original::Original;
+use crate::table::scan;
 
-/// Of so many bits one is set for each key: one row in so many passes by accident.
+/// Of so many bits one is set for each key: of other rows one in so many is looked up.
 const BITS_PER_KEY: usize = 16;
 /// Key columns are narrow, so that more rows can be looked at together.
 const BATCH_ROWS: usize = 16 << 10;
@@ -29,18 +34,21 @@ pub(super) struct Sieve<'a> {
     keys: &'a Keys,
     schema: SchemaRef,
     bits: Vec<u64>,
+    hashes: HashSet<u64, FixedState>,
 }
 
 impl<'a> Sieve<'a> {
     /// Of the keys of a load with the columns of `schema`.
     pub(super) fn new(keys: &'a Keys, load: &RecordBatch, schema: &SchemaRef) -> Result<Self> {
         let bits = (load.num_rows() * BITS_PER_KEY).next_power_of_two().max(64);
+        let hashes = hashes(&keys.key_columns(load)?, load.num_rows())?;
         let mut sieve = Self {
             keys,
             schema: keys::project(schema, &keys.key_roots(schema)),
             bits: vec![0; bits / 64],
+            hashes: hashes.iter().copied().collect(),
         };
-        for hash in hashes(&keys.key_columns(load)?, load.num_rows())? {
+        for hash in hashes {
             let (word, bit) = sieve.place(hash);
             sieve.bits[word] |= bit;
         }
@@ -54,27 +62,40 @@ impl<'a> Sieve<'a> {
 
     fn may_hold(&self, hash: u64) -> bool {
         let (word, bit) = self.place(hash);
-        self.bits[word] & bit != 0
+        self.bits[word] & bit != 0 && self.hashes.contains(&hash)
     }
 
-    /// The places of the rows that may have a key of the load, among those that are left of the file;
-    /// none where they are so many that all of them should be looked at.
-    pub(super) async fn candidates(&self, table: &Table, file: &DataFile) -> Result<Option<Vec<u32>>> {
-        let mut rows = scan::read_in(&table.store(), file, &self.schema, None, BATCH_ROWS)
+    /// The places of the rows that have a key of the load, among those that are left of the file; none
+    /// where they are so many that all of them should be looked at.
+    pub(super) async fn candidates(
+        &self,
+        original: &Original,
+        wanted: &[Wanted],
+    ) -> Result<Option<Vec<u32>>> {
+        let pages = pages::may_hold(original, wanted);
+        if pages.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let selection = Some(scan::ranges(&pages));
+        let mut rows = scan::read_of(&original.whole(), &self.schema, selection, BATCH_ROWS)
             .boxed()
             .await?;
         let mut found = Vec::new();
-        let mut place: u32 = 0;
+        let mut places = pages.into_iter().flatten();
         while let Some(batch) = rows.try_next().await? {
             let hashes = hashes(&self.keys.key_columns(&batch)?, batch.num_rows())?;
-            let passed = (place..).zip(hashes).filter(|(_, hash)| self.may_hold(*hash));
-            found.extend(passed.map(|(place, _)| place));
-            place += u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
-            if found.len() as u64 * SHARE_MIN > file.rows {
+            let passed = hashes.into_iter().zip(places.by_ref());
+            found.extend(
+                passed
+                    .filter(|(hash, _)| self.may_hold(*hash))
+                    .map(|(_, place)| place),
+            );
+            if found.len() as u64 * SHARE_MIN > original.file.rows {
                 return Ok(None);
             }
         }
-        Ok(Some(found))
+        let gone = Gone::of(&original.store, &original.file).await?;
+        Ok(Some(gone.live_places(found)))
     }
 }
 

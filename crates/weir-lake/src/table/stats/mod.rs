@@ -1,9 +1,11 @@
 //! File statistics as the Delta log keeps them, gathered while rows are written.
 
+mod group;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::kernels::aggregate;
 use arrow::datatypes::{
-    DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Float64Type, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
 };
 use parquet::file::metadata::ParquetMetaData;
 use serde_json::{Map, Value, json};
@@ -39,25 +41,29 @@ struct Column {
 }
 
 /// Gathers the statistics of one file.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Gather {
     rows: u64,
     columns: Vec<Column>,
 }
 
 impl Gather {
-    pub(crate) fn add(&mut self, batch: &RecordBatch) {
-        if self.columns.is_empty() {
-            let names = batch.schema_ref().fields().iter().take(COLUMNS_MAX);
-            self.columns = names
-                .map(|field| Column {
-                    name: field.name().clone(),
-                    nested: field.data_type().is_nested(),
-                    is_text: matches!(field.data_type(), DataType::Utf8),
-                    ..Column::default()
-                })
-                .collect();
+    fn begin(&mut self, schema: &Schema) {
+        if !self.columns.is_empty() {
+            return;
         }
+        let fields = schema.fields().iter().take(COLUMNS_MAX);
+        let columns = fields.map(|field| Column {
+            name: field.name().clone(),
+            nested: field.data_type().is_nested(),
+            is_text: matches!(field.data_type(), DataType::Utf8),
+            ..Column::default()
+        });
+        self.columns = columns.collect();
+    }
+
+    pub(crate) fn add(&mut self, batch: &RecordBatch) {
+        self.begin(batch.schema_ref());
         self.rows += batch.num_rows() as u64;
         for (column, array) in self.columns.iter_mut().zip(batch.columns()) {
             column.nulls += array.null_count() as u64;
@@ -101,20 +107,18 @@ impl Column {
         if self.is_text || self.unordered || array.null_count() == array.len() {
             return;
         }
-        let Some(range) = range(array) else {
-            self.unordered = true;
-            return;
+        self.join(range(array));
+    }
+
+    /// Takes in the range of more values; none where they cannot be ordered.
+    fn join(&mut self, more: Option<Range>) {
+        let joined = match (self.range.take(), more) {
+            (None, more) => more,
+            (Some(before), Some(more)) => before.union(more),
+            (Some(_), None) => None,
         };
-        self.range = Some(match self.range.take() {
-            None => range,
-            Some(before) => match before.union(range) {
-                Some(union) => union,
-                None => {
-                    self.unordered = true;
-                    return;
-                }
-            },
-        });
+        self.unordered = joined.is_none();
+        self.range = joined;
     }
 
     fn bounds(&self) -> Option<(Value, Value)> {
@@ -188,17 +192,17 @@ fn range(array: &ArrayRef) -> Option<Range> {
     }
 }
 
+/// Where a column that is not nested stands in the file's row groups.
+fn place(footer: &ParquetMetaData, name: &str) -> Option<usize> {
+    let columns = footer.file_metadata().schema_descr().columns();
+    columns
+        .iter()
+        .position(|column| matches!(column.path().parts(), [only] if only == name))
+}
+
 /// The smallest and the largest text of a column, as far as the file's row groups tell.
 fn texts(footer: &ParquetMetaData, name: &str) -> Option<Range> {
-    let column = footer
-        .file_metadata()
-        .schema_descr()
-        .columns()
-        .iter()
-        .position(|column| {
-            let parts = column.path().parts();
-            parts.len() == 1 && parts.first().is_some_and(|part| part == name)
-        })?;
+    let column = place(footer, name)?;
     let mut range: Option<Range> = None;
     for group in footer.row_groups() {
         let chunk = group.column(column);
