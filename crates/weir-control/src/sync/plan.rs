@@ -80,7 +80,8 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             rows: 200_000,
-            bytes: 64 << 20,
+            // A merge at random places writes the whole table, at each checkpoint.
+            bytes: 128 << 20,
             age: Duration::from_secs(30),
         }
     }

@@ -25,6 +25,8 @@ const BUCKET: &str = "_bucket";
 const SPILL_BUCKETS: u64 = 32;
 /// A part stands in memory as it is read, and as one batch.
 const PART_COPIES: u64 = 2;
+/// Of the memory budget rows may wait in so many parts of so many: the rest is for writing them.
+const HELD_SHARE: (u64, u64) = (3, 5);
 /// A Parquet byte is about so many in memory.
 const INFLATION: u64 = 6;
 
@@ -119,9 +121,9 @@ impl Incoming {
             return self.spill(&batch).await;
         }
         let batch = without_slack(batch)?;
-        self.bytes += batch.get_array_memory_size() as u64;
+        self.bytes += used_bytes(&batch);
         self.batches.push(batch);
-        if self.bytes <= self.memory_bytes {
+        if self.bytes <= self.memory_bytes / HELD_SHARE.1 * HELD_SHARE.0 {
             return Ok(());
         }
         for batch in std::mem::take(&mut self.batches) {
@@ -145,7 +147,7 @@ impl Incoming {
     }
 
     async fn spill(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.spilled_bytes += batch.get_array_memory_size() as u64;
+        self.spilled_bytes += used_bytes(batch);
         let widened = columns::with(batch.schema_ref(), [Field::new(BUCKET, DataType::Int32, true)]);
         let hashes = self.keys.hashes(batch)?;
         let buckets: Int32Array = hashes
@@ -235,6 +237,17 @@ impl Bucket {
     pub(crate) async fn load(&self, schema: &SchemaRef) -> Result<RecordBatch> {
         joined(&self.batches(schema).await?, schema)
     }
+}
+
+/// What the rows take themselves. Room that was left for more of them counts for nothing: where it could
+/// not be given back, nobody touched it.
+fn used_bytes(batch: &RecordBatch) -> u64 {
+    let columns = batch.columns().iter();
+    let bytes = columns.map(|column| match column.to_data().get_slice_memory_size() {
+        Ok(bytes) => bytes,
+        Err(_) => column.get_array_memory_size(),
+    });
+    bytes.sum::<usize>() as u64
 }
 
 /// The rows without the room that was left for more of them: they may wait for long.
