@@ -140,7 +140,7 @@ async fn row_groups_that_keep_their_rows_are_taken_over_as_they_stand() {
         &table.store(),
         &again[0],
         table.schema(),
-        Some(scan::ranges(&[70_000..70_001])),
+        Some(scan::ranges(std::slice::from_ref(&(70_000..70_001)))),
     )
     .await
     .unwrap();
