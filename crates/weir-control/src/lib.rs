@@ -33,5 +33,5 @@ pub use connections::{Connection, DEFAULT_TENANT};
 pub use leases::Owner;
 pub use principals::{Access, Permission, Role};
 pub use runs::{Run, RunStatus, StreamRun};
-pub use store::{Place, Scope, Store};
+pub use store::{Expected, Place, Scope, Store};
 pub use sync::{Observer, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan, sync, sync_over};

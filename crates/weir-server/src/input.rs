@@ -1,6 +1,7 @@
 //! What handlers take from a request. Whatever cannot be read is a problem with a next step.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -12,6 +13,8 @@ use sha2::{Digest as _, Sha256};
 use weir_control::principals::Access;
 use weir_protocol::Error;
 
+use crate::ServerState;
+use crate::observe::RequestId;
 use crate::problem::Problem;
 
 /// Who asks; the guard found out.
@@ -27,6 +30,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
                 .hint("report it")
                 .into()
         })
+    }
+}
+
+/// The server's parts for one request: what is changed through them is noted as the caller's doing.
+pub(crate) struct ForCaller(pub(crate) ServerState);
+
+impl FromRequestParts<ServerState> for ForCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ServerState) -> Result<Self, Problem> {
+        let Caller(access) = Caller::from_request_parts(parts, state).await?;
+        let request = parts.extensions.get::<RequestId>().map(|id| id.0.as_str());
+        let store = state.store.acting_as(access.acting(request));
+        Ok(Self(ServerState {
+            store,
+            ..state.clone()
+        }))
     }
 }
 
@@ -122,39 +142,47 @@ fn holds_null_character(value: &Value) -> bool {
 }
 
 /// What the client believes to change: `If-Match`.
-pub(crate) struct Expected(Option<HeaderValue>);
+pub(crate) struct Expected {
+    wanted: Option<HeaderValue>,
+    is_refused: AtomicBool,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Expected {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        Ok(Self(parts.headers.get(header::IF_MATCH).cloned()))
+        Ok(Self {
+            wanted: parts.headers.get(header::IF_MATCH).cloned(),
+            is_refused: AtomicBool::new(false),
+        })
     }
 }
 
 impl Expected {
-    pub(crate) fn is_given(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Refuses where the thing, as it would be shown now, is another one.
-    pub(crate) fn check(&self, shown: &impl Serialize) -> Result<(), Problem> {
-        let Some(wanted) = &self.0 else { return Ok(()) };
+    /// Refuses where the thing, as it would be shown now, is another one. For use cases to call inside
+    /// the transaction of the change.
+    pub(crate) fn check(&self, shown: &impl Serialize) -> weir_protocol::Result<()> {
+        let Some(wanted) = &self.wanted else { return Ok(()) };
         let body = serde_json::to_vec(shown).map_err(|error| {
-            Problem::from(
-                Error::internal("cannot show what is to be changed")
-                    .caused_by(error)
-                    .hint("report it"),
-            )
+            Error::internal("cannot show what is to be changed")
+                .caused_by(error)
+                .hint("report it")
         })?;
         if matches_tag(wanted, &entity_tag(&body)) {
             return Ok(());
         }
-        Err(Problem::with_status(
-            StatusCode::PRECONDITION_FAILED,
-            Error::usage("it has changed since you read it")
-                .hint("GET it again and look, then send the new ETag"),
-        ))
+        self.is_refused.store(true, Ordering::Relaxed);
+        Err(Error::usage("it has changed since you read it")
+            .hint("GET it again and look, then send the new ETag"))
+    }
+
+    /// What a use case failed with that was given [`Self::check`].
+    pub(crate) fn problem(&self, error: Error) -> Problem {
+        if self.is_refused.load(Ordering::Relaxed) {
+            Problem::with_status(StatusCode::PRECONDITION_FAILED, error)
+        } else {
+            error.into()
+        }
     }
 }
 

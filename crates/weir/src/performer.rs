@@ -10,7 +10,7 @@ use weir_control::runs::queue::Claimed;
 use weir_control::sync::Silent;
 use weir_control::worker::Performer;
 use weir_control::{Acting, DEFAULT_TENANT, Owner, Store, SyncOptions, SyncOutcome, SyncPlan, schedules};
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::commands::Context;
 use crate::wiring::{Wiring, chosen_streams, registered};
@@ -88,29 +88,51 @@ pub(crate) fn log_failures(outcome: &SyncOutcome) {
     }
 }
 
+/// What became of the schedules that the connections' files ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// Connections that have one.
+    pub(crate) scheduled: usize,
+    /// Connections whose schedule stays as it was, and why.
+    pub(crate) refused: Vec<(String, Error)>,
+}
+
+impl Taken {
+    /// Fails where a file was refused; the reasons are told already.
+    pub(crate) fn all(&self) -> Result<()> {
+        let names: Vec<&str> = self.refused.iter().map(|(name, _)| name.as_str()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("the schedules of {} connections stay as they were", names.len()),
+        )
+        .with("connections", names.join(", "))
+        .hint("mend their files: `weir validate` shows each mistake"))
+    }
+}
+
 /// Makes the schedules in the store what the connections' files say. A file that cannot be read
 /// keeps the schedule it had, and does not keep the others from theirs.
-pub(crate) async fn take_schedules(wiring: &Wiring, store: &Store) -> Result<usize> {
-    let mut scheduled = 0;
+pub(crate) async fn take_schedules(wiring: &Wiring, store: &Store) -> Result<Taken> {
+    let mut all = Taken::default();
     let files = wiring.project.connection_files()?;
     let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
     schedules::keep_only(store, DEFAULT_TENANT, &names).await?;
     for (name, _) in files {
         let taken = match wiring.connection(&name) {
             Ok(spec) => {
-                scheduled += usize::from(spec.schedule.is_some());
+                all.scheduled += usize::from(spec.schedule.is_some());
                 schedules::put(store, &registered(&spec), spec.schedule.as_ref()).await
             }
             Err(error) => Err(error),
         };
         if let Err(error) = taken {
-            warn(&name, &error);
+            let next = error.next_step().unwrap_or_default();
+            tracing::warn!(connection = name, %error, next, "its schedule stays as it was");
+            all.refused.push((name, error));
         }
     }
-    Ok(scheduled)
-}
-
-fn warn(connection: &str, error: &Error) {
-    let next = error.next_step().unwrap_or_default();
-    tracing::warn!(connection, %error, next, "its schedule stays as it was");
+    Ok(all)
 }

@@ -12,6 +12,8 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use sqlx::AnyConnection;
 use weir_protocol::{Error, Result};
 
@@ -37,6 +39,23 @@ const SALT_BYTES: usize = 16;
 /// others of the tenant wait from here to the end of the transaction.
 pub(crate) async fn append_in(db: &mut AnyConnection, acting: &Acting, record: &Record) -> Outcome<()> {
     append_all_in(db, acting, std::slice::from_ref(record)).await
+}
+
+/// As [`append_in`], for records of any tenants. Always in the same order of tenants, so that two who
+/// do this at once do not wait for each other.
+pub(crate) async fn append_each_in(
+    db: &mut AnyConnection,
+    acting: &Acting,
+    records: Vec<Record>,
+) -> Outcome<()> {
+    let mut by_tenant: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    for record in records {
+        by_tenant.entry(record.tenant.clone()).or_default().push(record);
+    }
+    for records in by_tenant.into_values() {
+        append_all_in(db, acting, &records).await?;
+    }
+    Ok(())
 }
 
 /// As [`append_in`], for several records of one tenant.
@@ -67,13 +86,15 @@ pub(crate) async fn append_all_in(
 }
 
 fn entry(acting: &Acting, record: &Record, (number, at_ms): (i64, i64), previous: String) -> Result<Entry> {
-    let personal = if acting.personal.is_empty() {
+    let mut personal = acting.personal.clone();
+    personal.extend(record.personal.clone());
+    let personal = if personal.is_empty() {
         None
     } else {
         let mut salt = [0_u8; SALT_BYTES];
         random(&mut salt)?;
         let salt: String = salt.iter().map(|byte| format!("{byte:02x}")).collect();
-        Some((canonical::canonical_object(&acting.personal)?, salt))
+        Some((canonical::canonical_object(&personal)?, salt))
     };
     let mut entry = Entry {
         number,

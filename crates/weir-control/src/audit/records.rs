@@ -72,6 +72,8 @@ pub struct Record {
     pub(super) ending: Ending,
     pub(super) correlation_id: Option<String>,
     pub(super) details: Map<String, Value>,
+    /// What names a person, besides what the acting says.
+    pub(super) personal: Map<String, Value>,
 }
 
 impl Record {
@@ -85,6 +87,7 @@ impl Record {
             ending: Ending::Done,
             correlation_id: None,
             details: Map::new(),
+            personal: Map::new(),
         }
     }
 
@@ -105,6 +108,13 @@ impl Record {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.details.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Names a value that may name a person. Kept apart, so that it can be erased.
+    #[must_use]
+    pub fn with_personal(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.personal.insert(key.to_owned(), value.into());
         self
     }
 }

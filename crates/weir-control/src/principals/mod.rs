@@ -15,11 +15,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_protocol::{Error, Result};
 
+use crate::Acting;
+
 pub use rights::{Permission, Role};
 pub use rules::{check_name, may};
 pub use tokens::{
     EXPIRY_DEFAULT, EXPIRY_MAX, Grant, Issued, NewToken, Token, TokenStatus, authenticate, bootstrap, create,
-    get, list, review, revoke,
+    get, list, review, revoke, revoke_if,
 };
 
 /// What a principal is.
@@ -83,6 +85,19 @@ pub struct Access {
 }
 
 impl Access {
+    /// Whom audit records name: an id that is nobody's own, with the name kept apart.
+    pub fn acting(&self, request: Option<&str>) -> Acting {
+        let mut acting = Acting::new(match &self.token {
+            Some(token) => format!("token:{token}"),
+            None => self.kind.to_string(),
+        });
+        acting
+            .personal
+            .insert("principal".to_owned(), self.principal.as_str().into());
+        acting.correlation_id = request.map(ToOwned::to_owned);
+        acting
+    }
+
     /// A person at the command line of this machine, who has the store itself.
     pub fn command_line(tenant: &str) -> Self {
         Self {

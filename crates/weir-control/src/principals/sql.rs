@@ -86,13 +86,14 @@ pub(super) async fn principals(db: &mut AnyConnection, tenant: &str) -> sqlx::Re
         .await
 }
 
+/// Whether it is new.
 pub(super) async fn insert_principal(
     db: &mut AnyConnection,
     tenant: &str,
     name: &str,
     kind: Kind,
-) -> sqlx::Result<()> {
-    sqlx::query(
+) -> sqlx::Result<bool> {
+    let inserted = sqlx::query(
         "INSERT INTO principals (tenant, name, kind, created_at_ms)
          SELECT $1, $2, $3, now_ms FROM clock WHERE true
          ON CONFLICT (tenant, name) DO NOTHING",
@@ -101,8 +102,8 @@ pub(super) async fn insert_principal(
     .bind(name)
     .bind(kind.as_str())
     .execute(db)
-    .await
-    .map(drop)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
 }
 
 pub(super) async fn insert_token(
@@ -186,14 +187,15 @@ pub(super) async fn touch(db: &mut AnyConnection, id: &str, now_ms: i64) -> sqlx
     .map(drop)
 }
 
-pub(super) async fn revoke(db: &mut AnyConnection, tenant: &str, id: &str) -> sqlx::Result<()> {
-    sqlx::query(
-        "UPDATE tokens SET revoked_at_ms = coalesce(revoked_at_ms, (SELECT now_ms FROM clock))
-         WHERE tenant = $1 AND id = $2",
+/// Whether it was not revoked before.
+pub(super) async fn revoke(db: &mut AnyConnection, tenant: &str, id: &str) -> sqlx::Result<bool> {
+    let revoked = sqlx::query(
+        "UPDATE tokens SET revoked_at_ms = (SELECT now_ms FROM clock)
+         WHERE tenant = $1 AND id = $2 AND revoked_at_ms IS NULL",
     )
     .bind(tenant)
     .bind(id)
     .execute(db)
-    .await
-    .map(drop)
+    .await?;
+    Ok(revoked.rows_affected() == 1)
 }

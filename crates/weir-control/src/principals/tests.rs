@@ -274,3 +274,75 @@ fn roles_may_do_what_the_table_says() {
     }
     insta::assert_snapshot!(table);
 }
+
+#[tokio::test]
+async fn what_is_done_to_tenants_principals_and_tokens_is_in_the_audit_trail() {
+    let world = World::new().await;
+    tenants::create(&world.store, "north").await.unwrap();
+    let issued = world.issue("north", "alice@example.com", Role::Operator).await;
+    world.issue("north", "alice@example.com", Role::Agent).await;
+    let caller = Access {
+        token: Some(issued.token.id.clone()),
+        ..Access::command_line("north")
+    };
+    let acting = world.store.acting_as(caller.acting(Some("request-1")));
+    revoke(&acting, "north", &issued.token.id).await.unwrap();
+    revoke(&acting, "north", &issued.token.id).await.unwrap();
+
+    let filter = crate::audit::EntryFilter {
+        limit: 50,
+        ..Default::default()
+    };
+    let mut noted = crate::audit::list(&world.store, "north", &filter).await.unwrap();
+    noted.reverse();
+    let actions: Vec<&str> = noted.iter().map(|entry| entry.action.as_str()).collect();
+    assert_eq!(
+        actions,
+        [
+            "tenant.create",
+            "principal.create",
+            "token.create",
+            "token.create",
+            "token.revoke"
+        ]
+    );
+    // Who it is for can be erased; what was handed out stays.
+    assert!(noted[2].details.contains("operator") && !noted[2].details.contains("alice"));
+    assert!(noted[2].personal.as_ref().unwrap().contains("alice@example.com"));
+    let revoked = &noted[4];
+    assert_eq!(
+        (revoked.principal.as_str(), revoked.correlation_id.as_deref()),
+        (format!("token:{}", issued.token.id).as_str(), Some("request-1"))
+    );
+    assert_eq!(revoked.subject, format!("token:{}", issued.token.id));
+}
+
+#[tokio::test]
+async fn the_first_token_is_noted_too() {
+    let world = World::new().await;
+    bootstrap(&world.store).await.unwrap().unwrap();
+    let filter = crate::audit::EntryFilter {
+        limit: 50,
+        action: Some("token.create".to_owned()),
+        ..Default::default()
+    };
+    assert_eq!(
+        crate::audit::list(&world.store, DEFAULT_TENANT, &filter)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_as_expected_is_not_revoked() {
+    let world = World::new().await;
+    let issued = world.issue(DEFAULT_TENANT, "loader", Role::Agent).await;
+    let refuse = |_: &Token| Err(Error::usage("changed").hint("look"));
+    revoke_if(&world.store, DEFAULT_TENANT, &issued.token.id, &refuse)
+        .await
+        .unwrap_err();
+    let token = get(&world.store, DEFAULT_TENANT, &issued.token.id).await.unwrap();
+    assert_eq!(token.status, TokenStatus::Active);
+}

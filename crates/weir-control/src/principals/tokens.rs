@@ -13,7 +13,8 @@ use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::rules::{check_name, granted, may_grant};
 use super::{Access, Kind, Permission, Principal, Role, sql};
-use crate::store::{Outcome, Scope, int};
+use crate::audit::{self, Record};
+use crate::store::{Expected, Outcome, Scope, int};
 use crate::{DEFAULT_TENANT, Store, tenants};
 
 pub const EXPIRY_DEFAULT: Duration = Duration::from_secs(90 * 86_400);
@@ -141,6 +142,8 @@ pub async fn create(store: &Store, access: &Access, new: &NewToken) -> Result<Is
     may_grant(access, &granted(&new.roles, &new.scopes))?;
     tenants::get(store, &access.tenant).await?;
     let parts = &Parts::random()?;
+    let noted = &Noted::of(access, new, parts);
+    let acting = store.acting();
     let token = store
         .write_alone(
             Scope::Tenant(&access.tenant),
@@ -148,8 +151,9 @@ pub async fn create(store: &Store, access: &Access, new: &NewToken) -> Result<Is
             "create the token",
             |db, _| {
                 Box::pin(async move {
-                    put_in(db, access, new, parts).await?;
+                    let records = put_in(db, access, new, parts, noted).await?;
                     let token = sql::token(db, &access.tenant, &parts.id).await?;
+                    audit::append_all_in(db, acting, &records).await?;
                     Ok(token.ok_or_else(|| no_such_token(&parts.id))?)
                 })
             },
@@ -183,7 +187,44 @@ fn check(new: &NewToken) -> Result<()> {
     Ok(())
 }
 
-async fn put_in(db: &mut sqlx::AnyConnection, access: &Access, new: &NewToken, parts: &Parts) -> Outcome<()> {
+/// What is noted of a new token, made before the transaction that may be tried again.
+struct Noted {
+    principal: Record,
+    token: Record,
+}
+
+impl Noted {
+    fn of(access: &Access, new: &NewToken, parts: &Parts) -> Self {
+        let subject = format!("token:{}", parts.id);
+        let words = |words: Vec<&str>| serde_json::Value::from(words);
+        let token = Record::new(&access.tenant, "token.create", &subject)
+            .with("kind", new.kind.as_str())
+            .with(
+                "roles",
+                words(new.roles.iter().map(|role| role.as_str()).collect()),
+            )
+            .with(
+                "scopes",
+                words(new.scopes.iter().map(|scope| scope.as_str()).collect()),
+            )
+            .with("expires_in_s", new.expires_in.as_secs());
+        Self {
+            principal: Record::new(&access.tenant, "principal.create", &subject)
+                .with("kind", new.kind.as_str())
+                .with_personal("for", new.principal.as_str()),
+            token: token.with_personal("for", new.principal.as_str()),
+        }
+    }
+}
+
+/// Gives back what is to be audited.
+async fn put_in(
+    db: &mut sqlx::AnyConnection,
+    access: &Access,
+    new: &NewToken,
+    parts: &Parts,
+    noted: &Noted,
+) -> Outcome<Vec<Record>> {
     let tenant = &access.tenant;
     if let Some(known) = sql::principal(db, tenant, &new.principal).await?
         && known.kind != new.kind
@@ -195,10 +236,11 @@ async fn put_in(db: &mut sqlx::AnyConnection, access: &Access, new: &NewToken, p
         .hint(format!("ask for the kind {}, or use another name", known.kind))
         .into());
     }
-    sql::insert_principal(db, tenant, &new.principal, new.kind).await?;
+    let is_new = sql::insert_principal(db, tenant, &new.principal, new.kind).await?;
     let life_ms = int(u64::try_from(new.expires_in.as_millis()).unwrap_or(u64::MAX));
     sql::insert_token(db, access, new, (&parts.id, &parts.hash()), life_ms).await?;
-    Ok(())
+    let principal = is_new.then(|| noted.principal.clone());
+    Ok(principal.into_iter().chain([noted.token.clone()]).collect())
 }
 
 /// Where the store has no token at all yet: one that can do everything.
@@ -212,14 +254,18 @@ pub async fn bootstrap(store: &Store) -> Result<Option<Issued>> {
         expires_in: EXPIRY_DEFAULT,
     };
     let parts = &Parts::random()?;
+    let noted = &Noted::of(access, new, parts);
+    let acting = store.acting();
     let token = store
         .write_alone(Scope::Everyone, "tokens", "make the first token", |db, _| {
             Box::pin(async move {
                 if sql::others_exist(db, &parts.id).await? {
                     return Ok(None);
                 }
-                put_in(db, access, new, parts).await?;
-                Ok(sql::token(db, &access.tenant, &parts.id).await?)
+                let records = put_in(db, access, new, parts, noted).await?;
+                let token = sql::token(db, &access.tenant, &parts.id).await?;
+                audit::append_all_in(db, acting, &records).await?;
+                Ok(token)
             })
         })
         .await?;
@@ -299,11 +345,31 @@ pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Token> {
 
 /// Ends a token at once. One that was revoked before stays as it is.
 pub async fn revoke(store: &Store, tenant: &str, id: &str) -> Result<Token> {
+    revoke_if(store, tenant, id, &|_| Ok(())).await
+}
+
+/// As [`revoke`], unless `expected` refuses what the token is by then.
+pub async fn revoke_if(
+    store: &Store,
+    tenant: &str,
+    id: &str,
+    expected: Expected<'_, Token>,
+) -> Result<Token> {
+    let record = &Record::new(tenant, "token.revoke", format!("token:{id}"));
+    let acting = store.acting();
     let token = store
-        .write(Scope::Tenant(tenant), "revoke the token", |db, _| {
+        .write_alone(Scope::Tenant(tenant), tenant, "revoke the token", |db, _| {
             Box::pin(async move {
-                sql::revoke(db, tenant, id).await?;
-                Ok(sql::token(db, tenant, id).await?)
+                let Some(known) = sql::token(db, tenant, id).await? else {
+                    return Ok(None);
+                };
+                expected(&known)?;
+                let is_new = sql::revoke(db, tenant, id).await?;
+                let token = sql::token(db, tenant, id).await?;
+                if is_new {
+                    audit::append_in(db, acting, record).await?;
+                }
+                Ok(token)
             })
         })
         .await?;

@@ -7,6 +7,7 @@ mod records;
 mod rows;
 mod rules;
 mod sql;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -30,6 +31,8 @@ use crate::{Connection, Store, schemas, states};
 pub use figures::{Figures, figures};
 pub use records::{Failure, Run, RunFilter, RunStatus, StoredNotice, StoredReceipt, StreamRun, Trigger};
 pub(crate) use rules::overall;
+pub use sweep::sweep;
+use sweep::sweep_in;
 
 /// At most so many notices are kept for a stream of a run; one more says that there were others.
 const NOTICES_MAX: u32 = 100;
@@ -69,7 +72,7 @@ pub(crate) async fn start_sync(
                 for (stream, _) in streams {
                     take_over(db, connection, stream, run).await?;
                 }
-                sweep_in(db).await?;
+                let mut records = sweep_in(db).await?.records;
                 if let Begin::Anew(trigger) = begin {
                     sql::insert(db, run, connection, *trigger).await?;
                 }
@@ -88,9 +91,8 @@ pub(crate) async fn start_sync(
                 }
                 sql::insert_attempt(db, run, &format!("{}/{}", owner.host, owner.pid)).await?;
                 told::started(db, run, streams).await?;
-                if let Some(record) = record {
-                    audit::append_in(db, acting, record).await?;
-                }
+                records.extend(record.clone());
+                audit::append_each_in(db, acting, records).await?;
                 Ok(taken)
             })
         })
@@ -154,6 +156,7 @@ pub(crate) async fn finish(
     status: RunStatus,
     error: Option<&Error>,
 ) -> Result<()> {
+    let acting = store.acting();
     store
         .write(Scope::Tenant(tenant), "end the run", |db, _| {
             Box::pin(async move {
@@ -168,11 +171,12 @@ pub(crate) async fn finish(
                 if before.is_final() {
                     return Ok(());
                 }
-                let will_retry = match cause {
+                let follows = match cause {
                     Some(cause) => queue::retry(db, run, cause).await?,
-                    None => false,
+                    None => None,
                 };
-                told::ended(db, run, status, error, will_retry).await
+                told::ended(db, run, status, error, follows.is_some()).await?;
+                audit::append_each_in(db, acting, follows.into_iter().collect()).await
             })
         })
         .await
@@ -315,56 +319,6 @@ pub(crate) async fn note(store: &Store, lease: &Lease, notice: &Notice) -> Resul
         .await
 }
 
-/// Marks running runs that hold no living lease as abandoned; gives back how many.
-pub async fn sweep(store: &Store) -> Result<u64> {
-    store
-        .write_alone(Scope::Everyone, "sweep", "look for runs that died", |db, _| {
-            Box::pin(async move { sweep_in(db).await })
-        })
-        .await
-}
-
-/// A run of which every stream has ended, and whose own end is not stored yet, ends as they did: it may
-/// be alive and about to say the same.
-async fn sweep_in(db: &mut AnyConnection) -> Outcome<u64> {
-    let mut dead = 0;
-    for (run, has_right) in sql::unfinished(db).await? {
-        let holders = sql::living_holders(db, &run).await?;
-        if !holders.iter().all(Owner::is_dead) {
-            continue;
-        }
-        // A worker that has only just begun holds no stream yet; one known to be dead need not be waited for.
-        if has_right && holders.is_empty() {
-            continue;
-        }
-        // Its end may have been said since the list was read.
-        let status = sql::lock_status(db, &run).await?;
-        if status.is_none_or(|status| status.parse().is_ok_and(RunStatus::is_final)) {
-            continue;
-        }
-        let streams = sql::stream_statuses(db, &run).await?;
-        let streams: Vec<RunStatus> = streams
-            .iter()
-            .map(|status| status.parse())
-            .collect::<Result<_>>()?;
-        if rules::has_ended(&streams) {
-            let status = overall(streams);
-            sql::set_status(db, &run, status, None).await?;
-            sql::finish_attempt(db, &run, None).await?;
-            let has_failed = status == RunStatus::Failed;
-            let will_retry = has_failed && queue::retry(db, &run, queue::Cause::Failed(None)).await?;
-            told::ended(db, &run, status, None, will_retry).await?;
-        } else {
-            if sql::abandon_run(db, &run).await? {
-                told::stale(db, &run).await?;
-            }
-            queue::retry(db, &run, queue::Cause::Died).await?;
-            dead += 1;
-        }
-    }
-    Ok(dead)
-}
-
 /// Runs, newest first.
 pub async fn list(store: &Store, tenant: &str, filter: &RunFilter) -> Result<Vec<Run>> {
     store
@@ -398,6 +352,36 @@ pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Run> {
         Err(found) if found.is_empty() => Err(no_such_run(id)),
         Err(_) => Err(Error::usage(format!("several runs begin with '{id}'")).hint("write more of the id")),
     }
+}
+
+/// A run with all that was kept of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WholeRun {
+    pub run: Run,
+    /// Oldest first, as the notices.
+    pub receipts: Vec<StoredReceipt>,
+    pub notices: Vec<StoredNotice>,
+}
+
+/// One run by its whole id, with receipts and notices.
+pub async fn whole(store: &Store, tenant: &str, run: &str) -> Result<WholeRun> {
+    store
+        .read(Scope::Tenant(tenant), "read the run", |db, _| {
+            Box::pin(async move { whole_in(db, tenant, run).await })
+        })
+        .await
+}
+
+async fn whole_in(db: &mut AnyConnection, tenant: &str, run: &str) -> Outcome<WholeRun> {
+    let found = sql::by_prefix(db, tenant, run).await?;
+    let found = found.into_iter().find(|found| found.id == run);
+    let mut found = found.ok_or_else(|| no_such_run(run))?;
+    found.streams = sql::streams(db, run).await?;
+    Ok(WholeRun {
+        receipts: sql::receipts(db, tenant, run).await?,
+        notices: sql::notices(db, tenant, run).await?,
+        run: found,
+    })
 }
 
 /// A run's receipts, oldest first.

@@ -9,10 +9,10 @@ use weir_protocol::schedule::Backoff;
 use weir_protocol::{Error, ErrorKind, Result};
 
 use super::queue_sql as sql;
-use super::{RunStatus, Trigger, no_such_run};
+use super::{RunStatus, Trigger, WholeRun, no_such_run};
 use crate::audit::{self, Record};
 use crate::schedules::wait_ms;
-use crate::store::{Outcome, Scope};
+use crate::store::{Expected, Outcome, Scope};
 use crate::{Store, connections, workers};
 
 /// What a run is asked to do. What is left out is as `weir sync` has it.
@@ -230,6 +230,16 @@ pub async fn end(store: &Store, claimed: &Claimed, outcome: Result<(), &Error>) 
 
 /// Asks a run to stop. One that waits ends at once; one that runs commits what its state covers first.
 pub async fn cancel(store: &Store, tenant: &str, run: &str) -> Result<RunStatus> {
+    cancel_if(store, tenant, run, &|_| Ok(())).await
+}
+
+/// As [`cancel`], unless `expected` refuses what the run is by then.
+pub async fn cancel_if(
+    store: &Store,
+    tenant: &str,
+    run: &str,
+    expected: Expected<'_, WholeRun>,
+) -> Result<RunStatus> {
     let record = &Record::new(tenant, "run.cancel", format!("run:{run}")).of(run);
     let acting = store.acting();
     store
@@ -240,6 +250,7 @@ pub async fn cancel(store: &Store, tenant: &str, run: &str) -> Result<RunStatus>
                 }
                 let status = super::sql::lock_status(db, run).await?;
                 let status: RunStatus = status.ok_or_else(|| no_such_run(run))?.parse()?;
+                expected(&super::whole_in(db, tenant, run).await?)?;
                 match status {
                     RunStatus::Queued => {
                         super::sql::set_status(db, run, RunStatus::Cancelled, None).await?;
@@ -275,11 +286,11 @@ pub(crate) async fn asked_to_stop(store: &Store, tenant: &str, run: &str) -> Res
         .await
 }
 
-/// Queues the next attempt of a run that failed or died, where one is left and might go better. Gives
-/// back whether it did.
-pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -> Outcome<bool> {
+/// Queues the next attempt of a run that failed or died, where one is left and might go better. What is
+/// given back is to be audited.
+pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -> Outcome<Option<Record>> {
     let Some(order) = sql::order(db, run).await? else {
-        return Ok(false);
+        return Ok(None);
     };
     let may_help = match cause {
         Cause::Failed(error) => error.is_none_or(|error| trying_again_may_help(error.kind())),
@@ -287,7 +298,7 @@ pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -
     };
     let is_spent = cause.spends_an_attempt();
     if !may_help || (is_spent && order.attempt >= order.attempts_max) {
-        return Ok(false);
+        return Ok(None);
     }
     let wait = match cause {
         Cause::Failed(_) => wait_ms(order.backoff, order.backoff_base_ms, order.attempt),
@@ -304,7 +315,9 @@ pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -
         retry_of: Some(run.to_owned()),
         ..order
     };
-    Ok(put_in(db, &next).await?.is_some())
+    Ok(put_in(db, &next)
+        .await?
+        .map(|record| record.with("retry_of", run)))
 }
 
 /// Why a run has to be tried again.

@@ -13,7 +13,7 @@ use weir_protocol::{Error, Result};
 
 use crate::audit::{self, Record};
 use crate::runs::queue::{self, Order};
-use crate::store::{Outcome, Scope};
+use crate::store::{Expected, Outcome, Scope};
 use crate::{Connection, Store, connections};
 
 pub(crate) use timing::wait_ms;
@@ -126,6 +126,17 @@ pub async fn keep_only(store: &Store, tenant: &str, connections: &[String]) -> R
 
 /// Stops a schedule, or lets it go on; what was due meanwhile follows its rule for catching up.
 pub async fn pause(store: &Store, tenant: &str, connection: &str, paused: bool) -> Result<()> {
+    pause_if(store, tenant, connection, paused, &|_| Ok(())).await
+}
+
+/// As [`pause`], unless `expected` refuses what the schedule is by then.
+pub async fn pause_if(
+    store: &Store,
+    tenant: &str,
+    connection: &str,
+    paused: bool,
+    expected: Expected<'_, Schedule>,
+) -> Result<()> {
     let action = if paused {
         "schedule.pause"
     } else {
@@ -134,15 +145,24 @@ pub async fn pause(store: &Store, tenant: &str, connection: &str, paused: bool) 
     let record = &noted(tenant, connection, action);
     let acting = store.acting();
     let found = store
-        .write(Scope::Tenant(tenant), "pause the schedule", |db, _| {
-            Box::pin(async move {
-                let found = sql::pause(db, tenant, connection, paused).await?;
-                if found {
-                    audit::append_in(db, acting, record).await?;
-                }
-                Ok(found)
-            })
-        })
+        .write_alone(
+            Scope::Tenant(tenant),
+            connection,
+            "pause the schedule",
+            |db, _| {
+                Box::pin(async move {
+                    let Some(known) = sql::get(db, tenant, connection).await? else {
+                        return Ok(false);
+                    };
+                    expected(&known)?;
+                    let found = sql::pause(db, tenant, connection, paused).await?;
+                    if found {
+                        audit::append_in(db, acting, record).await?;
+                    }
+                    Ok(found)
+                })
+            },
+        )
         .await?;
     if found {
         return Ok(());

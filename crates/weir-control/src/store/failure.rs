@@ -44,15 +44,7 @@ impl StoreError {
         let (Self::Database(error), Place::Postgres(_)) = (self, place) else {
             return false;
         };
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                code.len() == 5
-                    && (code.starts_with("08")
-                        || matches!(&*code, "57P01" | "57P02" | "57P03" | "40001" | "40P01" | "53300"))
-            }),
-            _ => false,
-        }
+        may_pass(error)
     }
 
     pub(super) fn say(self, doing: &str, place: &Place) -> Error {
@@ -68,6 +60,19 @@ impl StoreError {
             .with("store", place)
             .caused_by(error)
             .hint(hint)
+    }
+}
+
+/// What PostgreSQL says while it restarts, and where two transactions met.
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.len() == 5
+                && (code.starts_with("08")
+                    || matches!(&*code, "57P01" | "57P02" | "57P03" | "40001" | "40P01" | "53300"))
+        }),
+        _ => false,
     }
 }
 
@@ -150,6 +155,16 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
 pub(super) fn newest(migrations: &Migrator) -> i64 {
     let versions = migrations.iter().map(|migration| migration.version);
     versions.max().unwrap_or(0)
+}
+
+/// As [`migration_failed`], but what may pass in a moment stays what the database said.
+pub(super) fn migration_refused(place: &Place, migrations: &Migrator, error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) if may_pass(&error) => {
+            StoreError::Database(error)
+        }
+        other => StoreError::Said(migration_failed(place, migrations, other)),
+    }
 }
 
 pub(super) fn migration_failed(place: &Place, migrations: &Migrator, error: MigrateError) -> Error {

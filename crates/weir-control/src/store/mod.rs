@@ -34,6 +34,9 @@ pub(crate) const OUTAGE_MAX: Duration = Duration::from_secs(120);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
+/// Refuses to change what is not as the caller believes it to be. Asked inside the transaction of the change.
+pub type Expected<'a, T> = &'a (dyn Fn(&T) -> Result<()> + Send + Sync);
+
 /// What a use case gives back while it has the database.
 pub(crate) type Outcome<T> = std::result::Result<T, StoreError>;
 
@@ -209,19 +212,15 @@ impl Store {
         if !matches!(access, Access::Read) {
             fail::fail_point!("control.before_write", |_| std::process::abort());
         }
-        let began = Instant::now();
-        let mut wait = FIRST_WAIT;
+        let mut patience = Patience::new(OUTAGE_MAX);
         loop {
             let error = match self.attempt(scope, access, &mut work).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if !error.may_pass(&self.place) || began.elapsed() + wait > OUTAGE_MAX {
+            if !error.may_pass(&self.place) || !patience.lasts(doing).await {
                 return Err(error.say(doing, &self.place));
             }
-            tracing::warn!(doing, "the control store cannot be reached, trying again");
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
@@ -257,6 +256,34 @@ impl Store {
                 Ok(Held::Within(self.writer.begin_with(begin).await?))
             }
         }
+    }
+}
+
+/// How long a database that cannot be reached is waited for.
+struct Patience {
+    began: Instant,
+    at_most: Duration,
+    wait: Duration,
+}
+
+impl Patience {
+    fn new(at_most: Duration) -> Self {
+        Self {
+            began: Instant::now(),
+            at_most,
+            wait: FIRST_WAIT,
+        }
+    }
+
+    /// Waits before the next try; false where it has been long enough.
+    async fn lasts(&mut self, doing: &'static str) -> bool {
+        if self.began.elapsed() + self.wait > self.at_most {
+            return false;
+        }
+        tracing::warn!(doing, "the control store cannot be reached, trying again");
+        tokio::time::sleep(self.wait).await;
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        true
     }
 }
 

@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Any, Connection, Executor};
 use weir_protocol::{Error, Result, Secret};
 
-use super::{Place, Scope, Store, StoreError, failure};
+use super::{Outcome, Patience, Place, Scope, Store, failure};
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -21,34 +21,49 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 const CONNECTIONS_MAX: u32 = 10;
 /// One attempt; use cases are tried again for longer.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// So long a database that is away is waited for: a restart. Whoever wrote a wrong address learns it soon.
+const OPENING_MAX: Duration = Duration::from_secs(15);
 /// Where the tables are: not `public`, which Supabase shows to the world.
 const SCHEMA: &str = "weir";
 /// Stands for all tenants in the policies. No tenant can have this name.
 const EVERYONE: &str = "*";
 const OLDEST_SERVER: i64 = 150_000;
 
+/// A database that is away for a moment is waited for, as use cases do.
 pub(super) async fn open(url: &Secret) -> Result<Store> {
     let place = Place::Postgres(url.clone());
-    let failed = |error| StoreError::Database(error).say("open the control store", &place);
     let options: PgConnectOptions = url.expose().parse().map_err(|error: sqlx::Error| {
         // The cause may quote the text, and with it the password.
         drop(error);
         Error::spec("the control store's URL is not one of PostgreSQL")
             .hint("write postgres://user:password@host:port/database; percent-encode odd characters")
     })?;
-    migrate(&options, &place).await?;
-    let pool: sqlx::Pool<Any> = PoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect(url.expose())
-        .await
-        .map_err(failed)?;
+    let doing = "open the control store";
+    let mut patience = Patience::new(OPENING_MAX);
+    let pool = loop {
+        let error = match pool(url, &options, &place).await {
+            Ok(pool) => break pool,
+            Err(error) => error,
+        };
+        if !error.may_pass(&place) || !patience.lasts(doing).await {
+            return Err(error.say(doing, &place));
+        }
+    };
     Ok(Store {
         readers: pool.clone(),
         writer: pool,
         place,
         acting: Arc::default(),
     })
+}
+
+async fn pool(url: &Secret, options: &PgConnectOptions, place: &Place) -> Outcome<sqlx::Pool<Any>> {
+    migrate(options, place).await?;
+    let pool: PoolOptions<Any> = PoolOptions::new().max_connections(CONNECTIONS_MAX);
+    Ok(pool
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect(url.expose())
+        .await?)
 }
 
 /// Begins a transaction as the application, for one tenant, in one round trip.
@@ -77,15 +92,14 @@ fn literal(text: &str) -> String {
 }
 
 /// Migrations run as the role of the URL. A role that may not is fine where none is pending.
-async fn migrate(options: &PgConnectOptions, place: &Place) -> Result<()> {
-    let failed = |error| StoreError::Database(error).say("open the control store", place);
-    let mut connection = PgConnection::connect_with(options).await.map_err(failed)?;
+async fn migrate(options: &PgConnectOptions, place: &Place) -> Outcome<()> {
+    let mut connection = PgConnection::connect_with(options).await?;
     refuse_old(&mut connection, place).await?;
     if !is_current(&mut connection, place).await? {
         let outcome = run_pending(&mut connection, None).await;
-        outcome.map_err(|error| failure::migration_failed(place, &MIGRATIONS, error))?;
+        outcome.map_err(|error| failure::migration_refused(place, &MIGRATIONS, error))?;
     }
-    connection.close().await.map_err(failed)
+    Ok(connection.close().await?)
 }
 
 pub(super) async fn run_pending(
@@ -110,34 +124,37 @@ pub(super) async fn run_pending(
     outcome.and(unlocked)
 }
 
-async fn refuse_old(connection: &mut PgConnection, place: &Place) -> Result<()> {
+async fn refuse_old(connection: &mut PgConnection, place: &Place) -> Outcome<()> {
     let version: i64 = sqlx::query_scalar("SELECT current_setting('server_version_num')::bigint")
         .fetch_one(connection)
-        .await
-        .map_err(|error| StoreError::Database(error).say("ask for the database's version", place))?;
+        .await?;
     if version >= OLDEST_SERVER {
         return Ok(());
     }
     Err(Error::spec("the control store needs PostgreSQL 15 or newer")
         .with("store", place)
         .with("its version", version / 10_000)
-        .hint("upgrade the server, or name another database"))
+        .hint("upgrade the server, or name another database")
+        .into())
 }
 
-/// Whether the newest migration is there. A store that a newer weir made is judged by the migrator.
-async fn is_current(connection: &mut PgConnection, place: &Place) -> Result<bool> {
-    let failed = |error| StoreError::Database(error).say("look at the control store's schema", place);
+/// Whether the newest migration is there. A store that a newer weir made is refused before anything is
+/// tried that this role may not do.
+async fn is_current(connection: &mut PgConnection, place: &Place) -> Outcome<bool> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('weir._sqlx_migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     if !exists {
         return Ok(false);
     }
-    let newest: Option<i64> =
-        sqlx::query_scalar("SELECT max(version) FROM weir._sqlx_migrations WHERE success")
+    let (newest, count): (Option<i64>, i64) =
+        sqlx::query_as("SELECT max(version), count(*) FROM weir._sqlx_migrations WHERE success")
             .fetch_one(connection)
-            .await
-            .map_err(failed)?;
-    Ok(newest == Some(failure::newest(&MIGRATIONS)))
+            .await?;
+    let known = failure::newest(&MIGRATIONS);
+    if let Some(newest) = newest.filter(|newest| *newest > known) {
+        let error = MigrateError::VersionMissing(newest);
+        return Err(failure::migration_failed(place, &MIGRATIONS, error).into());
+    }
+    Ok(newest == Some(known) && usize::try_from(count) == Ok(MIGRATIONS.iter().count()))
 }

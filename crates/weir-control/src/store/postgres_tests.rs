@@ -196,3 +196,71 @@ async fn a_wrong_password_and_a_missing_database_are_told_apart() {
     let nobody = Store::connect(&nobody).await.unwrap_err();
     assert_eq!(nobody.kind(), weir_protocol::ErrorKind::Auth);
 }
+
+/// A server's role may not migrate: it is told what is the matter, not what it lacks.
+#[tokio::test]
+async fn a_role_that_may_not_migrate_is_told_of_a_newer_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((store, mut above)) = opened(folder.path()).await else {
+        return;
+    };
+    let role = format!("server_{}", std::process::id());
+    let Place::Postgres(url) = store.place().clone() else {
+        panic!("not PostgreSQL")
+    };
+    let name: String = sqlx::query_scalar("SELECT current_database()::text")
+        .fetch_one(&mut above)
+        .await
+        .unwrap();
+    let prepare = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'p'; GRANT weir_app TO {role}; GRANT CONNECT ON DATABASE \"{name}\" TO {role};
+         INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'later', true, '\\x00', 0)"
+    );
+    above.execute(sqlx::AssertSqlSafe(prepare)).await.unwrap();
+    let mut url = url::Url::parse(url.expose()).unwrap();
+    url.set_username(&role).unwrap();
+    url.set_password(Some("p")).unwrap();
+    let error = Store::connect(&Place::parse(url.as_str()).unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.message(), "the control store was made by a newer weir");
+    let tidy = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    above.execute(sqlx::AssertSqlSafe(tidy)).await.unwrap();
+}
+
+/// The server restarts while somebody opens the store: a port that nobody listens on yet.
+#[tokio::test]
+async fn a_server_that_is_not_there_yet_is_waited_for() {
+    let Some(server) = testing::server() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let Place::Postgres(place) = testing::place(folder.path()).await else {
+        panic!("not PostgreSQL")
+    };
+    let real = url::Url::parse(&server).unwrap();
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let mut late = url::Url::parse(place.expose()).unwrap();
+    let target = (
+        late.host_str().unwrap_or("127.0.0.1").to_owned(),
+        real.port().unwrap_or(5432),
+    );
+    late.set_host(Some("127.0.0.1")).unwrap();
+    late.set_port(Some(port)).unwrap();
+    let late = Place::parse(late.as_str()).unwrap();
+    let opening = tokio::spawn(async move { Store::connect(&late).await });
+    // By now it was refused at least once, or is about to be: either way it opens.
+    tokio::task::yield_now().await;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let forwarding = tokio::spawn(async move {
+        loop {
+            let (mut from, _) = listener.accept().await.unwrap();
+            let mut to = tokio::net::TcpStream::connect(&target).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+        }
+    });
+    let store = opening.await.unwrap().unwrap();
+    store.ping().await.unwrap();
+    forwarding.abort();
+}

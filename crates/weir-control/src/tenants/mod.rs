@@ -11,6 +11,7 @@ use weir_protocol::yaml::closest;
 use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::Store;
+use crate::audit::{self, Record};
 use crate::store::Scope;
 
 const NAME_LENGTH_MAX: usize = 63;
@@ -38,6 +39,8 @@ pub fn check_name(name: &str) -> Result<()> {
 
 pub async fn create(store: &Store, name: &str) -> Result<Tenant> {
     check_name(name)?;
+    let record = &Record::new(name, "tenant.create", format!("tenant:{name}"));
+    let acting = store.acting();
     let created = store
         .write_alone(Scope::Tenant(name), "tenants", "create the tenant", |db, _| {
             Box::pin(async move {
@@ -45,7 +48,9 @@ pub async fn create(store: &Store, name: &str) -> Result<Tenant> {
                     return Ok(None);
                 }
                 sql::insert(db, name).await?;
-                Ok(sql::get(db, name).await?)
+                let made = sql::get(db, name).await?;
+                audit::append_in(db, acting, record).await?;
+                Ok(made)
             })
         })
         .await?;

@@ -258,3 +258,21 @@ async fn a_dead_workers_run_is_tried_again_by_another() {
     world.work().await;
     assert_eq!(*world.notes.seen.lock().unwrap(), [("shop".to_owned(), 2)]);
 }
+
+#[tokio::test]
+async fn each_following_attempt_is_in_the_audit_trail() {
+    let world = World::new().await;
+    let first = world.ask("away", 2).await;
+    world.work().await;
+    let filter = crate::audit::EntryFilter {
+        action: Some("run.queue".to_owned()),
+        limit: 50,
+        ..Default::default()
+    };
+    let noted = crate::audit::list(&world.store, DEFAULT_TENANT, &filter)
+        .await
+        .unwrap();
+    assert_eq!(noted.len(), 2);
+    assert!(noted[0].details.contains(&first) && noted[0].details.contains("\"attempt\":2"));
+    assert_ne!(noted[0].correlation_id.as_deref(), Some(first.as_str()));
+}

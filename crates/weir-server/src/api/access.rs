@@ -1,11 +1,9 @@
 use axum::Json;
-use axum::extract::State;
 use weir_control::principals::{self, Grant, Permission};
 
 use super::Endpoint;
-use super::page::Page;
-use crate::ServerState;
-use crate::input::Caller;
+use super::page::{Page, Paging};
+use crate::input::{Asked, Caller, ForCaller};
 use crate::problem::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -16,14 +14,22 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Who has what, since when, and when it was last used",
             review,
         )
+        .query::<Paging>()
         .answers::<Page<Grant>>(200),
     ]
 }
 
 async fn review(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<Grant>>, Problem> {
     let items = principals::review(&state.store, &access.tenant).await?;
-    Ok(Json(Page::whole(items)))
+    Ok(Json(Page::by_key(items, &paging, review_key)?))
+}
+
+/// By the principal's name, then the token's id.
+fn review_key(line: &Grant) -> String {
+    let token = line.token.as_ref().map_or("", |token| token.id.as_str());
+    format!("{} {token}", line.principal)
 }

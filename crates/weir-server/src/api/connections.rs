@@ -1,5 +1,4 @@
 use axum::Json;
-use axum::extract::State;
 use weir_control::principals::Permission;
 use weir_control::schemas::{self, StoredChange};
 use weir_control::states::{self, StoredState};
@@ -7,9 +6,8 @@ use weir_control::{Connection, connections};
 use weir_protocol::Error;
 
 use super::Endpoint;
-use super::page::Page;
-use crate::ServerState;
-use crate::input::{Caller, Named};
+use super::page::{Page, Paging};
+use crate::input::{Asked, Caller, ForCaller, Named};
 use crate::problem::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -20,6 +18,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "All connections",
             list,
         )
+        .query::<Paging>()
         .answers::<Page<Connection>>(200),
         Endpoint::get(
             "/connections/{name}",
@@ -34,6 +33,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Where each stream of a connection is read on",
             list_states,
         )
+        .query::<Paging>()
         .answers::<Page<StoredState>>(200),
         Endpoint::get(
             "/connections/{name}/states/{stream}",
@@ -48,21 +48,23 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "How the tables of a connection changed, oldest first",
             list_changes,
         )
+        .query::<Paging>()
         .answers::<Page<StoredChange>>(200),
     ]
 }
 
 /// There are never so many that they need pages.
 async fn list(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<Connection>>, Problem> {
     let items = connections::list(&state.store, &access.tenant).await?;
-    Ok(Json(Page::whole(items)))
+    Ok(Json(Page::by_key(items, &paging, |item| item.name.clone())?))
 }
 
 async fn show(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(name): Named<String>,
 ) -> Result<Json<Connection>, Problem> {
@@ -70,17 +72,18 @@ async fn show(
 }
 
 async fn list_states(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(name): Named<String>,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<StoredState>>, Problem> {
     let connection = connections::get(&state.store, &access.tenant, &name).await?;
     let items = states::list(&state.store, &access.tenant, &connection.name).await?;
-    Ok(Json(Page::whole(items)))
+    Ok(Json(Page::by_key(items, &paging, |item| item.stream.clone())?))
 }
 
 async fn show_state(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named((name, stream)): Named<(String, String)>,
 ) -> Result<Json<StoredState>, Problem> {
@@ -93,11 +96,12 @@ async fn show_state(
 }
 
 async fn list_changes(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(name): Named<String>,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<StoredChange>>, Problem> {
     let connection = connections::get(&state.store, &access.tenant, &name).await?;
     let items = schemas::history(&state.store, &access.tenant, &connection.name).await?;
-    Ok(Json(Page::whole(items)))
+    Ok(Json(Page::by_place(items, &paging)?))
 }

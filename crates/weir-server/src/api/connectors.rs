@@ -1,5 +1,4 @@
 use axum::Json;
-use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use weir_control::connectors::{self, BoardLine, ConnectorInfo, Health, Probed};
@@ -7,9 +6,8 @@ use weir_control::principals::Permission;
 use weir_protocol::Error;
 
 use super::Endpoint;
-use super::page::Page;
-use crate::ServerState;
-use crate::input::Caller;
+use super::page::{Page, Paging};
+use crate::input::{Asked, Caller, ForCaller};
 use crate::problem::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -20,6 +18,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "The catalog of connectors",
             list,
         )
+        .query::<Paging>()
         .answers::<Page<ConnectorInfo>>(200),
         Endpoint::get(
             "/connectors/governance",
@@ -27,6 +26,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "The health board: how every connector and connection stands",
             governance,
         )
+        .query::<Paging>()
         .answers::<Page<BoardLine>>(200),
         Endpoint::get(
             "/connectors/health",
@@ -47,24 +47,30 @@ struct Answering {
 }
 
 async fn list(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(_): Caller,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<ConnectorInfo>>, Problem> {
-    std::future::ready(Ok(Json(Page::whole(state.catalog.to_vec())))).await
+    let items = state.catalog.to_vec();
+    std::future::ready(Ok(Json(Page::by_key(items, &paging, |item| item.key.clone())?))).await
 }
 
 async fn governance(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<BoardLine>>, Problem> {
     let lines = connectors::board(&state.store, &access.tenant, &state.catalog).await?;
-    Ok(Json(Page::whole(lines)))
+    Ok(Json(Page::by_key(lines, &paging, |line| {
+        format!(
+            "{} {}",
+            line.connector,
+            line.connection.as_deref().unwrap_or_default()
+        )
+    })?))
 }
 
-async fn health(
-    State(state): State<ServerState>,
-    Caller(access): Caller,
-) -> Result<Json<Answering>, Problem> {
+async fn health(ForCaller(state): ForCaller, Caller(access): Caller) -> Result<Json<Answering>, Problem> {
     let prober = state.prober.as_ref().ok_or_else(|| {
         Error::unavailable("this server has no connections to ask").hint(
             "start `weir serve` in the project folder; /api/v1/connectors/governance tells how runs went",

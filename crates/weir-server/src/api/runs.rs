@@ -1,19 +1,17 @@
 use axum::Json;
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_control::principals::Permission;
 use weir_control::runs::queue::{self, RunOptions};
-use weir_control::runs::{self, RunFilter, StoredNotice, StoredReceipt, Totals};
+use weir_control::runs::{self, RunFilter, StoredNotice, StoredReceipt, Totals, WholeRun};
 use weir_control::{Run, RunStatus, Store};
 use weir_protocol::Result;
 
-use super::page::{Page, limit};
+use super::page::{Page, Paging, limit};
 use super::{BASE, Endpoint};
-use crate::ServerState;
-use crate::input::{self, Asked, Caller, Expected, Named};
+use crate::input::{self, Asked, Caller, Expected, ForCaller, Named};
 use crate::problem::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -50,6 +48,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "What a run noticed, oldest first",
             list_notices,
         )
+        .query::<Paging>()
         .answers::<Page<StoredNotice>>(200),
         Endpoint::get(
             "/runs/{id}/receipts",
@@ -57,6 +56,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "The checkpoints of a run, oldest first",
             list_receipts,
         )
+        .query::<Paging>()
         .answers::<Page<StoredReceipt>>(200),
     ]
 }
@@ -118,7 +118,7 @@ impl From<Run> for RunView {
 }
 
 async fn list(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Asked(wanted): Asked<Wanted>,
 ) -> Result<Json<Page<RunView>>, Problem> {
@@ -137,7 +137,7 @@ async fn list(
 }
 
 async fn queue_one(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     input::Json(wanted): input::Json<NewRun>,
 ) -> Result<Response, Problem> {
@@ -152,7 +152,7 @@ async fn queue_one(
 }
 
 async fn show(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(id): Named<String>,
 ) -> Result<Json<RunDetail>, Problem> {
@@ -161,42 +161,51 @@ async fn show(
 
 async fn detail(store: &Store, tenant: &str, id: &str) -> Result<RunDetail> {
     let run = runs::get(store, tenant, id).await?;
-    Ok(RunDetail {
-        receipts: runs::receipts(store, tenant, &run.id).await?,
-        notices: runs::notices(store, tenant, &run.id).await?,
-        view: run.into(),
-    })
+    Ok(runs::whole(store, tenant, &run.id).await?.into())
+}
+
+impl From<WholeRun> for RunDetail {
+    fn from(whole: WholeRun) -> Self {
+        Self {
+            view: whole.run.into(),
+            receipts: whole.receipts,
+            notices: whole.notices,
+        }
+    }
 }
 
 async fn cancel(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(id): Named<String>,
     expected: Expected,
 ) -> Result<(StatusCode, Json<RunDetail>), Problem> {
-    let found = detail(&state.store, &access.tenant, &id).await?;
-    expected.check(&found)?;
-    queue::cancel(&state.store, &access.tenant, &found.view.run.id).await?;
-    let now = detail(&state.store, &access.tenant, &found.view.run.id).await?;
-    Ok((StatusCode::ACCEPTED, Json(now)))
+    let (store, tenant) = (&state.store, &access.tenant);
+    let run = runs::get(store, tenant, &id).await?.id;
+    let check = |whole: &WholeRun| expected.check(&RunDetail::from(whole.clone()));
+    let asked = queue::cancel_if(store, tenant, &run, &check).await;
+    asked.map_err(|error| expected.problem(error))?;
+    Ok((StatusCode::ACCEPTED, Json(detail(store, tenant, &run).await?)))
 }
 
 async fn list_notices(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(id): Named<String>,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<StoredNotice>>, Problem> {
     let run = runs::get(&state.store, &access.tenant, &id).await?;
     let items = runs::notices(&state.store, &access.tenant, &run.id).await?;
-    Ok(Json(Page::whole(items)))
+    Ok(Json(Page::by_place(items, &paging)?))
 }
 
 async fn list_receipts(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(id): Named<String>,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<StoredReceipt>>, Problem> {
     let run = runs::get(&state.store, &access.tenant, &id).await?;
     let items = runs::receipts(&state.store, &access.tenant, &run.id).await?;
-    Ok(Json(Page::whole(items)))
+    Ok(Json(Page::by_place(items, &paging)?))
 }

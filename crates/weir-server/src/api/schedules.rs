@@ -1,7 +1,6 @@
 use std::num::NonZeroU32;
 
 use axum::Json;
-use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_control::principals::{Access, Permission};
@@ -9,9 +8,9 @@ use weir_control::schedules::{self, Compliance, Schedule};
 use weir_protocol::Error;
 
 use super::Endpoint;
-use super::page::Page;
+use super::page::{Page, Paging};
 use crate::ServerState;
-use crate::input::{Asked, Caller, Expected, Named};
+use crate::input::{Asked, Caller, Expected, ForCaller, Named};
 use crate::problem::Problem;
 
 const DAYS_DEFAULT: u32 = 30;
@@ -21,6 +20,7 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/schedules", Permission::SchedulesRead, "All schedules", list)
+            .query::<Paging>()
             .answers::<Page<Schedule>>(200),
         Endpoint::get(
             "/schedules/compliance",
@@ -62,6 +62,20 @@ struct Span {
     /// Of the last so many days; 30 if left out.
     #[schemars(range(min = 1, max = 366))]
     days: Option<NonZeroU32>,
+    /// So many at most; 50 if left out.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+impl Span {
+    fn paging(&self) -> Paging {
+        Paging {
+            limit: self.limit,
+            after: self.after.clone(),
+        }
+    }
 }
 
 /// How a connection's schedule was kept.
@@ -77,15 +91,18 @@ struct Kept {
 }
 
 async fn list(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<Schedule>>, Problem> {
     let items = schedules::list(&state.store, &access.tenant).await?;
-    Ok(Json(Page::whole(items)))
+    Ok(Json(Page::by_key(items, &paging, |item| {
+        item.connection.clone()
+    })?))
 }
 
 async fn show(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(connection): Named<String>,
 ) -> Result<Json<Schedule>, Problem> {
@@ -95,7 +112,7 @@ async fn show(
 }
 
 async fn compliance(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Asked(span): Asked<Span>,
 ) -> Result<Json<Page<Kept>>, Problem> {
@@ -113,11 +130,14 @@ async fn compliance(
         success_ratio: compliance.success_share(),
         compliance,
     });
-    Ok(Json(Page::whole(items.collect())))
+    let items = items.collect();
+    Ok(Json(Page::by_key(items, &span.paging(), |item: &Kept| {
+        item.connection.clone()
+    })?))
 }
 
 async fn pause(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(connection): Named<String>,
     expected: Expected,
@@ -126,7 +146,7 @@ async fn pause(
 }
 
 async fn resume(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(connection): Named<String>,
     expected: Expected,
@@ -141,10 +161,10 @@ async fn set_paused(
     expected: &Expected,
     paused: bool,
 ) -> Result<Json<Schedule>, Problem> {
-    if expected.is_given() {
-        expected.check(&schedules::get(&state.store, &access.tenant, connection).await?)?;
-    }
-    schedules::pause(&state.store, &access.tenant, connection, paused).await?;
+    let (store, tenant) = (&state.store, &access.tenant);
+    let check = |schedule: &Schedule| expected.check(schedule);
+    let changed = schedules::pause_if(store, tenant, connection, paused, &check).await;
+    changed.map_err(|error| expected.problem(error))?;
     Ok(Json(
         schedules::get(&state.store, &access.tenant, connection).await?,
     ))

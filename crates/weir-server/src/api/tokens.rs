@@ -2,7 +2,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::{JsonSchema, Schema};
@@ -10,11 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use weir_control::principals::{self, EXPIRY_DEFAULT, Kind, NewToken, Permission, Role, Token};
 
-use super::page::Page;
+use super::page::{Page, Paging};
 use super::{BASE, Endpoint};
-use crate::ServerState;
 use crate::guard::KeptInstead;
-use crate::input::{self, Caller, Expected, Named};
+use crate::input::{self, Asked, Caller, Expected, ForCaller, Named};
 use crate::problem::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -25,6 +23,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "All tokens, newest first",
             list,
         )
+        .query::<Paging>()
         .answers::<Page<Token>>(200),
         Endpoint::post(
             "/tokens",
@@ -91,15 +90,16 @@ struct New {
 }
 
 async fn list(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<Token>>, Problem> {
     let items = principals::list(&state.store, &access.tenant).await?;
-    Ok(Json(Page::whole(items)))
+    Ok(Json(Page::by_key(items, &paging, newest_first)?))
 }
 
 async fn show(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(id): Named<String>,
 ) -> Result<Json<Token>, Problem> {
@@ -107,7 +107,7 @@ async fn show(
 }
 
 async fn create(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     input::Json(wanted): input::Json<Wanted>,
 ) -> Result<Response, Problem> {
@@ -139,13 +139,17 @@ async fn create(
 }
 
 async fn revoke(
-    State(state): State<ServerState>,
+    ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(id): Named<String>,
     expected: Expected,
 ) -> Result<Json<Token>, Problem> {
-    if expected.is_given() {
-        expected.check(&principals::get(&state.store, &access.tenant, &id).await?)?;
-    }
-    Ok(Json(principals::revoke(&state.store, &access.tenant, &id).await?))
+    let check = |token: &Token| expected.check(token);
+    let revoked = principals::revoke_if(&state.store, &access.tenant, &id, &check).await;
+    Ok(Json(revoked.map_err(|error| expected.problem(error))?))
+}
+
+/// The younger, the smaller: no token was made before 1970.
+fn newest_first(token: &Token) -> String {
+    format!("{:020} {}", i64::MAX - token.created_at_ms, token.id)
 }

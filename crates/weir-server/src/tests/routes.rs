@@ -321,3 +321,92 @@ async fn the_board_names_connectors_in_both_languages_and_the_probe_asks_them() 
     assert_eq!((status, &health["status"]), (200, &"ok".into()));
     assert_eq!(health["connections"][0]["connection"], "shop");
 }
+
+/// Page by page comes what came at once, from every list there is.
+#[tokio::test]
+async fn every_list_is_given_in_pages() {
+    let served = served().await;
+    let theirs = Belongings::of(&served).await;
+    let mut lists = 0;
+    for (method, path, operation) in operations(&served).await {
+        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+        let is_list = schema.to_string().contains("Page");
+        if method != "GET" || !is_list {
+            continue;
+        }
+        lists += 1;
+        let parameters = operation["parameters"].to_string();
+        assert!(
+            parameters.contains("\"limit\"") && parameters.contains("\"after\""),
+            "{path} has no pages"
+        );
+        let address = theirs.fill(&path);
+        let ask = async |query: String| {
+            let answer = served
+                .ask_as(&theirs.admin, "GET", &format!("{address}?{query}"), "")
+                .await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+            answer.json()
+        };
+        let whole = ask("limit=200".to_owned()).await["items"].clone();
+        let mut found = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut query = "limit=1".to_owned();
+            if let Some(after) = &after {
+                query += &format!("&after={}", url_encoded(after));
+            }
+            let page = ask(query).await;
+            found.extend(page["items"].as_array().unwrap().clone());
+            match page["next"].as_str() {
+                Some(next) => after = Some(next.to_owned()),
+                None => break,
+            }
+        }
+        assert_eq!(Value::Array(found), whole, "{path}");
+    }
+    assert!(lists >= 10, "{lists}");
+}
+
+fn url_encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// Whatever a request changes is noted as the doing of the token that it showed.
+#[tokio::test]
+async fn changes_are_noted_as_the_callers_doing() {
+    let served = served().await;
+    let theirs = Belongings::of(&served).await;
+    let mut changed = 0;
+    for (method, path, _) in operations(&served).await {
+        if method == "GET" || path.ends_with("/tokens/{id}/revoke") {
+            continue;
+        }
+        let bearer = format!("Bearer {}", theirs.admin);
+        let id = format!("request-{changed}");
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+            ("x-request-id", id.as_str()),
+        ];
+        let body = theirs.body(&method, &path);
+        let answer = served.send(&method, &theirs.fill(&path), &headers, &body).await;
+        if answer.status >= 300 {
+            continue;
+        }
+        let filter = weir_control::audit::EntryFilter {
+            principal: Some(format!("token:{}", theirs.token_id)),
+            limit: 100,
+            ..Default::default()
+        };
+        let noted = weir_control::audit::list(&served.store, &theirs.tenant, &filter)
+            .await
+            .unwrap();
+        assert!(
+            noted.len() > changed,
+            "{method} {path} left no record of who asked for it"
+        );
+        changed = noted.len();
+    }
+    assert!(changed >= 4, "{changed}");
+}

@@ -38,9 +38,12 @@ enum ScheduleCommand {
 pub(crate) async fn run(args: &ScheduleArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let store = wiring.store().await?;
-    take_schedules(&wiring, &store).await?;
+    let taken = take_schedules(&wiring, &store).await?;
     match &args.command {
-        ScheduleCommand::List { since } => list(&store, *since, context).await?,
+        ScheduleCommand::List { since } => {
+            list(&store, *since, context).await?;
+            taken.all()?;
+        }
         ScheduleCommand::Pause { connection } => {
             schedules::pause(&store, DEFAULT_TENANT, connection, true).await?;
             line(format!(

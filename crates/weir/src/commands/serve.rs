@@ -66,7 +66,7 @@ pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> 
     let wiring = Arc::new(wiring.over(store.clone()));
     let listening = Listening::bind(args.listen, args.identity()?).await?;
     let stop = interrupt::token();
-    let scheduled = take_schedules(&wiring, &store).await?;
+    let scheduled = take_schedules(&wiring, &store).await?.scheduled;
     line(listening.url()?);
     if let Some(first) = principals::bootstrap(&store).await? {
         line(format!("admin token, shown this once: {}", first.text.expose()));
