@@ -5,13 +5,17 @@
 //! the decisions that need no I/O.
 
 pub mod audit;
+pub mod backfills;
 pub mod connections;
 pub mod connectors;
 pub mod events;
 pub mod idempotency;
 pub mod leases;
 pub mod ledger;
+pub mod lifecycle;
+pub mod policies;
 pub mod principals;
+pub mod projects;
 pub mod reconcile;
 pub mod rpc;
 pub mod runs;

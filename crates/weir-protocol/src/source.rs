@@ -95,6 +95,8 @@ pub struct ReadRequest {
     /// The state that `from` sets aside. A `from` beyond a cursor of it is refused: what lies
     /// between them would never be read.
     pub set_aside: Option<StreamState>,
+    /// Leave out what lies after this cursor value (inclusive), and stop where nothing else can follow.
+    pub to: Option<String>,
     /// Stop after about so many records (preview); the read then ends without `Complete`.
     pub records_max: Option<u64>,
 }
@@ -108,6 +110,7 @@ impl ReadRequest {
             skip_edge: false,
             from: None,
             set_aside: None,
+            to: None,
             records_max: None,
         }
     }

@@ -16,6 +16,7 @@ use weir_protocol::{Error, ErrorKind};
 use crate::ServerState;
 use crate::input::{entity_tag, matches_tag};
 use crate::listening::Peer;
+use crate::policy;
 use crate::problem::Problem;
 
 /// Bytes that a request's body may have.
@@ -31,6 +32,14 @@ pub(crate) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idem
 pub(crate) struct Gate {
     pub(crate) state: ServerState,
     pub(crate) permission: Permission,
+    /// The route's, below the API's beginning.
+    pub(crate) path: &'static str,
+}
+
+impl Gate {
+    fn route(&self) -> (&'static str, Permission) {
+        (self.path, self.permission)
+    }
 }
 
 /// Stands in for an answer's body where it is kept: the true one holds a secret.
@@ -56,10 +65,13 @@ pub(crate) async fn guard(
     request.extensions_mut().insert(access.clone());
     if request.method() == Method::GET || request.method() == Method::HEAD {
         let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();
-        return tagged(next.run(request).await, wanted.as_ref()).await;
+        let (mut parts, body) = request.into_parts();
+        policy::check(&gate.state, &access, gate.route(), &mut parts, None).await?;
+        let response = next.run(Request::from_parts(parts, body)).await;
+        return tagged(&gate, &access, response, wanted.as_ref()).await;
     }
     // Also where the client goes away: what was begun is ended, and its answer kept.
-    let work = async move { change(&gate.state, &access, request, next).await };
+    let work = async move { change(&gate, &access, request, next).await };
     let ended = tokio::spawn(work.instrument(span)).await;
     ended.unwrap_or_else(|error| {
         Err(Error::internal("the request broke off")
@@ -135,12 +147,21 @@ fn refuse_null(request: &Request) -> Result<(), Problem> {
 }
 
 /// Tags what is shown, and says only that nothing changed where the client has it already.
-async fn tagged(response: Response, wanted: Option<&HeaderValue>) -> Result<Response, Problem> {
+async fn tagged(
+    gate: &Gate,
+    access: &Access,
+    response: Response,
+    wanted: Option<&HeaderValue>,
+) -> Result<Response, Problem> {
     if response.status() != StatusCode::OK {
         return Ok(response);
     }
     let (mut parts, body) = response.into_parts();
-    let body = held(body).await?;
+    let mut body = held(body).await?;
+    if let Some(visible) = policy::visible(&gate.state, access, gate.route(), &body).await? {
+        parts.headers.remove(header::CONTENT_LENGTH);
+        body = visible;
+    }
     let tag = entity_tag(&body);
     let is_known = wanted.is_some_and(|wanted| matches_tag(wanted, &tag));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -167,19 +188,16 @@ async fn held(body: Body) -> Result<Bytes, Problem> {
 }
 
 /// A request that changes something: once for each key.
-async fn change(
-    state: &ServerState,
-    access: &Access,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
+async fn change(gate: &Gate, access: &Access, request: Request, next: Next) -> Result<Response, Problem> {
+    let state = &gate.state;
+    let (mut parts, body) = request.into_parts();
     let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
         Problem::from(
             Error::limit(format!("the body has more than {BODY_BYTES_MAX} bytes"))
                 .hint("send less in one request"),
         )
     })?;
+    policy::check(state, access, gate.route(), &mut parts, Some(&body)).await?;
     let Some(key) = parts.headers.get(IDEMPOTENCY_KEY).cloned() else {
         return Ok(next.run(Request::from_parts(parts, Body::from(body))).await);
     };

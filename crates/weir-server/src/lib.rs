@@ -9,6 +9,7 @@ mod limits;
 mod listening;
 mod metrics;
 mod observe;
+mod policy;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use weir_control::Store;
 use weir_control::connectors::{ConnectorInfo, Prober};
+use weir_control::policies::InForce;
 use weir_control::rpc::Office;
 use weir_protocol::{Error, Result};
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub office: Option<Office>,
     /// Requests that each token may make.
     pub requests_per_minute: std::num::NonZeroU32,
+    /// What is finer than roles.
+    pub policies: Arc<InForce>,
 }
 
 impl Default for Settings {
@@ -55,6 +59,7 @@ impl Default for Settings {
             prober: None,
             office: None,
             requests_per_minute: REQUESTS_PER_MINUTE_DEFAULT,
+            policies: Arc::default(),
         }
     }
 }
@@ -68,6 +73,7 @@ pub struct ServerState {
     pub(crate) office: Option<Office>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) policies: Arc<InForce>,
 }
 
 impl ServerState {
@@ -79,6 +85,7 @@ impl ServerState {
             office: settings.office,
             limits: Arc::new(Limits::new(settings.requests_per_minute)),
             metrics: Arc::new(Metrics::new()),
+            policies: settings.policies,
         }
     }
 }

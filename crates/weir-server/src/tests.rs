@@ -20,6 +20,7 @@ use super::*;
 
 mod access;
 mod once;
+mod policies;
 mod routes;
 mod workers;
 

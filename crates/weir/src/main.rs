@@ -2,6 +2,7 @@
 
 mod airbyte;
 mod allocator;
+mod applied;
 mod audit_trail;
 mod board;
 mod commands;
@@ -44,14 +45,14 @@ fn main() -> ExitCode {
     if cli.is_source() {
         logging::start_messages(&cli.global, &settings);
         return match cli.run(settings) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(code) => code,
             Err(error) => airbyte::broken(&error),
         };
     }
     let log_format = cli.global.log_format.unwrap_or(settings.log_format);
     logging::start(&cli.global, log_format, &settings);
     match cli.run(settings) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => errors::report(&error, log_format),
     }
 }

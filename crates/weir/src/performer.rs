@@ -46,6 +46,7 @@ impl ProjectPerformer {
         // Opened anew each time, so that an edited file counts from the next run on.
         let wiring = Wiring::open(&self.context)?.over(self.store.acting_as(self.acting(&claimed.run)));
         let connection = wiring.connection(&claimed.connection)?;
+        let wiring = wiring.with_production(&connection.connector).await?;
         let source = wiring.source(&connection).await?;
         let asked = &claimed.options;
         let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
@@ -58,6 +59,7 @@ impl ProjectPerformer {
             options: SyncOptions {
                 full: asked.full,
                 from: asked.from.clone(),
+                to: asked.to.clone(),
                 memory_bytes: self.memory_bytes,
                 hung_after: self.hung_after,
                 ..SyncOptions::default()

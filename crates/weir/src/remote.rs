@@ -78,6 +78,7 @@ impl RemotePerformer {
             options: SyncOptions {
                 full: asked.full,
                 from: asked.from.clone(),
+                to: asked.to.clone(),
                 memory_bytes: self.memory_bytes,
                 hung_after: self.hung_after,
                 ..SyncOptions::default()

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 use weir_control::audit::SealKey;
+use weir_control::policies::{InForce, Policies, Surroundings, Target};
+use weir_control::principals::{Access, Permission};
 use weir_control::secrets::{Reference, Secrets};
-use weir_control::{Connection, Place, Store};
+use weir_control::{Connection, DEFAULT_TENANT, Place, Store, lifecycle};
 use weir_engine::catalog::{Catalog, Connector};
 use weir_lake::{Lake, LakeConfig};
 use weir_protocol::connection::ConnectionSpec;
@@ -17,6 +19,7 @@ use weir_query::{LakeTables, QueryEngine, Tables};
 
 use crate::audit_trail;
 use crate::commands::Context;
+use crate::commands::lifecycle::{lay_out, new_version};
 use crate::config::{Settings, variable};
 use crate::project::Project;
 use crate::vaults;
@@ -67,6 +70,23 @@ impl Wiring {
                 error
             }
         })
+    }
+
+    /// The same with the connector's version in production, wherever the project's folder stands.
+    pub(crate) async fn with_production(mut self, key: &str) -> Result<Self> {
+        let store = self.store().await?;
+        let Some(version) = lifecycle::production(&store, DEFAULT_TENANT, key).await? else {
+            return Ok(self);
+        };
+        if let Ok(connector) = self.catalog.get(key)
+            && new_version(connector).is_ok_and(|own| own.digest == version.digest)
+        {
+            return Ok(self);
+        }
+        let folder = self.project.own_path("connectors").join(&version.digest);
+        lay_out(&folder, &version)?;
+        self.catalog = Catalog::open(&[self.project.connector_folder(), folder])?;
+        Ok(self)
     }
 
     /// The connection's source, with what its `secret:` references stand for.
@@ -132,6 +152,28 @@ impl Wiring {
     /// The key that signs the audit trail.
     pub(crate) fn audit_key(&self) -> Result<SealKey> {
         audit_trail::key(&self.project, &self.settings)
+    }
+
+    /// What policies see besides the store.
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        let classified = self.catalog.list().map(|connector| {
+            let classification = serde_json::json!(connector.spec.governance.classification);
+            let word = classification.as_str().unwrap_or_default().to_owned();
+            (connector.key().to_owned(), word)
+        });
+        Surroundings {
+            environment: self.project.file.environment.clone(),
+            classifications: classified.collect(),
+        }
+    }
+
+    /// Refuses what the project's policies take away from who uses the command line.
+    pub(crate) async fn allow(&self, tenant: &str, permission: Permission, target: &Target) -> Result<()> {
+        let policies = Policies::read(self.project.policy_files()?)?;
+        let in_force = InForce::new(policies, self.surroundings());
+        let access = Access::command_line(tenant);
+        let store = self.store().await?;
+        in_force.check(&store, &access, permission, target, "cli").await
     }
 
     /// Answers SQL over the lake and knows the models.

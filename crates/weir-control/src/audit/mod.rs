@@ -123,6 +123,11 @@ fn entry(acting: &Acting, record: &Record, (number, at_ms): (i64, i64), previous
     Ok(entry)
 }
 
+/// Whether a record was noted before: by a commit of the same change whose answer was lost.
+pub(crate) async fn is_noted_in(db: &mut AnyConnection, record: &Record) -> Outcome<bool> {
+    Ok(sql::is_noted(db, &record.tenant, &record.id).await?)
+}
+
 /// Notes something that changes nothing in the store itself.
 pub async fn append(store: &Store, record: &Record) -> Result<()> {
     let acting = store.acting();

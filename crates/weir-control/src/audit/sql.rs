@@ -94,6 +94,15 @@ const ENTRIES: &str = "SELECT a.tenant, a.number, a.id, a.at_ms, a.principal, a.
      FROM audit AS a LEFT JOIN audit_personal AS p ON p.tenant = a.tenant AND p.number = a.number
      WHERE a.tenant = $1";
 
+pub(super) async fn is_noted(db: &mut AnyConnection, tenant: &str, id: &str) -> sqlx::Result<bool> {
+    let found: i64 = sqlx::query_scalar("SELECT count(*) FROM audit WHERE tenant = $1 AND id = $2")
+        .bind(tenant)
+        .bind(id)
+        .fetch_one(db)
+        .await?;
+    Ok(found > 0)
+}
+
 /// The newest first.
 pub(super) async fn list(
     db: &mut AnyConnection,

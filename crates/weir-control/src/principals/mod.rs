@@ -18,6 +18,7 @@ use weir_protocol::{Error, Result};
 use crate::Acting;
 
 pub use rights::{Permission, Role};
+pub(crate) use rules::granted;
 pub use rules::{check_name, may};
 pub use tokens::{
     EXPIRY_DEFAULT, EXPIRY_MAX, Grant, Issued, NewToken, Token, TokenStatus, authenticate, bootstrap, create,
@@ -82,6 +83,10 @@ pub struct Access {
     /// Id of the token that was shown, where one was.
     pub token: Option<String>,
     pub permissions: BTreeSet<Permission>,
+    /// What the permissions come from, for policies that name them.
+    pub roles: BTreeSet<Role>,
+    /// As whoever vouches for the principal says.
+    pub groups: BTreeSet<String>,
 }
 
 impl Access {
@@ -106,6 +111,8 @@ impl Access {
             kind: Kind::System,
             token: None,
             permissions: Permission::ALL.into_iter().collect(),
+            roles: BTreeSet::from([Role::Admin]),
+            groups: BTreeSet::new(),
         }
     }
 }

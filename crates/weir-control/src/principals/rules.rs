@@ -31,7 +31,7 @@ pub fn may(access: &Access, permission: Permission) -> Result<()> {
 }
 
 /// What roles and scopes come to.
-pub(super) fn granted(roles: &BTreeSet<Role>, scopes: &BTreeSet<Permission>) -> BTreeSet<Permission> {
+pub(crate) fn granted(roles: &BTreeSet<Role>, scopes: &BTreeSet<Permission>) -> BTreeSet<Permission> {
     let of_roles = roles.iter().flat_map(|role| role.permissions());
     of_roles.chain(scopes.iter().copied()).collect()
 }

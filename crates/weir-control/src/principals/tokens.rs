@@ -313,6 +313,8 @@ pub async fn authenticate(store: &Store, text: &str) -> Result<Access> {
     }
     Ok(Access {
         permissions: token.permissions(),
+        roles: token.roles,
+        groups: BTreeSet::new(),
         tenant: token.tenant,
         principal: token.principal,
         kind: token.kind,

@@ -107,6 +107,8 @@ impl World {
             kind: Kind::Token,
             token: Some("0123456789abcdef".to_owned()),
             permissions: role.permissions(),
+            roles: [role].into(),
+            groups: Default::default(),
         }
     }
 

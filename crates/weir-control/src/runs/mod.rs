@@ -22,11 +22,11 @@ use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{Error, ErrorKind, Receipt, Result, SyncMode, name};
 
 use crate::audit::{self, Record};
-use crate::connections;
 use crate::leases::{self, Lease, Owner};
 use crate::ledger::Checkpoint;
 use crate::store::{Outcome, Scope, stored_badly};
 use crate::{Connection, Store, schemas, states};
+use crate::{backfills, connections};
 
 pub use figures::{Figures, figures};
 pub use records::{Failure, Run, RunFilter, RunStatus, StoredNotice, StoredReceipt, StreamRun, Trigger};
@@ -176,6 +176,10 @@ pub(crate) async fn finish(
                     None => None,
                 };
                 told::ended(db, run, status, error, follows.is_some()).await?;
+                let follows = match follows {
+                    None => backfills::follow_in(db, run, status, error).await?,
+                    retried => retried,
+                };
                 audit::append_each_in(db, acting, follows.into_iter().collect()).await
             })
         })

@@ -13,7 +13,7 @@ use super::{RunStatus, Trigger, WholeRun, no_such_run};
 use crate::audit::{self, Record};
 use crate::schedules::wait_ms;
 use crate::store::{Expected, Outcome, Scope};
-use crate::{Store, connections, workers};
+use crate::{Store, backfills, connections, workers};
 
 /// What a run is asked to do. What is left out is as `weir sync` has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +26,9 @@ pub struct RunOptions {
     pub full: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Up to here only, without moving the state: a chunk of a backfill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 /// A run as it is put into the queue.
@@ -47,6 +50,8 @@ pub struct Order {
     pub backoff_base_ms: i64,
     /// The attempt before it.
     pub retry_of: Option<String>,
+    /// What it is a chunk of.
+    pub backfill: Option<String>,
 }
 
 impl Order {
@@ -72,6 +77,7 @@ impl Order {
             backoff: Backoff::Exponential,
             backoff_base_ms: 60_000,
             retry_of: None,
+            backfill: None,
         }
     }
 }
@@ -255,6 +261,7 @@ pub async fn cancel_if(
                     RunStatus::Queued => {
                         super::sql::set_status(db, run, RunStatus::Cancelled, None).await?;
                         super::told::ended(db, run, RunStatus::Cancelled, None, false).await?;
+                        backfills::follow_in(db, run, RunStatus::Cancelled, None).await?;
                         audit::append_in(db, acting, record).await?;
                         Ok(RunStatus::Cancelled)
                     }

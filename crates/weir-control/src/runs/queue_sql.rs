@@ -53,6 +53,7 @@ impl FromRow<'_, AnyRow> for Order {
             },
             backoff_base_ms: row.try_get("backoff_base_ms")?,
             retry_of: row.try_get("retry_of")?,
+            backfill: row.try_get("backfill")?,
         })
     }
 }
@@ -61,8 +62,9 @@ impl FromRow<'_, AnyRow> for Order {
 pub(super) async fn insert(db: &mut AnyConnection, run: &str, order: &Order) -> sqlx::Result<u64> {
     let inserted = sqlx::query(
         "INSERT INTO runs (id, tenant, connection, kind, started_by, status, created_at_ms, options, due_at_ms,
-                           promised_by_ms, not_before_ms, attempt, attempts_max, backoff, backoff_base_ms, retry_of)
-         SELECT $1, $2, $3, 'sync', $4, 'queued', now_ms, $5, $6, $7, $8, $9, $10, $11, $12, $13
+                           promised_by_ms, not_before_ms, attempt, attempts_max, backoff, backoff_base_ms, retry_of,
+                           backfill)
+         SELECT $1, $2, $3, $15, $4, 'queued', now_ms, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
          FROM clock WHERE true
          ON CONFLICT DO NOTHING",
     )
@@ -82,6 +84,8 @@ pub(super) async fn insert(db: &mut AnyConnection, run: &str, order: &Order) -> 
     })
     .bind(order.backoff_base_ms)
     .bind(&order.retry_of)
+    .bind(&order.backfill)
+    .bind(if order.backfill.is_some() { "backfill" } else { "sync" })
     .execute(db)
     .await?;
     Ok(inserted.rows_affected())
@@ -193,7 +197,7 @@ pub(super) async fn asked_to_stop(db: &mut AnyConnection, run: &str) -> sqlx::Re
 pub(super) async fn order(db: &mut AnyConnection, run: &str) -> sqlx::Result<Option<Order>> {
     sqlx::query_as(
         "SELECT tenant, connection, started_by, options, due_at_ms, promised_by_ms, not_before_ms, attempt,
-             attempts_max, backoff, backoff_base_ms, retry_of
+             attempts_max, backoff, backoff_base_ms, retry_of, backfill
          FROM runs WHERE id = $1 AND worker IS NOT NULL AND cancel_asked_at_ms IS NULL",
     )
     .bind(run)

@@ -4,10 +4,10 @@ use sqlx::AnyConnection;
 use weir_protocol::Result;
 
 use super::{RunStatus, overall, queue, rules, sql, told};
-use crate::Store;
 use crate::audit::{self, Record};
 use crate::leases::Owner;
 use crate::store::{Outcome, Scope};
+use crate::{Store, backfills};
 
 /// Marks running runs that hold no living lease as abandoned; gives back how many.
 pub async fn sweep(store: &Store) -> Result<u64> {
@@ -63,12 +63,19 @@ pub(super) async fn sweep_in(db: &mut AnyConnection) -> Outcome<Swept> {
                 _ => None,
             };
             told::ended(db, &run, status, None, follows.is_some()).await?;
+            let follows = match follows {
+                None => backfills::follow_in(db, &run, status, None).await?,
+                retried => retried,
+            };
             swept.records.extend(follows);
         } else {
             if sql::abandon_run(db, &run).await? {
                 told::stale(db, &run).await?;
             }
-            let follows = queue::retry(db, &run, queue::Cause::Died).await?;
+            let follows = match queue::retry(db, &run, queue::Cause::Died).await? {
+                None => backfills::follow_in(db, &run, RunStatus::Abandoned, None).await?,
+                retried => retried,
+            };
             swept.records.extend(follows);
             swept.dead += 1;
         }

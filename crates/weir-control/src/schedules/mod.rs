@@ -8,6 +8,7 @@ mod timing;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
 use weir_protocol::schedule::{CatchUp, ScheduleSpec};
 use weir_protocol::{Error, Result};
 
@@ -64,64 +65,78 @@ fn share(part: u64, whole: u64) -> f64 {
 /// Makes a connection's schedule what its file says. A schedule that did not change keeps its next
 /// moment; a changed one begins anew from now. Without one, the connection is no longer synced by itself.
 pub async fn put(store: &Store, connection: &Connection, spec: Option<&ScheduleSpec>) -> Result<()> {
-    let timing = &spec.map(Timing::of).transpose()?;
     let scope = Scope::Tenant(&connection.tenant);
-    let action = if spec.is_some() {
-        "schedule.set"
-    } else {
-        "schedule.remove"
-    };
-    let record = &noted(&connection.tenant, &connection.name, action);
     let acting = store.acting();
     store
         .write_alone(scope, &connection.name, "set the schedule", |db, _| {
             Box::pin(async move {
                 connections::register_in(db, connection).await?;
-                let Some(timing) = timing else {
-                    if sql::remove(db, connection).await? {
-                        audit::append_in(db, acting, record).await?;
-                    }
-                    return Ok(());
-                };
-                let known = sql::get(db, &connection.tenant, &connection.name).await?;
-                if known.is_some_and(|known| known.timing == *timing) {
-                    return Ok(());
-                }
-                let now = sql::now_ms(db).await?;
-                sql::put(db, connection, timing, timing.next_after(now)?).await?;
-                audit::append_in(db, acting, record).await
+                let record = put_in(db, connection, spec).await?;
+                audit::append_each_in(db, acting, record.into_iter().collect()).await
             })
         })
         .await
 }
 
+/// As [`put`], inside a transaction, for a connection that is known. What is given back is to be audited.
+pub(crate) async fn put_in(
+    db: &mut AnyConnection,
+    connection: &Connection,
+    spec: Option<&ScheduleSpec>,
+) -> Outcome<Option<Record>> {
+    let Some(spec) = spec else {
+        let is_gone = sql::remove(db, connection).await?;
+        let record = || noted(&connection.tenant, &connection.name, "schedule.remove");
+        return Ok(is_gone.then(record));
+    };
+    let timing = Timing::of(spec)?;
+    let known = sql::get(db, &connection.tenant, &connection.name).await?;
+    if known.is_some_and(|known| known.timing == timing) {
+        return Ok(None);
+    }
+    let now = sql::now_ms(db).await?;
+    sql::put(db, connection, &timing, timing.next_after(now)?).await?;
+    Ok(Some(noted(&connection.tenant, &connection.name, "schedule.set")))
+}
+
 /// Removes the schedules of connections that are no longer there.
 pub async fn keep_only(store: &Store, tenant: &str, connections: &[String]) -> Result<()> {
-    for schedule in list(store, tenant).await? {
-        if !connections.contains(&schedule.connection) {
-            tracing::warn!(
-                connection = schedule.connection,
-                "its file is gone: its schedule is removed"
-            );
-            let gone = &Connection {
-                tenant: tenant.to_owned(),
-                ..Connection::new(&schedule.connection, "", "")
-            };
-            let record = &noted(tenant, &schedule.connection, "schedule.remove");
-            let acting = store.acting();
-            store
-                .write(Scope::Tenant(tenant), "remove the schedule", |db, _| {
-                    Box::pin(async move {
-                        if sql::remove(db, gone).await? {
-                            audit::append_in(db, acting, record).await?;
-                        }
-                        Ok(())
-                    })
-                })
-                .await?;
+    let names: &Vec<&str> = &connections.iter().map(String::as_str).collect();
+    let acting = store.acting();
+    store
+        .write(Scope::Tenant(tenant), "remove schedules", |db, _| {
+            Box::pin(async move {
+                let records = keep_only_in(db, tenant, names).await?;
+                audit::append_each_in(db, acting, records).await
+            })
+        })
+        .await
+}
+
+/// As [`keep_only`], inside a transaction. What is given back is to be audited.
+pub(crate) async fn keep_only_in(
+    db: &mut AnyConnection,
+    tenant: &str,
+    connections: &[&str],
+) -> Outcome<Vec<Record>> {
+    let mut records = Vec::new();
+    for schedule in sql::list(db, tenant).await? {
+        if connections.contains(&schedule.connection.as_str()) {
+            continue;
+        }
+        tracing::warn!(
+            connection = schedule.connection,
+            "its file is gone: its schedule is removed"
+        );
+        let gone = Connection {
+            tenant: tenant.to_owned(),
+            ..Connection::new(&schedule.connection, "", "")
+        };
+        if sql::remove(db, &gone).await? {
+            records.push(noted(tenant, &schedule.connection, "schedule.remove"));
         }
     }
-    Ok(())
+    Ok(records)
 }
 
 /// Stops a schedule, or lets it go on; what was due meanwhile follows its rule for catching up.

@@ -1,6 +1,7 @@
 //! The pump: moves a connection's streams from a source into a destination, with a checkpoint each
 //! time enough was accepted, and keeps the books. It knows no connector and no table format.
 
+mod backfill;
 mod failpoint;
 mod heartbeat;
 mod observer;

@@ -37,6 +37,8 @@ pub struct SyncOptions {
     pub restart: bool,
     /// Overrides where reading starts (a cursor value, inclusive).
     pub from: Option<String>,
+    /// Read up to this cursor value only (inclusive), and leave the state where it is: a backfill.
+    pub to: Option<String>,
     /// Rows that `from` makes stand twice, in a table without a key, are meant.
     pub accept_duplicates: bool,
     /// Budget of the whole run, divided among the streams that run at once.
@@ -57,6 +59,7 @@ impl Default for SyncOptions {
             full: false,
             restart: false,
             from: None,
+            to: None,
             accept_duplicates: false,
             memory_bytes: 256 << 20,
             streams_at_once_max: 4,

@@ -83,7 +83,11 @@ impl<'a> Pump<'a> {
             job,
             heartbeat,
             writer,
-            state: decision.state.clone().unwrap_or_default(),
+            state: decision
+                .kept
+                .clone()
+                .or_else(|| decision.state.clone())
+                .unwrap_or_default(),
             decision,
             pending: Pending::none(),
             checkpoint_at: Instant::now(),
@@ -107,6 +111,7 @@ impl<'a> Pump<'a> {
             // What is read in full is read whole: a part of it must not replace the table.
             from: is_incremental.then(|| plan.options.from.clone()).flatten(),
             set_aside: self.decision.set_aside.take(),
+            to: is_incremental.then(|| plan.options.to.clone()).flatten(),
             records_max: None,
         });
         let age_max = plan.options.bounds.age;
@@ -147,7 +152,9 @@ impl<'a> Pump<'a> {
             Some(Ok(ReadEvent::Batch(batch))) => self.accept(batch).await?,
             Some(Ok(ReadEvent::Advance(change))) => {
                 let complete = matches!(change, StateChange::Complete { .. });
-                self.state.apply(change);
+                if self.decision.kept.is_none() {
+                    self.state.apply(change);
+                }
                 (self.pending.moved, self.pending.covered) = (true, true);
                 if complete {
                     return Ok(ControlFlow::Break(End::Complete));

@@ -73,6 +73,8 @@ pub(super) struct Decision {
     pub(super) set_aside: Option<StreamState>,
     /// Forget what an interrupted full refresh left.
     pub(super) restart: bool,
+    /// What every checkpoint commits, whatever is read: a backfill moves no cursor.
+    pub(super) kept: Option<StreamState>,
 }
 
 /// What the lake holds of a stream, and how the run that wrote it read.
@@ -105,6 +107,7 @@ pub(super) fn decide(
                 state: (!from).then(|| state.clone()),
                 set_aside: from.then(|| state.clone()),
                 restart: false,
+                kept: None,
             };
         }
         Some(Wish::From(_) | Wish::Full) | None => {}
@@ -125,6 +128,7 @@ pub(super) fn decide(
         state: Some(state.clone()),
         set_aside: None,
         restart: false,
+        kept: None,
     };
     match wanted.read() {
         ReadMode::Incremental => match last.mode {
@@ -156,6 +160,7 @@ fn anew(mode: SyncMode, last: Option<&Last<'_>>) -> Decision {
         state: None,
         set_aside: None,
         restart: interrupted && mode.read() == ReadMode::FullRefresh,
+        kept: None,
     }
 }
 

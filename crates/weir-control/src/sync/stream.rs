@@ -11,12 +11,12 @@ use weir_protocol::{
 };
 use weir_protocol::{WritePlan, name};
 
-use super::failpoint;
 use super::heartbeat::{self, Heartbeat};
 use super::pulse::{Pulse, hung};
 use super::pump::{End, Pump};
 use super::rules::{self, Decision, Last};
 use super::{StreamOutcome, SyncPlan};
+use super::{backfill, failpoint};
 use crate::leases::Lease;
 use crate::ledger::{Entry, SharedLedger, Standing, failure};
 use crate::runs::RunStatus;
@@ -199,6 +199,10 @@ impl StreamJob {
         if !is_begun {
             self.ask_full().await?;
         }
+        let wish = stored
+            .as_ref()
+            .and_then(|stored| stored.open_wish(known.sequence));
+        self.allow_range(known.run.as_ref().map(|_| (known.mode, known.is_complete)), wish)?;
         let first = rules::opening_mode(self.mode, options, known.mode, known.is_complete);
         let mut writer = self.open_as(first, restart, known.sequence).await?;
         let committed = writer.committed().cloned();
@@ -219,7 +223,14 @@ impl StreamJob {
             }),
             None => None,
         };
-        let decision = rules::decide(self.mode, options, last.as_ref(), wish.as_ref());
+        let ended = last
+            .as_ref()
+            .map(|last| (last.mode, last.committed.state.complete));
+        self.allow_range(ended, wish.as_ref())?;
+        let decision = match options.to {
+            Some(_) => backfill::decision(self.mode, last.as_ref()),
+            None => rules::decide(self.mode, options, last.as_ref(), wish.as_ref()),
+        };
         if wish == Some(Wish::Full) && decision.mode.read() == ReadMode::Incremental {
             // It is given up, even if this run commits nothing that would end it.
             self.write(&Entry::FullDone).await?;
@@ -233,6 +244,13 @@ impl StreamJob {
             self.repair(&known, writer.committed()).await?;
         }
         Ok((writer, decision))
+    }
+
+    fn allow_range(&self, last: Option<(Option<SyncMode>, bool)>, wish: Option<&Wish>) -> Result<()> {
+        match self.plan.options.to {
+            Some(_) => backfill::allow(self.stream(), last, wish),
+            None => Ok(()),
+        }
     }
 
     async fn open_as(

@@ -93,6 +93,16 @@ impl CursorPlan {
         self.render_bound("cursor.end", self.end.as_ref(), scope)
     }
 
+    /// As [`Self::end`], but not after what a person wants.
+    pub fn end_at_most(&self, scope: &Scope, to: Option<&str>) -> Result<Option<Point>> {
+        let end = self.end(scope)?;
+        let to = to.map(|to| self.from(to)).transpose()?;
+        Ok(match (end, to) {
+            (Some(end), Some(to)) if end.is_before(&to) => Some(end),
+            (end, to) => to.or(end),
+        })
+    }
+
     /// The lower bound of a slice whose stored cursor is `stored`.
     pub fn lower(&self, stored: Option<&Value>, start: Option<&Point>) -> Result<Option<Point>> {
         let Some(stored) = stored else {

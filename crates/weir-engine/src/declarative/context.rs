@@ -81,7 +81,7 @@ impl ReadContext {
         if let (Some(from), Some(state), Some(cursor)) = (&request.from, &request.set_aside, cursor) {
             elsewhere::check(cursor, &cursor.from(from)?, state)?;
         }
-        let end = cursor.map(|cursor| cursor.end(&scope));
+        let end = cursor.map(|cursor| cursor.end_at_most(&scope, request.to.as_deref()));
         Ok(Self {
             resumes: running.is_some(),
             until: running.map_or(started_at, |running| running.until),

@@ -30,6 +30,8 @@ pub(super) struct PageOut {
     pub(super) digest: Option<u64>,
     /// Every record had a readable cursor, and all of them lie before the lower bound.
     pub(super) is_all_old: bool,
+    /// Every record had a readable cursor, and all of them lie after the upper bound.
+    pub(super) is_all_beyond: bool,
 }
 
 pub(super) struct PageReader<'a> {
@@ -47,6 +49,7 @@ enum Seen {
     Kept(Range<usize>),
     KeptWithout,
     Old,
+    Beyond,
     Known,
 }
 
@@ -60,10 +63,11 @@ impl PageReader<'_> {
         };
         let mut out = PageOut {
             is_all_old: true,
+            is_all_beyond: true,
             ..PageOut::default()
         };
         if answer.body.is_empty() && matches!(answer.status, 204 | 205) {
-            out.is_all_old = false;
+            (out.is_all_old, out.is_all_beyond) = (false, false);
             return Ok(out);
         }
         for part in decode(&plan.decode, encoded)? {
@@ -84,10 +88,12 @@ impl PageReader<'_> {
             } else {
                 (page, 0)
             };
-            let batch = self.batch(page, filtered, answer, &mut out.is_all_old)?;
+            let sides = (&mut out.is_all_old, &mut out.is_all_beyond);
+            let batch = self.batch(page, filtered, answer, sides)?;
             out.batches.push(batch);
         }
         out.is_all_old &= out.records > 0;
+        out.is_all_beyond &= out.records > 0;
         Ok(out)
     }
 
@@ -139,7 +145,13 @@ impl PageReader<'_> {
         Ok(start..offset(body.len())?)
     }
 
-    fn batch(&mut self, page: Page, filtered: u64, answer: &Answer, is_all_old: &mut bool) -> Result<Batch> {
+    fn batch(
+        &mut self,
+        page: Page,
+        filtered: u64,
+        answer: &Answer,
+        (is_all_old, is_all_beyond): (&mut bool, &mut bool),
+    ) -> Result<Batch> {
         let mut batch = Batch {
             slice: self.slice.clone(),
             body: page.body,
@@ -158,8 +170,9 @@ impl PageReader<'_> {
                 None => Seen::KeptWithout,
             };
             *is_all_old &= matches!(seen, Seen::Old);
+            *is_all_beyond &= matches!(seen, Seen::Beyond);
             let at = match seen {
-                Seen::Old => {
+                Seen::Old | Seen::Beyond => {
                     batch.filtered += 1;
                     continue;
                 }
@@ -209,10 +222,11 @@ impl PageReader<'_> {
             notices.note(Oddity::CursorUnreadable, raw);
             return Ok(Seen::Kept(at));
         };
-        if self.lower.is_some_and(|lower| point.is_before(lower))
-            || self.upper.is_some_and(|upper| point.is_after(upper))
-        {
+        if self.lower.is_some_and(|lower| point.is_before(lower)) {
             return Ok(Seen::Old);
+        }
+        if self.upper.is_some_and(|upper| point.is_after(upper)) {
+            return Ok(Seen::Beyond);
         }
         if self.tracker.is_known(&point, json) {
             return Ok(Seen::Known);

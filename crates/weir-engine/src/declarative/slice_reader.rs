@@ -160,7 +160,10 @@ impl SliceReader {
             slice: &self.slice.key,
             scope,
             lower: self.bounds.lower.as_ref().filter(|_| filters || starts_late),
-            upper: context.end.as_ref().filter(|_| !context.plan.asks_for_changes()),
+            upper: context
+                .end
+                .as_ref()
+                .filter(|_| context.request.to.is_some() || !context.plan.asks_for_changes()),
             tracker: &mut self.tracker,
         };
         reader.read(answer)
@@ -189,8 +192,12 @@ impl SliceReader {
         {
             context.counts.records_total.store(total, Ordering::Relaxed);
         }
-        let is_past =
-            out.is_all_old && context.plan.order() == CursorOrder::Descending && context.is_incremental();
+        let is_past = context.is_incremental()
+            && match context.plan.order() {
+                CursorOrder::Descending => out.is_all_old,
+                CursorOrder::Ascending => out.is_all_beyond && context.request.to.is_some(),
+                _ => false,
+            };
         let next = if is_past { None } else { rule.next(&facts, page)? };
         let next = next.map(|next| self.without_secrets(next));
         if let Some(url_digest) = etag_of {

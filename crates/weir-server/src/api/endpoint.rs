@@ -114,6 +114,7 @@ impl Endpoint {
         let gate = Gate {
             state: state.clone(),
             permission: self.permission,
+            path: self.path,
         };
         self.route
             .route_layer(middleware::from_fn_with_state(gate, guard))

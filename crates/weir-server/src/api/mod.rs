@@ -2,11 +2,14 @@
 //! needs to be allowed, and the document that describes them.
 
 mod access;
+mod backfills;
 mod connections;
 mod connectors;
 mod document;
 mod endpoint;
+mod lifecycle;
 mod page;
+mod policies;
 mod runs;
 mod schedules;
 mod tokens;
@@ -29,10 +32,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         connectors::endpoints(),
         connections::endpoints(),
         runs::endpoints(),
+        backfills::endpoints(),
         schedules::endpoints(),
         tokens::endpoints(),
         access::endpoints(),
         workers::endpoints(),
+        policies::endpoints(),
+        lifecycle::endpoints(),
     ]
     .into_iter()
     .flatten()

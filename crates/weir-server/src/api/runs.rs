@@ -145,6 +145,7 @@ async fn queue_one(
         streams: wanted.streams,
         full: wanted.full,
         from: wanted.from,
+        to: None,
     };
     let run = queue::ask(&state.store, &access.tenant, &wanted.connection, options).await?;
     let place = [(header::LOCATION, format!("{BASE}/runs/{}", run.id))];

@@ -3,16 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weir_control::lifecycle::{self, NewVersion};
 use weir_control::runs::queue::{self, RunOptions};
 use weir_control::states::Wish;
-use weir_control::{RunStatus, runs, schedules, states};
+use weir_control::{RunStatus, backfills, runs, schedules, states};
 
 use super::access::filled;
 use super::*;
 use crate::api::{BASE, endpoints};
 
 /// Method and path of every operation in the document, as a client reads it.
-async fn operations(served: &Served) -> Vec<(String, String, Value)> {
+pub(super) async fn operations(served: &Served) -> Vec<(String, String, Value)> {
     let document = served.send("GET", "/api/v1/openapi.json", &[], "").await.json();
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -107,17 +108,21 @@ fn collect(value: &Value, found: &mut Vec<String>) {
     }
 }
 
+/// Of every tenant: what its versions hold tells whose it is.
+const CONNECTOR: &str = "acme";
+
 /// What a tenant has, and how its ids are called in paths.
-struct Belongings {
-    tenant: String,
-    admin: String,
-    connection: String,
+pub(super) struct Belongings {
+    pub(super) tenant: String,
+    pub(super) admin: String,
+    pub(super) connection: String,
     run: String,
     token_id: String,
+    backfill: String,
 }
 
 impl Belongings {
-    async fn of(served: &Served) -> Self {
+    pub(super) async fn of(served: &Served) -> Self {
         let store = &served.store;
         let tenant = new_tenant(store).await;
         let connection = Connection {
@@ -132,10 +137,25 @@ impl Belongings {
         let run = queue::ask(store, &tenant, &connection.name, RunOptions::default())
             .await
             .unwrap();
+        let recipe = format!(
+            r#"{{"spec": 1, "connector": "{CONNECTOR}", "version": "1.0.0", "name": {{ "en": "{tenant}" }}}}"#
+        );
+        let draft = NewVersion {
+            spec: serde_json::from_str(&recipe).unwrap(),
+            files: BTreeMap::new(),
+            digest: tenant.clone(),
+        };
+        lifecycle::promote(store, &tenant, &draft, None).await.unwrap();
+        let wanted = serde_json::json!({
+            "connection": connection.name, "streams": ["orders"], "from": "1", "to": "9",
+        });
+        let wanted = serde_json::from_value(wanted).unwrap();
+        let backfill = backfills::create(store, &tenant, &wanted).await.unwrap();
         let admin = token(store, &tenant, Role::Admin).await;
         let token_id = admin.split('_').nth(1).unwrap().to_owned();
         Self {
             connection: connection.name,
+            backfill: backfill.id,
             run: run.id,
             tenant,
             admin,
@@ -144,9 +164,11 @@ impl Belongings {
     }
 
     /// A path with this tenant's ids in it.
-    fn fill(&self, path: &str) -> String {
+    pub(super) fn fill(&self, path: &str) -> String {
         let id = if path.contains("/tokens/") {
             &self.token_id
+        } else if path.contains("/backfills/") {
+            &self.backfill
         } else {
             &self.run
         };
@@ -155,6 +177,8 @@ impl Belongings {
             ("{name}", &self.connection),
             ("{connection}", &self.connection),
             ("{stream}", "orders"),
+            ("{key}", CONNECTOR),
+            ("{version}", "1.0.0"),
         ]);
         let mut path = path.to_owned();
         for (name, value) in names {
@@ -164,9 +188,13 @@ impl Belongings {
         path
     }
 
-    fn body(&self, method: &str, path: &str) -> String {
+    pub(super) fn body(&self, method: &str, path: &str) -> String {
         match (method, path) {
             ("POST", "/api/v1/runs") => format!(r#"{{"connection": "{}"}}"#, self.connection),
+            ("POST", "/api/v1/backfills") => format!(
+                r#"{{"connection": "{}", "streams": ["orders"], "from": "1", "to": "9"}}"#,
+                self.connection
+            ),
             ("POST", "/api/v1/tokens") => r#"{"principal": "mine", "roles": ["agent"]}"#.to_owned(),
             _ => String::new(),
         }
@@ -225,7 +253,7 @@ async fn no_route_shows_or_changes_what_another_tenant_has() {
             .await
             .unwrap()
             .len(),
-        1
+        2
     );
     assert_eq!(principals::list(store, tenant).await.unwrap().len(), 1);
     assert_eq!(

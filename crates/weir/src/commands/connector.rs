@@ -6,7 +6,7 @@ use weir_engine::catalog::{Catalog, Connector, Origin};
 use weir_engine::{fixtures, scaffold};
 use weir_protocol::{Error, ErrorKind, Result};
 
-use super::Context;
+use super::{Context, lifecycle};
 use crate::engine;
 use crate::output::{Format, Sheet, line};
 
@@ -43,6 +43,29 @@ enum ConnectorCommand {
         /// Key of the connector: lower-case letters, digits and underscores
         key: String,
     },
+    /// Move the project's version of a connector one step on: draft, approved, staging, production
+    #[command(after_help = "Example:\n  weir connector promote acme")]
+    Promote {
+        /// Key of the connector
+        key: String,
+        /// Take it into production without a staged sync, for this reason
+        #[arg(long, value_name = "REASON")]
+        without_staging: Option<String>,
+    },
+    /// Sync the version in staging beside production, and compare the two
+    #[command(after_help = "Example:\n  weir connector stage acme shop")]
+    Stage {
+        /// Key of the connector
+        key: String,
+        /// A connection of it
+        connection: String,
+    },
+    /// Put the version before back into production
+    #[command(after_help = "Example:\n  weir connector rollback acme")]
+    Rollback {
+        /// Key of the connector
+        key: String,
+    },
     /// Put a connector that others made into the project
     #[command(after_help = "Example:\n  weir connector add airbyte ./source-shop")]
     Add {
@@ -66,7 +89,20 @@ enum AddedConnector {
 pub(crate) async fn run(args: &ConnectorArgs, context: &Context) -> Result<()> {
     match &args.command {
         ConnectorCommand::List => list(context),
-        ConnectorCommand::Show { key } => show(key, context),
+        ConnectorCommand::Show { key } => {
+            show(key, context)?;
+            if context.format() == Format::Table {
+                lifecycle::show(key, context).await?;
+            }
+            Ok(())
+        }
+        ConnectorCommand::Promote { key, without_staging } => {
+            lifecycle::promote(key, without_staging.as_deref(), context).await
+        }
+        ConnectorCommand::Stage { key, connection } => {
+            Box::pin(lifecycle::stage(key, connection, context)).await
+        }
+        ConnectorCommand::Rollback { key } => lifecycle::rollback(key, context).await,
         ConnectorCommand::Test { key } => test(key, context).await,
         ConnectorCommand::New { key } => new(key, context),
         ConnectorCommand::Add {

@@ -166,7 +166,8 @@ fn unknown(line: &str) -> Result<(), String> {
         {
             match command.find_subcommand(word) {
                 Some(below) => command = below.clone(),
-                None if command.has_subcommands() => {
+                // Some commands take either a name of their own or one of a command below them.
+                None if command.has_subcommands() && command.get_positionals().next().is_none() => {
                     return Err(format!("`weir {line}`: there is no command '{word}' there"));
                 }
                 None => names = false,

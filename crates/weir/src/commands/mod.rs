@@ -1,19 +1,25 @@
 //! The commands, one file each, and what they have in common.
 
 mod access;
+mod apply;
 mod audit;
+mod backfill;
 mod check;
 mod completions;
 mod connector;
 mod demo;
 mod discover;
 mod doctor;
+mod export;
 mod init;
 mod lake;
+pub(crate) mod lifecycle;
 #[cfg(test)]
 mod mentions;
 mod migrate;
 mod model;
+mod plan;
+mod policy;
 mod preview;
 mod quarantine;
 mod query;
@@ -32,6 +38,7 @@ mod validate;
 mod worker;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
@@ -87,6 +94,9 @@ enum Command {
     Demo(demo::DemoArgs),
     Init(init::InitArgs),
     Validate(validate::ValidateArgs),
+    Plan(plan::PlanArgs),
+    Apply(apply::ApplyArgs),
+    Export(export::ExportArgs),
     Connector(connector::ConnectorArgs),
     Schema(schema::SchemaArgs),
     Check(check::CheckArgs),
@@ -95,6 +105,7 @@ enum Command {
     Sync(sync::SyncArgs),
     Run(run::RunArgs),
     Schedule(schedule::ScheduleArgs),
+    Backfill(backfill::BackfillArgs),
     State(state::StateArgs),
     Audit(audit::AuditArgs),
     Secret(secret::SecretArgs),
@@ -108,6 +119,7 @@ enum Command {
     Worker(worker::WorkerArgs),
     Token(token::TokenArgs),
     Access(access::AccessArgs),
+    Policy(policy::PolicyArgs),
     Tenant(tenant::TenantArgs),
     Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
@@ -127,7 +139,7 @@ impl Cli {
         matches!(self.command, Command::Source(_))
     }
 
-    pub(crate) fn run(self, settings: Settings) -> Result<()> {
+    pub(crate) fn run(self, settings: Settings) -> Result<ExitCode> {
         if let Some(point) = &settings.failpoint {
             failpoint::arm(point)?;
         }
@@ -135,10 +147,13 @@ impl Cli {
             settings,
             global: self.global,
         });
-        match self.command {
+        let done: Result<()> = match self.command {
             Command::Demo(args) => wait(demo::run(&args, &context)),
             Command::Init(args) => init::run(&args, &context),
             Command::Validate(args) => validate::run(&args, &context),
+            Command::Plan(args) => return wait(plan::run(&args, &context)),
+            Command::Apply(args) => wait(apply::run(&args, &context)),
+            Command::Export(args) => wait(export::run(&args, &context)),
             Command::Connector(args) => wait(connector::run(&args, &context)),
             Command::Schema(args) => schema::run(&args),
             Command::Check(args) => wait(check::run(&args, &context)),
@@ -147,6 +162,7 @@ impl Cli {
             Command::Sync(args) => wait(sync::run(&args, &context)),
             Command::Run(args) => wait(run::run(&args, &context)),
             Command::Schedule(args) => wait(schedule::run(&args, &context)),
+            Command::Backfill(args) => wait(backfill::run(&args, &context)),
             Command::State(args) => wait(state::run(&args, &context)),
             Command::Audit(args) => wait(audit::run(&args, &context)),
             Command::Secret(args) => wait(secret::run(&args, &context)),
@@ -160,11 +176,13 @@ impl Cli {
             Command::Worker(args) => wait(worker::run(&args, &context)),
             Command::Token(args) => wait(token::run(&args, &context)),
             Command::Access(args) => wait(access::run(&args, &context)),
+            Command::Policy(args) => wait(policy::run(&args, &context)),
             Command::Tenant(args) => wait(tenant::run(&args, &context)),
             Command::Migrate(args) => wait(migrate::run(&args, &context)),
             Command::Doctor(args) => wait(doctor::run(&args, &context)),
             Command::Completions(args) => completions::run(&args),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -1,5 +1,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
+use weir_control::policies::Target;
+use weir_control::principals::Permission;
 use weir_control::schedules::{self, Compliance};
 use weir_control::{DEFAULT_TENANT, Store};
 use weir_protocol::Result;
@@ -45,18 +47,26 @@ pub(crate) async fn run(args: &ScheduleArgs, context: &Context) -> Result<()> {
             taken.all()?;
         }
         ScheduleCommand::Pause { connection } => {
+            allow(&wiring, connection).await?;
             schedules::pause(&store, DEFAULT_TENANT, connection, true).await?;
             line(format!(
                 "{connection} is paused; `weir schedule resume {connection}` lets it go on"
             ));
         }
         ScheduleCommand::Resume { connection } => {
+            allow(&wiring, connection).await?;
             schedules::pause(&store, DEFAULT_TENANT, connection, false).await?;
             line(format!("{connection} goes on"));
         }
     }
     store.close().await;
     Ok(())
+}
+
+async fn allow(wiring: &Wiring, connection: &str) -> Result<()> {
+    let target = Target::Connection(connection.to_owned());
+    let permission = Permission::SchedulesWrite;
+    wiring.allow(DEFAULT_TENANT, permission, &target).await
 }
 
 async fn list(store: &Store, since: Span, context: &Context) -> Result<()> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 use weir_control::connectors::Prober;
+use weir_control::policies::InForce;
 use weir_control::rpc::Office;
 use weir_control::worker::{Limits, Worker, schedule};
 use weir_control::{Acting, Store, principals};
@@ -16,6 +17,7 @@ use weir_server::{DEFAULT_ADDRESS, Identity, Listening, REQUESTS_PER_MINUTE_DEFA
 
 use super::Context;
 use super::sync::memory;
+use crate::applied::{self, StandIn};
 use crate::audit_trail;
 use crate::board::{ProjectConnections, catalog};
 use crate::interrupt;
@@ -27,6 +29,8 @@ use crate::wiring::Wiring;
 
 /// How often the queue and the schedules are looked at.
 const POLL: Duration = Duration::from_secs(1);
+/// How often it is looked whether policy files changed.
+const POLICIES_LOOK: Duration = Duration::from_secs(2);
 
 /// Serve the API, sync connections by their schedules, and work through the queue, until Ctrl-C
 #[derive(Debug, Clone, Args)]
@@ -61,9 +65,18 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> {
+    match applied::stand_in(context).await? {
+        None => serve(args, context, None).await,
+        Some((context, stand_in)) => serve(args, &context, Some(stand_in)).await,
+    }
+}
+
+async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandIn>) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let store = wiring.store().await?.acting_as(Acting::default());
     let wiring = Arc::new(wiring.over(store.clone()));
+    let files = wiring.project.policy_files()?;
+    let policies = InForce::begin(&store, files, wiring.surroundings()).await?;
     let listening = Listening::bind(args.listen, args.identity()?).await?;
     let stop = interrupt::token();
     let scheduled = take_schedules(&wiring, &store).await?.scheduled;
@@ -81,7 +94,12 @@ pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> 
         work(args.clone(), context.clone(), store.clone(), stop.clone()),
     );
     let supplies = ProjectSupplies::new(context.clone(), store.clone());
+    let policies = Arc::new(policies);
+    let watching = watch(policies.clone(), context.clone(), store.clone(), stop.clone());
+    parts.start("policies", done(watching));
+    parts.start("applied project", done(follow(stand_in, stop.clone())));
     let settings = Settings {
+        policies,
         catalog: catalog(&wiring.catalog),
         prober: Some(Prober::new(Arc::new(ProjectConnections(wiring)))),
         office: Some(Office::new(store.clone(), Arc::new(supplies))),
@@ -93,6 +111,30 @@ pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> 
         weir_server::serve(listening, state, stop.cancelled_owned()),
     );
     parts.wait().await
+}
+
+/// Takes changed policy files.
+async fn watch(policies: Arc<InForce>, context: Arc<Context>, store: Store, stop: CancellationToken) {
+    loop {
+        if tokio::time::timeout(POLICIES_LOOK, stop.cancelled())
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        // The project first: a folder that is away has no files, and that is no wish to have no rules.
+        let files = context.project().and_then(|project| project.policy_files());
+        if let Err(error) = policies.take(&store, files).await {
+            tracing::error!(%error, "the policies cannot be kept");
+        }
+    }
+}
+
+async fn follow(stand_in: Option<StandIn>, stop: CancellationToken) {
+    match stand_in {
+        Some(stand_in) => stand_in.follow(stop).await,
+        None => stop.cancelled().await,
+    }
 }
 
 impl ServeArgs {

@@ -104,6 +104,7 @@ fn described(error: &Error) -> String {
 pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let connection = wiring.connection(&args.connection)?;
+    let wiring = wiring.with_production(&connection.connector).await?;
     let source = wiring.source(&connection).await?;
     let cancel = interrupt::token();
     let streams = chosen_streams(source.as_ref(), &connection, &args.streams).await?;

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use weir_control::policies::Target;
 use weir_control::principals::{self, Access, EXPIRY_DEFAULT, Kind, NewToken, Permission, Role, Token};
 use weir_control::{DEFAULT_TENANT, tenants};
 use weir_protocol::Result;
@@ -63,7 +64,7 @@ enum TokenCommand {
 }
 
 /// Takes a word, and says which there are.
-fn words<T>(all: &[T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+pub(super) fn words<T>(all: &[T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
     T: Copy + std::str::FromStr<Err = weir_protocol::Error> + Send + Sync + 'static,
 {
@@ -72,7 +73,8 @@ where
 }
 
 pub(crate) async fn run(args: &TokenArgs, context: &Context) -> Result<()> {
-    let store = Wiring::open(context)?.store().await?;
+    let wiring = Wiring::open(context)?;
+    let store = wiring.store().await?;
     match &args.command {
         TokenCommand::Create {
             principal,
@@ -82,6 +84,9 @@ pub(crate) async fn run(args: &TokenArgs, context: &Context) -> Result<()> {
             expires,
             tenant,
         } => {
+            wiring
+                .allow(tenant, Permission::TokensWrite, &Target::Tenant)
+                .await?;
             let new = NewToken {
                 principal: principal.clone(),
                 kind: *kind,
@@ -104,6 +109,8 @@ pub(crate) async fn run(args: &TokenArgs, context: &Context) -> Result<()> {
             list(&principals::list(&store, tenant).await?, context.format())
         }
         TokenCommand::Revoke { id, tenant } => {
+            let target = Target::Token(id.clone());
+            wiring.allow(tenant, Permission::TokensWrite, &target).await?;
             let token = principals::revoke(&store, tenant, id).await?;
             line(format!("token {} of '{}' is revoked", token.id, token.principal));
             Ok(())

@@ -15,6 +15,9 @@ pub(crate) struct ProjectFile {
     /// First part of the names of packaged connectors.
     #[serde(default = "prefix")]
     pub(crate) prefix: String,
+    /// What the project is for, as policies see it: `production`, `staging`, `test`.
+    #[serde(default = "environment")]
+    pub(crate) environment: String,
     #[serde(default)]
     pub(crate) lake: LakeFile,
     /// The control store: a SQLite file, from the project's folder on.
@@ -49,6 +52,7 @@ impl ProjectFile {
         let found: Self = yaml::parse(file, text)?;
         name::check("project", &found.project)
             .and_then(|()| name::check("prefix", &found.prefix))
+            .and_then(|()| name::check("environment", &found.environment))
             .map_err(|error| error.with("file", file.display()))?;
         Ok(found)
     }
@@ -56,6 +60,9 @@ impl ProjectFile {
 
 fn prefix() -> String {
     "weir".to_owned()
+}
+fn environment() -> String {
+    "production".to_owned()
 }
 fn store() -> PathBuf {
     PathBuf::from(".weir/weir.db")

@@ -3,6 +3,7 @@
 mod connections;
 mod draft;
 mod file;
+mod files;
 mod key_file;
 mod pii_key;
 mod variables;
@@ -14,6 +15,7 @@ use weir_protocol::{Error, Result, Secret};
 
 pub(crate) use draft::{credential_names, draft_connection};
 pub(crate) use file::ProjectFile;
+pub(crate) use files::folder_files;
 pub(crate) use key_file::{KeyFile, replace as replace_key};
 pub(crate) use variables::{Environment, substitute};
 

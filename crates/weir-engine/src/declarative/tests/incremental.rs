@@ -120,6 +120,7 @@ async fn reading_from_beyond_the_stored_cursor_is_refused() {
     let from = |from: &str, state: &StreamState| ReadRequest {
         from: Some(from.to_owned()),
         set_aside: Some(state.clone()),
+        to: None,
         ..incremental(None)
     };
     let beyond = read(source.as_ref(), from("2024-02-01", &first.state)).await;

@@ -1,0 +1,165 @@
+//! What a request is about, and whether policies let it pass. Derived from the route's path, so that a
+//! new route is guarded without anybody thinking of it.
+
+use std::collections::HashMap;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequestParts as _, Query, RawPathParams};
+use axum::http::Uri;
+use axum::http::request::Parts;
+use serde_json::Value;
+use weir_control::policies::Target;
+use weir_control::principals::{Access, Permission};
+use weir_protocol::Result;
+
+use crate::ServerState;
+use crate::observe::RequestId;
+
+/// How a request comes, as policies see it in `context.via`.
+const VIA: &str = "api";
+
+/// What the parts of a route's path name, once they are filled in.
+pub(crate) fn target(path: &str, filled: &[(String, String)]) -> Target {
+    let value = |name: &str| {
+        let found = filled.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    let noun = parts.next().unwrap_or_default();
+    let Some(first) = parts.find_map(name_of) else {
+        return Target::Tenant;
+    };
+    let id = value(first);
+    match noun {
+        "connections" | "schedules" => match parts.find_map(name_of).filter(|name| *name == "stream") {
+            Some(stream) => Target::Stream(id, value(stream)),
+            None => Target::Connection(id),
+        },
+        "backfills" => Target::Backfill(id),
+        "runs" => Target::Run(id),
+        "connectors" => Target::Connector(id),
+        "secrets" => Target::Secret(id),
+        "tokens" => Target::Token(id),
+        other => Target::Thing(format!("{other}/{id}")),
+    }
+}
+
+fn name_of(part: &str) -> Option<&str> {
+    part.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// As the request has it: in its path, its query, or its body.
+async fn target_of(path: &str, parts: &mut Parts, body: Option<&Bytes>) -> Target {
+    let filled = RawPathParams::from_request_parts(parts, &()).await;
+    let filled: Vec<(String, String)> = filled.map_or_else(
+        |_| Vec::new(),
+        |all| {
+            all.iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect()
+        },
+    );
+    let found = target(path, &filled);
+    if found != Target::Tenant {
+        return found;
+    }
+    let asked = match body {
+        Some(body) => connection_in(body),
+        None => connection_of_query(&parts.uri),
+    };
+    asked.map_or(found, Target::Connection)
+}
+
+fn connection_in(body: &Bytes) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    Some(value.get("connection")?.as_str()?.to_owned())
+}
+
+fn connection_of_query(uri: &Uri) -> Option<String> {
+    let Query(mut pairs) = Query::<HashMap<String, String>>::try_from_uri(uri).ok()?;
+    pairs.remove("connection")
+}
+
+/// Refuses what policies take away. `body` where the request changes something.
+pub(crate) async fn check(
+    state: &ServerState,
+    access: &Access,
+    (path, permission): (&str, Permission),
+    parts: &mut Parts,
+    body: Option<&Bytes>,
+) -> Result<()> {
+    if state.policies.policies().is_empty() {
+        return Ok(());
+    }
+    let target = target_of(path, parts, body).await;
+    let request = parts.extensions.get::<RequestId>().map(|id| id.0.as_str());
+    let store = state.store.acting_as(access.acting(request));
+    state
+        .policies
+        .check(&store, access, permission, &target, VIA)
+        .await
+}
+
+/// A list without what its reader may not see. None where nothing is left out.
+pub(crate) async fn visible(
+    state: &ServerState,
+    access: &Access,
+    (path, permission): (&str, Permission),
+    body: &Bytes,
+) -> Result<Option<Bytes>> {
+    if path.contains('{') || state.policies.policies().is_empty() {
+        return Ok(None);
+    }
+    let Ok(mut page) = serde_json::from_slice::<Value>(body) else {
+        return Ok(None);
+    };
+    let field = if page.get("items").is_some() {
+        "items"
+    } else {
+        "connections"
+    };
+    let Some(items) = page.get_mut(field).and_then(Value::as_array_mut) else {
+        return Ok(None);
+    };
+    let mut kept = Vec::with_capacity(items.len());
+    let before = items.len();
+    // Many items are about few things.
+    let mut decided: HashMap<Target, bool> = HashMap::new();
+    for item in items.drain(..) {
+        let Some(target) = about(path, &item) else {
+            kept.push(item);
+            continue;
+        };
+        let may = match decided.get(&target) {
+            Some(may) => *may,
+            None => {
+                let policies = &state.policies;
+                let asked = policies.allows(&state.store, access, permission, &target, VIA);
+                let may = asked.await?;
+                decided.insert(target, may);
+                may
+            }
+        };
+        if may {
+            kept.push(item);
+        }
+    }
+    let is_whole = kept.len() == before;
+    *items = kept;
+    Ok((!is_whole).then(|| Bytes::from(page.to_string())))
+}
+
+/// What an item of a list is about.
+fn about(path: &str, item: &Value) -> Option<Target> {
+    let text = |field: &str| item.get(field).and_then(Value::as_str).map(ToOwned::to_owned);
+    match path.trim_start_matches('/').split('/').next()? {
+        "connections" => text("name").map(Target::Connection),
+        "secrets" => text("name").map(Target::Secret),
+        "tokens" => text("id").map(Target::Token),
+        _ => match (text("connection"), text("connector"), text("key")) {
+            (Some(connection), _, _) => Some(Target::Connection(connection)),
+            (None, Some(key), _) | (None, None, Some(key)) => Some(Target::Connector(key)),
+            (None, None, None) => None,
+        },
+    }
+}

@@ -1,0 +1,163 @@
+//! The files that make up a project, as `weir apply` keeps them: never a secret among them.
+
+use std::path::Path;
+
+use serde_json::Value;
+use weir_control::policies::PolicyFile;
+use weir_control::projects::{FOLDERS, Files, PROJECT_FILE};
+use weir_control::secrets::Reference;
+use weir_engine::catalog::Catalog;
+use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::{Error, Result, yaml};
+
+use super::{Project, read, substitute, walk};
+
+/// Stands for the value of a variable, where only its place counts.
+const VARIABLE: char = '\u{e000}';
+/// Settings whose names say that they are secret.
+const SECRET_WORDS: [&str; 6] = [
+    "secret",
+    "token",
+    "password",
+    "passphrase",
+    "account_key",
+    "private_key",
+];
+
+impl Project {
+    /// Paths from the project's folder on, with their texts. Hidden files and backups of editors are none.
+    pub(crate) fn files(&self) -> Result<Files> {
+        let mut paths = vec![self.root.join(PROJECT_FILE)];
+        for (folder, _) in FOLDERS {
+            walk(&self.root.join(folder), &mut paths)?;
+        }
+        let mut files = Files::new();
+        for path in paths {
+            let shown = self.shown(&path);
+            let parts: Vec<String> = shown
+                .components()
+                .map(|part| part.as_os_str().to_string_lossy().into_owned())
+                .collect();
+            let is_left_out = parts
+                .iter()
+                .any(|part| part.starts_with('.') || part.ends_with('~'));
+            if !is_left_out {
+                files.insert(parts.join("/"), read(&path)?);
+            }
+        }
+        Ok(files)
+    }
+
+    /// `policies/**/*.cedar`.
+    pub(crate) fn policy_files(&self) -> Result<Vec<PolicyFile>> {
+        self.below_policies(".cedar")
+    }
+
+    /// `policies/**/*.test.yaml`.
+    pub(crate) fn policy_cases(&self) -> Result<Vec<PolicyFile>> {
+        self.below_policies(".test.yaml")
+    }
+
+    fn below_policies(&self, ending: &str) -> Result<Vec<PolicyFile>> {
+        let mut paths = Vec::new();
+        walk(&self.root.join("policies"), &mut paths)?;
+        paths.retain(|path| path.to_string_lossy().ends_with(ending));
+        paths.sort();
+        paths
+            .into_iter()
+            .map(|path| {
+                Ok(PolicyFile {
+                    text: read(&path)?,
+                    path: self.shown(&path).display().to_string(),
+                })
+            })
+            .collect()
+    }
+
+    /// Refuses files that hold a secret itself instead of a reference to it.
+    pub(crate) fn refuse_literal_secrets(&self, catalog: &Catalog) -> Result<()> {
+        let marked = |_: &str| Some(VARIABLE.to_string());
+        for (name, path) in self.connection_files()? {
+            let spec = self.read_connection(&path, &marked, &|_, _, _| Ok(()))?;
+            if let Some(field) = literal_of(&spec, catalog) {
+                return Err(literal(&format!("connections/{name}.yaml"), &field));
+            }
+        }
+        let text = read(&self.root.join(PROJECT_FILE))?;
+        let file = Path::new(PROJECT_FILE);
+        let whole: Value = substitute(file, &text, &marked)?.parse(yaml::parse)?;
+        match literal_in(&whole, "") {
+            Some(field) => Err(literal(PROJECT_FILE, &field)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Texts of all files below a folder, by their path in it.
+pub(crate) fn folder_files(folder: &Path) -> Result<Files> {
+    let mut paths = Vec::new();
+    walk(folder, &mut paths)?;
+    let mut files = Files::new();
+    for path in paths {
+        let below = path.strip_prefix(folder).unwrap_or(&path);
+        let parts: Vec<String> = below
+            .components()
+            .map(|part| part.as_os_str().to_string_lossy().into_owned())
+            .collect();
+        files.insert(parts.join("/"), read(&path)?);
+    }
+    Ok(files)
+}
+
+fn literal(file: &str, field: &str) -> Error {
+    Error::spec("a secret stands in a file that is to be applied")
+        .with("file", file)
+        .with("field", field)
+        .hint("write ${NAME} or secret:NAME in its place; `weir secret set NAME` keeps the value")
+}
+
+fn is_reference(text: &str) -> bool {
+    text.contains(VARIABLE) || Reference::parse(text).is_some()
+}
+
+fn literal_of(spec: &ConnectionSpec, catalog: &Catalog) -> Option<String> {
+    let credential = spec.credential.iter().flat_map(|credential| &credential.values);
+    let mut literals =
+        credential.filter(|(_, value)| !value.expose().is_empty() && !is_reference(value.expose()));
+    if let Some((name, _)) = literals.next() {
+        return Some(format!("credential.{name}"));
+    }
+    let connector = catalog.get(&spec.connector).ok()?;
+    let schema = connector.spec.config.as_ref();
+    for (name, value) in &spec.config {
+        let property = schema.map_or(&Value::Null, |schema| &schema["properties"][name]);
+        let is_secret = property["airbyte_secret"] == true
+            || property["writeOnly"] == true
+            || property["format"] == "password";
+        if is_secret
+            && value
+                .as_str()
+                .is_some_and(|text| !text.is_empty() && !is_reference(text))
+        {
+            return Some(format!("config.{name}"));
+        }
+    }
+    None
+}
+
+/// A text under a name that says it is secret.
+fn literal_in(value: &Value, at: &str) -> Option<String> {
+    match value {
+        Value::Object(fields) => fields.iter().find_map(|(key, value)| {
+            let place = format!("{at}{key}");
+            let lower = key.to_lowercase();
+            let is_secret = SECRET_WORDS.iter().any(|word| lower.contains(word));
+            match value {
+                Value::String(text) if is_secret && !text.is_empty() && !is_reference(text) => Some(place),
+                other => literal_in(other, &format!("{place}.")),
+            }
+        }),
+        Value::Array(items) => items.iter().find_map(|item| literal_in(item, at)),
+        _ => None,
+    }
+}
