@@ -7,6 +7,7 @@ mod audit_trail;
 mod board;
 mod commands;
 mod config;
+mod core_dumps;
 mod demo;
 mod engine;
 mod errors;
@@ -34,6 +35,7 @@ use crate::config::Settings;
 
 fn main() -> ExitCode {
     allocator::share_pools();
+    core_dumps::forbid();
     let settings = Settings::from_environment();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

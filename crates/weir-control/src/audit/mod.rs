@@ -130,12 +130,20 @@ pub(crate) async fn is_noted_in(db: &mut AnyConnection, record: &Record) -> Outc
 
 /// Notes something that changes nothing in the store itself.
 pub async fn append(store: &Store, record: &Record) -> Result<()> {
+    append_all(store, std::slice::from_ref(record)).await
+}
+
+/// As [`append`], for several records of one tenant in one transaction.
+pub async fn append_all(store: &Store, records: &[Record]) -> Result<()> {
+    let Some(first) = records.first() else {
+        return Ok(());
+    };
     let acting = store.acting();
     store
         .write(
-            Scope::Tenant(&record.tenant),
-            "write the audit record",
-            |db, _| Box::pin(append_in(db, acting, record)),
+            Scope::Tenant(&first.tenant),
+            "write the audit records",
+            |db, _| Box::pin(append_all_in(db, acting, records)),
         )
         .await
 }

@@ -32,12 +32,23 @@ fn local(folder: PathBuf) -> Result<Opened> {
         .and_then(|()| folder.canonicalize())
         .map_err(|error| unusable(&shown).caused_by(error))
         .and_then(|folder| {
+            nameable(&folder)?;
             let url = Url::from_directory_path(&folder).map_err(|()| unusable(&shown))?;
             let prefix =
                 Path::from_absolute_path(&folder).map_err(|error| unusable(&shown).caused_by(error))?;
             let root: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
             Ok((url, root, prefix))
         })
+}
+
+/// Object stores write such characters of a path as `%XX`, and then do not find their own files again.
+fn nameable(folder: &std::path::Path) -> Result<()> {
+    let shown = folder.display().to_string();
+    let Some(found) = shown.chars().find(|each| matches!(each, '%' | '\\')) else {
+        return Ok(());
+    };
+    Err(Error::spec(format!("'{shown}' cannot be used as the lake's location: it has a {found}"))
+        .hint("a lake cannot lie below a folder whose name has a % or a backslash: move it, or name another `lake: location`"))
 }
 
 fn remote(scheme: &str, location: &str, options: &BTreeMap<String, String>) -> Result<Opened> {

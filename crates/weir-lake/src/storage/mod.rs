@@ -206,6 +206,19 @@ fn unusable(location: &str) -> Error {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_folder_that_would_not_be_found_again_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["50%25", "back\\slash"] {
+            let place = folder.path().join(name);
+            let error = Storage::open(place.to_str().unwrap(), &BTreeMap::new()).unwrap_err();
+            assert!(
+                error.next_step().is_some_and(|hint| hint.contains("location")),
+                "{error}"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn a_local_folder_is_made_and_listed() {
         let dir = tempfile::tempdir().unwrap();
