@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod leases;
 pub mod ledger;
 pub mod lifecycle;
+pub mod maintenance;
 pub mod policies;
 pub mod principals;
 pub mod projects;

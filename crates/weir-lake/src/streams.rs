@@ -9,9 +9,16 @@ use crate::table::widen::ATTEMPTS_MAX;
 use crate::table::{Attempt, Table};
 use crate::upsert::Outcome;
 use crate::writer::checkpoint::change;
+use crate::writer::shape;
 use crate::writer::state::StateRecord;
 
 impl Lake {
+    /// Connection and stream that a table's rows come from; None where it is no stream's.
+    pub async fn stream_of(&self, table: &str) -> Result<Option<(String, String)>> {
+        let (_, table) = self.table(table).await?;
+        Ok(shape::stream_of(&table.properties()?))
+    }
+
     /// The newest checkpoint of a stream in its Silver table.
     pub async fn state(&self, table: &str, connection: &str, stream: &str) -> Result<Option<Committed>> {
         let Some(table) = Table::find(&self.storage, &folder(Layer::Silver, table)).await? else {

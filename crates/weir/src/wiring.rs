@@ -9,7 +9,7 @@ use weir_control::audit::SealKey;
 use weir_control::policies::{InForce, Policies, Surroundings, Target};
 use weir_control::principals::{Access, Permission};
 use weir_control::secrets::{Reference, Secrets};
-use weir_control::{Connection, DEFAULT_TENANT, Place, Store, lifecycle};
+use weir_control::{Connection, DEFAULT_TENANT, Place, Store, lifecycle, maintenance};
 use weir_engine::catalog::{Catalog, Connector};
 use weir_lake::{Lake, LakeConfig};
 use weir_protocol::connection::ConnectionSpec;
@@ -147,6 +147,18 @@ impl Wiring {
             Ok(store.acting_as(audit_trail::person(&self.settings)))
         };
         self.store.get_or_try_init(open).await.cloned()
+    }
+
+    /// Does `work` on a stream's table while no sync can come between.
+    pub(crate) async fn hold<T>(
+        &self,
+        connection: &Connection,
+        stream: &str,
+        kind: maintenance::Kind,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let store = self.store().await?;
+        Box::pin(maintenance::hold(&store, connection, stream, kind, work)).await
     }
 
     /// The key that signs the audit trail.

@@ -38,17 +38,17 @@ pub(super) async fn records(db: &mut AnyConnection, tenant: &str) -> sqlx::Resul
         "SELECT ends.connection, ends.connector, ends.last_attempt_at_ms,
              success.finished_at_ms AS last_success_at_ms,
              (SELECT count(*) FROM runs WHERE tenant = $1 AND runs.connection = ends.connection
-                  AND status IN ('failed', 'abandoned') AND id > coalesce(ends.success, '')) AS failures,
+                  AND kind = 'sync' AND status IN ('failed', 'abandoned') AND id > coalesce(ends.success, '')) AS failures,
              failure.id AS error_run, failure.finished_at_ms AS error_at_ms, failure.error_kind,
              failure.error_message, failure.error_hint
          FROM (
              SELECT connections.name AS connection, connections.connector,
                  (SELECT started_at_ms FROM runs WHERE tenant = $1 AND runs.connection = connections.name
-                      AND started_at_ms IS NOT NULL ORDER BY id DESC LIMIT 1) AS last_attempt_at_ms,
+                      AND kind = 'sync' AND started_at_ms IS NOT NULL ORDER BY id DESC LIMIT 1) AS last_attempt_at_ms,
                  (SELECT id FROM runs WHERE tenant = $1 AND runs.connection = connections.name
-                      AND status = 'succeeded' ORDER BY id DESC LIMIT 1) AS success,
+                      AND kind = 'sync' AND status = 'succeeded' ORDER BY id DESC LIMIT 1) AS success,
                  (SELECT id FROM runs WHERE tenant = $1 AND runs.connection = connections.name
-                      AND status IN ('failed', 'abandoned') ORDER BY id DESC LIMIT 1) AS failure
+                      AND kind = 'sync' AND status IN ('failed', 'abandoned') ORDER BY id DESC LIMIT 1) AS failure
              FROM connections WHERE connections.tenant = $1
          ) AS ends
          LEFT JOIN runs AS success ON success.id = ends.success

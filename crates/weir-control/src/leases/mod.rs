@@ -63,7 +63,7 @@ impl Held {
         let Owner { host, pid, .. } = &self.owner;
         Error::new(
             ErrorKind::Conflict,
-            format!("stream '{stream}' of '{connection}' is being synced by another run"),
+            format!("stream '{stream}' of '{connection}' is held by another run"),
         )
         .with("run", &self.run)
         .with("host", host)
@@ -83,20 +83,6 @@ pub(crate) async fn held(
     stream: &str,
 ) -> sqlx::Result<Option<Held>> {
     sql::held(db, connection, stream).await
-}
-
-/// Refuses while a run that lives holds the stream.
-pub async fn refuse_held(store: &Store, connection: &Connection, stream: &str) -> Result<()> {
-    let scope = Scope::Tenant(&connection.tenant);
-    let found = store
-        .read(scope, "look for a lease", |db, _| {
-            Box::pin(async move { Ok(held(db, connection, stream).await?) })
-        })
-        .await?;
-    match found.filter(|held| !held.is_stale()) {
-        Some(held) => Err(held.refusal(&connection.name, stream)),
-        None => Ok(()),
-    }
 }
 
 /// Takes the lease, whoever has it. The caller decides, in the same transaction, that it may.

@@ -1,6 +1,7 @@
 //! Runs: what was executed, how it ended, and its books.
 
 mod figures;
+mod maintenance;
 pub mod queue;
 mod queue_sql;
 mod records;
@@ -29,6 +30,7 @@ use crate::{Connection, Store, schemas, states};
 use crate::{backfills, connections};
 
 pub use figures::{Figures, figures};
+pub(crate) use maintenance::start_maintenance;
 pub use records::{Failure, Run, RunFilter, RunStatus, StoredNotice, StoredReceipt, StreamRun, Trigger};
 pub(crate) use rules::overall;
 pub use sweep::sweep;
@@ -74,7 +76,7 @@ pub(crate) async fn start_sync(
                 }
                 let mut records = sweep_in(db).await?.records;
                 if let Begin::Anew(trigger) = begin {
-                    sql::insert(db, run, connection, *trigger).await?;
+                    sql::insert(db, run, connection, "sync", *trigger).await?;
                 }
                 let mut taken = Vec::with_capacity(streams.len());
                 for (stream, mode) in streams {

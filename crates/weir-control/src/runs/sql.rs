@@ -17,16 +17,18 @@ pub(super) async fn insert(
     db: &mut AnyConnection,
     run: &str,
     connection: &Connection,
+    kind: &str,
     trigger: Trigger,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO runs (id, tenant, connection, kind, started_by, status, created_at_ms)
-         SELECT $1, $2, $3, 'sync', $4, 'queued', now_ms FROM clock WHERE true
+         SELECT $1, $2, $3, $4, $5, 'queued', now_ms FROM clock WHERE true
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(run)
     .bind(&connection.tenant)
     .bind(&connection.name)
+    .bind(kind)
     .bind(trigger.as_str())
     .execute(db)
     .await

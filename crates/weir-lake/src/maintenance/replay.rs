@@ -101,6 +101,10 @@ impl<'a> Replay<'a> {
                 found.ok_or_else(|| never_synced(&shape))?
             }
             None if purpose == Purpose::Compare => return Ok(None),
+            // Its rows wait there: to take them away before there is a table would strand its Bronze.
+            None if staging::is_any_begun(&lake.storage, &shape).await? => {
+                return Err(unfinished(&shape, plan));
+            }
             None => orphan::record(lake, plan, &shape).boxed().await?,
         };
         let (main, mut record) = match (purpose, &record.form) {
@@ -358,6 +362,17 @@ impl RawBatch {
             run: &self.run,
         }
     }
+}
+
+fn unfinished(shape: &Shape, plan: &WritePlan) -> Error {
+    let (connection, stream) = (&plan.connection, &plan.stream.name);
+    Error::not_found(format!(
+        "there is no table '{}' yet: the first full refresh of stream '{stream}' is not finished",
+        shape.name
+    ))
+    .hint(format!(
+        "`weir sync {connection} --stream {stream}` goes on with it"
+    ))
 }
 
 fn never_synced(shape: &Shape) -> Error {

@@ -30,14 +30,17 @@ impl Lake {
     /// of an unfinished full refresh. `keep_since` should lie further back than the longest query
     /// and the longest sync take.
     pub async fn vacuum(&self, name: &str, keep_since: Timestamp, dry_run: bool) -> Result<Vacuumed> {
-        let (layer, table) = self.table(name).await?;
+        let (layer, _) = self.table(name).await?;
         let folder = folder(layer, name);
+        // First what there is, then what is needed: a file that a commit takes meanwhile is seen as needed.
+        let objects = self.storage.list(&folder).await?;
+        let (_, table) = self.table(name).await?;
         let mut needed: BTreeSet<String> = table.files()?.into_iter().flat_map(paths).collect();
         needed.extend(removed_since(&table, keep_since).await?);
         needed.extend(staged(self, &folder).await?);
         needed.extend(left_behind(self, &table).await?);
         let mut done = Vacuumed::default();
-        for object in self.storage.list(&folder).await? {
+        for object in objects {
             let Some(path) = data_path(&folder, &object) else {
                 continue;
             };

@@ -52,8 +52,13 @@ pub(crate) async fn find(
     let mut found: Option<Staging> = None;
     let mut others = Vec::new();
     for folder in folders(storage, shape).await? {
-        let Some(table) = begun(storage, shape, plan, &folder, published).await? else {
-            continue;
+        let table = match look(storage, &folder).await? {
+            Left::Nothing => continue,
+            Left::Rest => {
+                others.push((folder, false));
+                continue;
+            }
+            Left::Table(table) => *table,
         };
         let last = published.sequence();
         let record = StateRecord::read(&table, &plan.connection, &plan.stream.name).await?;
@@ -78,12 +83,9 @@ pub(crate) async fn find(
         }
     }
     for (folder, is_refused) in others {
-        let number = generation_of(&folder);
-        if found
-            .as_ref()
-            .is_some_and(|found| generation(&found.table) == number)
-        {
-            // Two processes began it: that number and its Bronze are the other one's.
+        if found.is_some() {
+            // What lies in Bronze beyond the main table is that one's. What another process left there under
+            // the same numbers is told by its run, when the stream is opened.
             drop_log(storage, &folder).await?;
         } else if is_refused {
             // Whoever wrote it refused to publish it.
@@ -104,23 +106,24 @@ async fn folders(storage: &Storage, shape: &Shape) -> Result<Vec<Path>> {
     Ok(newest_first.map(|name| shape.folder.clone().join(name)).collect())
 }
 
-/// The staging table in a folder. What is left of one whose end was interrupted is ended.
-async fn begun(
-    storage: &Storage,
-    shape: &Shape,
-    plan: &WritePlan,
-    folder: &Path,
-    published: &mut Published,
-) -> Result<Option<Table>> {
+/// What there is in the folder of a generation.
+enum Left {
+    Nothing,
+    /// The end of a staging table was interrupted, or a process that slept wrote into it afterwards.
+    Rest,
+    Table(Box<Table>),
+}
+
+async fn look(storage: &Storage, folder: &Path) -> Result<Left> {
     let log = storage.list(&folder.clone().join(LOG)).await?;
     if log.is_empty() {
-        return Ok(None);
+        Ok(Left::Nothing)
+    } else if log.iter().any(|object| object.location == first_entry(folder)) {
+        let table = Table::open(storage, folder).await?;
+        Ok(Left::Table(Box::new(table)))
+    } else {
+        Ok(Left::Rest)
     }
-    if !log.iter().any(|object| object.location == first_entry(folder)) {
-        abandon(storage, shape, plan, folder, published).await?;
-        return Ok(None);
-    }
-    Table::open(storage, folder).await.map(Some)
 }
 
 /// The staging table as its writer left it. Another process may have given the refresh up meanwhile.
@@ -154,6 +157,16 @@ pub(crate) async fn is_begun(storage: &Storage, folder: &Path) -> Result<bool> {
     Ok(log.iter().any(|object| object.location == first_entry(folder)))
 }
 
+/// Whether a full refresh was begun that is not published.
+pub(crate) async fn is_any_begun(storage: &Storage, shape: &Shape) -> Result<bool> {
+    for folder in folders(storage, shape).await? {
+        if is_begun(storage, &folder).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Drops every full refresh that is not published: the next one starts over.
 pub(crate) async fn drop_all(
     storage: &Storage,
@@ -162,8 +175,9 @@ pub(crate) async fn drop_all(
     published: &mut Published,
 ) -> Result<()> {
     for folder in folders(storage, shape).await? {
-        if begun(storage, shape, plan, &folder, published).await?.is_some() {
-            abandon(storage, shape, plan, &folder, published).await?;
+        match look(storage, &folder).await? {
+            Left::Nothing => {}
+            Left::Rest | Left::Table(_) => abandon(storage, shape, plan, &folder, published).await?,
         }
     }
     Ok(())

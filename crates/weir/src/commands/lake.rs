@@ -1,10 +1,11 @@
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use weir_control::{DEFAULT_TENANT, leases, states};
+use weir_control::maintenance::Kind;
+use weir_control::{Connection, DEFAULT_TENANT, states};
 use weir_lake::{AsOf, Lake, LakeConfig, Layer, NextRead, Storage};
 use weir_protocol::units::{ByteSize, Span};
-use weir_protocol::{Error, ReadMode, Result, Secret, SyncMode, WritePlan};
+use weir_protocol::{Error, ErrorKind, ReadMode, Result, Secret, SyncMode, WritePlan};
 
 use super::Context;
 use crate::output::{Format, Sheet, bytes, line};
@@ -136,7 +137,10 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
         } => {
             let connection = wiring.connection(connection)?;
             let plan = super::quarantine::plan(&wiring, &connection, stream).await?;
-            let done = Box::pin(lake.rebuild(&plan, *accept_loss)).await?;
+            let work = lake.rebuild(&plan, *accept_loss);
+            let done = wiring
+                .hold(&registered(&connection), stream, Kind::Rebuild, work)
+                .await?;
             line(format!(
                 "{} rows from Bronze, {} held records released, {} records wait in quarantine; version {}",
                 done.rows, done.released, done.rejected, done.version
@@ -150,7 +154,13 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
         LakeCommand::Restore { table, to } => {
             let as_of: AsOf = to.parse()?;
             let run = uuid::Uuid::now_v7().to_string();
-            let restored = lake.restore(table, as_of, &run).await?;
+            let work = lake.restore(table, as_of, &run);
+            let restored = match written_by(&wiring, &lake, table).await? {
+                None => work.await?,
+                Some((connection, stream)) => {
+                    wiring.hold(&connection, &stream, Kind::Maintenance, work).await?
+                }
+            };
             line(format!(
                 "{table} is as it was at {to}; this is its version {}{}",
                 restored.version,
@@ -197,10 +207,14 @@ async fn set_aside(wiring: &Wiring, lake: &Lake, connection: &str, stream: &str)
     let connection = wiring.connection(connection)?;
     let mut plan = super::quarantine::plan(wiring, &connection, stream).await?;
     let store = wiring.store().await?;
-    leases::refuse_held(&store, &registered(&connection), stream).await?;
-    let known = states::get(&store, DEFAULT_TENANT, &connection.connection, stream).await?;
-    plan.known_sequence = known.map_or(0, |known| known.sequence);
-    let moved = lake.set_aside(&plan).await?;
+    let work = async {
+        let known = states::get(&store, DEFAULT_TENANT, &connection.connection, stream).await?;
+        plan.known_sequence = known.map_or(0, |known| known.sequence);
+        lake.set_aside(&plan).await
+    };
+    let moved = wiring
+        .hold(&registered(&connection), stream, Kind::Maintenance, work)
+        .await?;
     line(match moved {
         0 => format!("the table of {stream} knows all of its records: nothing was moved"),
         _ => format!(
@@ -208,6 +222,18 @@ async fn set_aside(wiring: &Wiring, lake: &Lake, connection: &str, stream: &str)
         ),
     });
     Ok(())
+}
+
+/// The connection and stream that a table is of; None where no connection of the project writes it.
+async fn written_by(wiring: &Wiring, lake: &Lake, table: &str) -> Result<Option<(Connection, String)>> {
+    let Some((connection, stream)) = lake.stream_of(table).await? else {
+        return Ok(None);
+    };
+    match wiring.connection(&connection) {
+        Ok(found) => Ok(Some((registered(&found), stream))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn tables(lake: &Lake, format: Format) -> Result<()> {

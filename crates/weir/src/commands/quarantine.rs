@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use weir_control::maintenance::Kind;
 use weir_lake::Lake;
 use weir_lake::quarantine::{Choice, Entry};
 use weir_protocol::connection::ConnectionSpec;
@@ -11,7 +12,7 @@ use weir_protocol::{Error, Result, StreamDescriptor, WritePlan};
 use super::Context;
 use super::discover::mode;
 use crate::output::{Format, Sheet, line, raw};
-use crate::wiring::{Wiring, chosen_streams};
+use crate::wiring::{Wiring, chosen_streams, registered};
 
 const MEMORY_BYTES: u64 = 256 << 20;
 const RECORD_CHARS_MAX: usize = 60;
@@ -102,8 +103,10 @@ pub(crate) async fn run(args: &QuarantineArgs, context: &Context) -> Result<()> 
             let connection = wiring.connection(&decide.connection)?;
             let plan = plan(&wiring, &connection, &decide.stream).await?;
             let choice = decide.choice();
-            let released = lake.release_held(&plan, &choice, &decide.by, &decide.why);
-            match Box::pin(released).await? {
+            let work = lake.release_held(&plan, &choice, &decide.by, &decide.why);
+            let connection = registered(&connection);
+            let released = wiring.hold(&connection, &decide.stream, Kind::Rebuild, work);
+            match released.await? {
                 None => line("nothing is held that was chosen"),
                 Some(receipt) => line(format!(
                     "{} landed in {} version {}, {} still do not fit",
@@ -115,9 +118,11 @@ pub(crate) async fn run(args: &QuarantineArgs, context: &Context) -> Result<()> 
         QuarantineCommand::Discard(decide) => {
             let connection = wiring.connection(&decide.connection)?;
             let source = connection.source();
-            let gone = lake
-                .discard_held(source, &decide.stream, &decide.choice(), &decide.by, &decide.why)
-                .await?;
+            let choice = decide.choice();
+            let work = lake.discard_held(source, &decide.stream, &choice, &decide.by, &decide.why);
+            let registered = registered(&connection);
+            let held = wiring.hold(&registered, &decide.stream, Kind::Maintenance, work);
+            let gone = held.await?;
             line(format!("{gone} discarded"));
             Ok(())
         }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
+use weir_control::maintenance::{self, Kind};
 use weir_control::runs::{Begin, Trigger};
 use weir_control::sync::{Bounds, Silent};
-use weir_control::{Connection, Owner, RunStatus, Store, SyncOptions, SyncPlan, leases, states, sync};
+use weir_control::{Connection, Owner, RunStatus, Store, SyncOptions, SyncPlan, states, sync};
 use weir_lake::AsOf;
 use weir_lake::quarantine::Choice;
 use weir_protocol::{Error, Result};
@@ -63,34 +64,36 @@ impl Task {
                 Ok(format!("{} files removed", done.paths.len()))
             }
             Self::Release => {
-                let store = free(&place).await?;
-                let done = lake.release_held(&plan, &Choice::All, "somebody", "mended").await;
-                drop(store);
-                let landed = done?.map_or(0, |receipt| receipt.books.landed);
+                let work = lake.release_held(&plan, &Choice::All, "somebody", "mended");
+                let done = held(&place, Kind::Rebuild, work).await?;
+                let landed = done.map_or(0, |receipt| receipt.books.landed);
                 Ok(format!("{landed} released"))
             }
             Self::Rebuild => {
-                let store = free(&place).await?;
-                let known = states::list(&store, weir_control::DEFAULT_TENANT, CONNECTION).await?;
-                let mut plan = plan;
-                plan.known_sequence = known.first().map_or(0, |known| known.sequence);
-                let done = lake.rebuild(&plan, true).await?;
+                let work = async {
+                    let store = Store::open(&place.store).await?;
+                    let known = states::list(&store, weir_control::DEFAULT_TENANT, CONNECTION).await?;
+                    let mut plan = plan;
+                    plan.known_sequence = known.first().map_or(0, |known| known.sequence);
+                    lake.rebuild(&plan, true).await
+                };
+                let done = held(&place, Kind::Rebuild, work).await?;
                 Ok(format!("rebuilt with {} rows", done.rows))
             }
             Self::Restore(version) => {
-                let _store = free(&place).await?;
-                let done = lake.restore(TABLE, AsOf::Version(version), "restore").await?;
+                let work = lake.restore(TABLE, AsOf::Version(version), "restore");
+                let done = held(&place, Kind::Maintenance, work).await?;
                 Ok(format!("restored, next {:?}", done.next))
             }
         }
     }
 }
 
-/// The store, if no run that lives holds the stream.
-async fn free(place: &Place) -> Result<Store> {
+/// Does what a command does to a stream's table.
+async fn held<T>(place: &Place, kind: Kind, work: impl Future<Output = Result<T>>) -> Result<T> {
     let store = Store::open(&place.store).await?;
-    leases::refuse_held(&store, &connection(), STREAM).await?;
-    Ok(store)
+    let run = uuid::Uuid::now_v7().to_string();
+    maintenance::hold_as(&store, &connection(), STREAM, (kind, &run, &owner()), work).await
 }
 
 async fn sync_once(place: &Place, full: bool, restart: bool) -> Result<String> {

@@ -164,13 +164,17 @@ impl Story {
     fn start(&mut self, task: Task) {
         let dice = &mut self.dice;
         let troubles = if dice.percent(30) { dice.between(1, 4) } else { 0 };
-        let fate = Fate {
+        let mut fate = Fate {
             dies_at: dice.percent(45).then(|| dice.between(1, FATE_STEPS)),
             stops_at: dice.percent(15).then(|| dice.between(1, FATE_STEPS)),
             stops_at_commit: dice.percent(20).then(|| dice.between(1, 4)),
             troubles,
             ..Fate::default()
         };
+        // It keeps no file for writers that it does not see: nobody may come beside it.
+        if task == (Task::Vacuum { keeps: false }) {
+            fate.stops_at = None;
+        }
         match task {
             Task::Restore(_) => self.was_restored = true,
             Task::Sync { full: true, .. } => self.was_full = true,
