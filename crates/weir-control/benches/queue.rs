@@ -71,7 +71,9 @@ async fn work_through(store: &Store, runs: usize) -> Duration {
         })
         .collect();
     for worker in workers {
-        worker.await.unwrap_or_default();
+        if let Ok(Err(error)) = worker.await {
+            println!("a worker gave up: {error}");
+        }
     }
     began.elapsed()
 }

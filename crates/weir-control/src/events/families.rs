@@ -114,7 +114,7 @@ impl FromStr for Family {
         let error = Error::usage(format!("there is no event '{text}'"));
         Err(match closest(text, &words) {
             Some(near) => error.hint(format!("did you mean '{near}'?")),
-            None => error.hint("`weir event schema list` names those there are"),
+            None => error.hint(format!("there are {}", words.join(", "))),
         })
     }
 }

@@ -139,5 +139,5 @@ pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<StoredEvent> {
 }
 
 pub(crate) fn no_such_event(id: &str) -> Error {
-    Error::not_found(format!("there is no event '{id}'")).hint("`weir event list` shows those that are kept")
+    Error::not_found(format!("there is no event '{id}'")).hint("check its id; what is old enough is not kept")
 }

@@ -47,7 +47,7 @@ async fn what_is_told_is_listed_newest_first_and_filtered() {
     assert_eq!(rest.len(), 1);
     // Another tenant's is not there.
     let error = get(&store, DEFAULT_TENANT, other.id()).await.unwrap_err();
-    assert!(error.next_step().unwrap().contains("weir event list"));
+    assert!(error.next_step().unwrap().contains("check its id"));
 }
 
 #[tokio::test]

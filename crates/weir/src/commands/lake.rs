@@ -151,24 +151,24 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
             Ok(())
         }
         LakeCommand::SetAside { connection, stream } => set_aside(&wiring, &lake, connection, stream).await,
-        LakeCommand::Restore { table, to } => {
-            let as_of: AsOf = to.parse()?;
-            let run = uuid::Uuid::now_v7().to_string();
-            let work = lake.restore(table, as_of, &run);
-            let restored = match written_by(&wiring, &lake, table).await? {
-                None => work.await?,
-                Some((connection, stream)) => {
-                    wiring.hold(&connection, &stream, Kind::Maintenance, work).await?
-                }
-            };
-            line(format!(
-                "{table} is as it was at {to}; this is its version {}{}",
-                restored.version,
-                next_read(restored.next)
-            ));
-            Ok(())
-        }
+        LakeCommand::Restore { table, to } => restore(&wiring, &lake, table, to).await,
     }
+}
+
+async fn restore(wiring: &Wiring, lake: &Lake, table: &str, to: &str) -> Result<()> {
+    let as_of: AsOf = to.parse()?;
+    let run = uuid::Uuid::now_v7().to_string();
+    let work = lake.restore(table, as_of, &run);
+    let restored = match written_by(wiring, lake, table).await? {
+        None => work.await?,
+        Some((connection, stream)) => wiring.hold(&connection, &stream, Kind::Maintenance, work).await?,
+    };
+    line(format!(
+        "{table} is as it was at {to}; this is its version {}{}",
+        restored.version,
+        next_read(restored.next)
+    ));
+    Ok(())
 }
 
 /// What is to be known of a table that was made from Bronze alone.
