@@ -27,7 +27,7 @@ pub(super) fn edges(from: &str, to: &str, chunk: Option<&str>) -> Result<Vec<Str
         .map_err(|_| wrong_chunk(chunk, "a span of time, as in 7d or 12h"))?;
     let step = SignedDuration::try_from(step.get())
         .ok()
-        .filter(|step| step.is_positive())
+        .filter(SignedDuration::is_positive)
         .ok_or_else(|| wrong_chunk(chunk, "more than nothing"))?;
     let is_date = from.parse::<Date>().is_ok() && to.parse::<Date>().is_ok();
     let whole_days = step.as_secs() % 86_400 == 0 && step.subsec_nanos() == 0;

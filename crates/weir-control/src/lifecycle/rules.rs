@@ -49,9 +49,8 @@ impl Stage {
             (self, next),
             (Self::Draft, Self::Approved)
                 | (Self::Approved, Self::Staging)
-                | (Self::Staging, Self::Production)
+                | (Self::Staging | Self::Retired, Self::Production)
                 | (Self::Production, Self::Retired)
-                | (Self::Retired, Self::Production)
         )
     }
 

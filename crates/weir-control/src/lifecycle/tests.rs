@@ -182,7 +182,7 @@ async fn a_breaking_change_needs_a_major_version_and_says_why() {
     world.to_production(&new("1.0.0", |_| {})).await;
     let broken = |version| {
         new(version, |spec| {
-            spec["streams"][0]["primary_key"] = json!(["uuid"])
+            spec["streams"][0]["primary_key"] = json!(["uuid"]);
         })
     };
     let error = world.promote(&broken("1.1.0")).await.unwrap_err();
@@ -207,58 +207,65 @@ async fn of_two_who_promote_at_once_each_moves_it_one_step_at_most() {
     assert_eq!(done, steps);
 }
 
+type Change = fn(&mut serde_json::Value);
+
+fn reach(change: Change) -> Vec<(Level, String)> {
+    let found = compare(&spec("1.0.0", |_| {}), &spec("1.0.1", change));
+    found
+        .into_iter()
+        .map(|finding| (finding.level, finding.reason))
+        .collect()
+}
+
+fn finds(change: Change, level: Level, says: &str) {
+    let found = reach(change);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].0 == level && found[0].1.contains(says),
+        "{found:?} is not {level}: {says}"
+    );
+}
+
 #[test]
-fn every_difference_is_found_with_its_reach() {
-    let old = spec("1.0.0", |_| {});
-    let reach = |change: fn(&mut serde_json::Value)| -> Vec<(Level, String)> {
-        let found = compare(&old, &spec("1.0.1", change));
-        found
-            .into_iter()
-            .map(|finding| (finding.level, finding.reason))
-            .collect()
-    };
-    let one = |change: fn(&mut serde_json::Value), level, says: &str| {
-        let found = reach(change);
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(
-            found[0].0 == level && found[0].1.contains(says),
-            "{found:?} is not {level}: {says}"
-        );
-    };
+fn every_difference_of_a_stream_is_found_with_its_reach() {
     assert_eq!(reach(|_| {}), []);
-    one(
+    finds(
         |s| {
             s["streams"].as_array_mut().unwrap().remove(1);
         },
         Level::Major,
         "it is removed",
     );
-    one(
+    finds(
         |s| s["streams"][0]["primary_key"] = json!(["id", "shop"]),
         Level::Major,
         "its key changes",
     );
-    one(
+    finds(
         |s| s["streams"][0]["cursor"]["field"] = json!("created_at"),
         Level::Major,
         "its cursor changes",
     );
-    one(
+    finds(
         |s| s["streams"][1]["entity"] = json!("people"),
         Level::Major,
         "entity changes",
     );
-    one(
+    finds(
         |s| s["streams"][1]["pii"] = json!({ "email": "hash" }),
         Level::Major,
         "personal fields",
     );
-    one(
+    finds(
         |s| s["streams"][1]["explode"] = json!(["tags"]),
         Level::Minor,
         "child table",
     );
-    one(
+}
+
+#[test]
+fn every_difference_of_fields_and_settings_is_found_with_its_reach() {
+    finds(
         |s| {
             s["streams"][0]["schema"]["properties"]
                 .as_object_mut()
@@ -268,37 +275,37 @@ fn every_difference_is_found_with_its_reach() {
         Level::Major,
         "field total is removed",
     );
-    one(
+    finds(
         |s| s["streams"][0]["schema"]["properties"]["total"]["type"] = json!("string"),
         Level::Major,
         "from integer to string",
     );
-    one(
+    finds(
         |s| s["streams"][0]["schema"]["properties"]["total"]["type"] = json!("number"),
         Level::Minor,
         "wider",
     );
-    one(
+    finds(
         |s| s["streams"][0]["schema"]["properties"]["day"]["format"] = json!("date-time"),
         Level::Minor,
         "wider",
     );
-    one(
+    finds(
         |s| s["streams"][0]["schema"]["properties"]["note"] = json!({ "type": "string" }),
         Level::Minor,
         "note is new",
     );
-    one(
+    finds(
         |s| s["config"]["required"] = json!(["account"]),
         Level::Major,
         "required now",
     );
-    one(
+    finds(
         |s| s["config"]["properties"] = json!({}),
         Level::Major,
         "it is removed",
     );
-    one(
+    finds(
         |s| s["hosts"] = json!(["api.acme.test", "eu.acme.test"]),
         Level::Minor,
         "may now reach",
