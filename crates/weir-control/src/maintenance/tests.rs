@@ -1,9 +1,9 @@
 use weir_protocol::{Error, ErrorKind};
 
 use super::*;
+use crate::DEFAULT_TENANT;
 use crate::runs::{Begin, RunFilter, Trigger};
 use crate::store::testing;
-use crate::{DEFAULT_TENANT, SyncOptions};
 
 fn shop() -> Connection {
     Connection::new("shop", "http_json", "shop")
@@ -21,7 +21,6 @@ async fn sync_begins(store: &Store) -> Result<()> {
 async fn no_sync_begins_while_a_stream_is_worked_on_and_one_does_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = testing::store(folder.path()).await;
-    assert!(SyncOptions::default().conflict_wait.is_zero());
     let shop = shop();
     let held = hold(&store, &shop, "items", Kind::Rebuild, async {
         let refused = sync_begins(&store).await.unwrap_err();
