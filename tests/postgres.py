@@ -73,8 +73,8 @@ class Server:
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self.data,
+            # What was committed outlives a kill of the server, as it must; only not of the machine.
             "fsync": "off",
-            "synchronous_commit": "off",
             "full_page_writes": "off",
             "max_connections": 300,
         }
