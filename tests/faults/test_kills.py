@@ -4,6 +4,7 @@ The points are read from docs/reference/failpoints.md; a point without a deed he
 """
 
 import datetime
+import pathlib
 import random
 import re
 import shutil
@@ -195,10 +196,23 @@ DEEDS = {
 }
 
 
+# These lie off the way of records: who tests deaths there.
+ELSEWHERE = {
+    "control.oauth_before_store": "test_oauth.py",
+    "control.call_after_intent": "test_actions.py",
+    "control.call_before_send": "test_actions.py",
+    "control.call_after_send": "test_actions.py",
+}
+
+
 def test_every_point_is_documented_and_dies_here():
-    points = documented()
+    points = [point for point in documented() if point not in ELSEWHERE]
     assert len(points) >= 20 and len(set(points)) == len(points)
-    assert set(points) == in_the_code() == set(DEEDS), set(points) ^ in_the_code() | set(points) ^ set(DEEDS)
+    here = in_the_code()
+    assert set(points) == here == set(DEEDS), set(points) ^ here | set(points) ^ set(DEEDS)
+    folder = pathlib.Path(__file__).parent.parent
+    assert all(point in (folder / file).read_text() for point, file in ELSEWHERE.items())
+    assert set(ELSEWHERE) <= set(documented())
 
 
 def die_and_go_on(world, point, deed):

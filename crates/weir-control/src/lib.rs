@@ -4,16 +4,23 @@
 //! One folder a noun: `mod.rs` holds the types and the use cases, `sql.rs` its queries, `rules.rs`
 //! the decisions that need no I/O.
 
+pub mod alerts;
+pub mod approvals;
 pub mod audit;
 pub mod backfills;
+pub mod calls;
 pub mod connections;
 pub mod connectors;
+pub mod deliveries;
+pub mod event_schemas;
 pub mod events;
 pub mod idempotency;
 pub mod leases;
 pub mod ledger;
 pub mod lifecycle;
 pub mod maintenance;
+pub mod oauth;
+pub mod permits;
 pub mod policies;
 pub mod principals;
 pub mod projects;
@@ -23,10 +30,12 @@ pub mod runs;
 pub mod schedules;
 pub mod schemas;
 pub mod secrets;
+pub mod sessions;
 pub mod states;
 pub mod store;
 pub mod sync;
 pub mod tenants;
+pub mod webhooks;
 pub mod worker;
 pub mod workers;
 

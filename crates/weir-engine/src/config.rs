@@ -1,5 +1,6 @@
 //! A connection's settings against the connector's `config` schema.
 
+use jsonschema::Validator;
 use serde_json::{Map, Value};
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result};
@@ -9,7 +10,7 @@ pub(crate) fn validate(schema: Option<&Value>, config: &Map<String, Value>) -> R
     validate_at("config", schema, config)
 }
 
-/// The same for settings that stand elsewhere in a connection.
+/// The same for settings that stand elsewhere in a connection, or come with a call.
 pub(crate) fn validate_at(
     place: &str,
     schema: Option<&Value>,
@@ -18,25 +19,37 @@ pub(crate) fn validate_at(
     let Some(schema) = schema else {
         return Ok(config.clone());
     };
-    let mut filled = Value::Object(config.clone());
-    fill_defaults(schema, &mut filled);
-    check_names(schema, &filled, place)?;
+    let filled = filled(schema, config);
     let validator = jsonschema::validator_for(schema).map_err(|error| {
         Error::spec("the connector's config schema is invalid")
             .with("problem", error.to_string())
             .hint("mend 'config' in the connector's connector.yaml")
     })?;
-    if let Some(error) = validator.iter_errors(&filled).next() {
-        let path = format!("{place}{}", error.instance_path().as_str().replace('/', "."));
-        let part = subschema(schema, error.instance_path().as_str());
-        // The value itself may be sensitive; the schema's words are not.
-        let problem = error.masked_with("the value").to_string();
-        return Err(Error::spec(format!("{path}: {problem}")).hint(allowed(part.unwrap_or(schema))));
-    }
+    check(schema, &validator, &filled, place)?;
     match filled {
         Value::Object(filled) => Ok(filled),
         _ => Ok(config.clone()),
     }
+}
+
+/// The settings with the schema's defaults.
+pub(crate) fn filled(schema: &Value, config: &Map<String, Value>) -> Value {
+    let mut filled = Value::Object(config.clone());
+    fill_defaults(schema, &mut filled);
+    filled
+}
+
+/// The first fault, named by its place, with what is allowed there.
+pub(crate) fn check(schema: &Value, validator: &Validator, filled: &Value, place: &str) -> Result<()> {
+    check_names(schema, filled, place)?;
+    let Some(error) = validator.iter_errors(filled).next() else {
+        return Ok(());
+    };
+    let path = format!("{place}{}", error.instance_path().as_str().replace('/', "."));
+    let part = subschema(schema, error.instance_path().as_str());
+    // The value itself may be sensitive; the schema's words are not.
+    let problem = error.masked_with("the value").to_string();
+    Err(Error::spec(format!("{path}: {problem}")).hint(allowed(part.unwrap_or(schema))))
 }
 
 fn fill_defaults(schema: &Value, value: &mut Value) {
@@ -71,7 +84,12 @@ fn check_names(schema: &Value, value: &Value, path: &str) -> Result<()> {
     if let Some(unknown) = unknown.filter(|_| is_closed || missing.is_some()) {
         let near = closest(unknown, &names);
         if is_closed || near.is_some() {
-            let error = Error::spec(format!("{path}.{unknown} is no setting of this connector"));
+            let what = if path.starts_with("config") {
+                "no setting of this connector"
+            } else {
+                "not known here"
+            };
+            let error = Error::spec(format!("{path}.{unknown} is {what}"));
             return Err(match near {
                 Some(near) => error.hint(format!("did you mean '{near}'?")),
                 None => error.hint(format!("its settings are {}", names.join(", "))),

@@ -5,9 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::oauth::{AccessTokens, AuthorizationServer};
+use weir_protocol::permits::Permits;
 use weir_protocol::spec::ConnectorSpec;
 use weir_protocol::{Error, Result, Source, StreamDescriptor};
 
+use crate::action;
 use crate::auth::{self, AuthInput, OnRotated, Render};
 use crate::catalog::Connector;
 use crate::clock::Clock;
@@ -31,6 +34,10 @@ pub struct EngineSettings {
     pub http_clock: Option<Arc<dyn http::Clock>>,
     /// Told when a vendor replaces a refresh token.
     pub on_rotated: Option<OnRotated>,
+    /// Who keeps the connection's tokens; without one, each process fetches its own.
+    pub tokens: Option<Arc<dyn AccessTokens>>,
+    /// Who counts the connection's requests over all processes; without one, each counts its own.
+    pub permits: Option<Arc<dyn Permits>>,
     /// Variables of the environment that programs get besides those that a connection names.
     pub process_env: BTreeMap<String, String>,
 }
@@ -71,8 +78,8 @@ fn declared(
 ) -> Result<Arc<dyn Source>> {
     let spec = &connector.spec;
     let templates = Templates::new(&settings.clock);
-    let scope = base_scope(connection);
-    let client = client(spec, connection, settings, &templates, &scope)?;
+    action::check_specs(&templates, spec)?;
+    let (client, scope) = signed(spec, connection, settings, &templates)?;
     let reliability = &connection.reliability;
     let source = DeclarativeSource::new(Parts {
         spec,
@@ -84,6 +91,31 @@ fn declared(
         descriptors: describe(connector, connection)?,
     })?;
     Ok(Arc::new(source))
+}
+
+/// Who speaks to the authorization server of a connection, where its method keeps what one grants.
+/// Sends nothing yet.
+pub fn authorization_server(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+) -> Result<Option<Arc<dyn AuthorizationServer>>> {
+    let mut connection = connection.clone();
+    connection.config = config::validate(connector.spec.config.as_ref(), &connection.config)?;
+    let resolved = match &connector.spec.native {
+        None => connector.clone(),
+        Some(name) => match native::resolve(name, connector, &connection, settings)? {
+            Native::Source(_) => return Ok(None),
+            Native::Declared(connector) => *connector,
+        },
+    };
+    let spec = &resolved.spec;
+    let templates = Templates::new(&settings.clock);
+    let scope = base_scope(&connection);
+    let (_, server) = with_auth(spec, &connection, settings, (&templates, &scope), |input| {
+        auth::authorization_server(input)
+    })?;
+    Ok(server)
 }
 
 /// The streams that connector and connection declare, without asking the source. None where only
@@ -126,6 +158,29 @@ fn roots(connection: &ConnectionSpec, settings: &EngineSettings) -> Result<Optio
     Ok(Some(pem))
 }
 
+/// The client of a connection, and what the templates of its actions may name. Validates its settings.
+pub(crate) fn client_of(
+    spec: &ConnectorSpec,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+    templates: &Templates,
+) -> Result<(Client, Scope)> {
+    let mut connection = connection.clone();
+    connection.config = config::validate(spec.config.as_ref(), &connection.config)?;
+    signed(spec, &connection, settings, templates)
+}
+
+fn signed(
+    spec: &ConnectorSpec,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+    templates: &Templates,
+) -> Result<(Client, Scope)> {
+    let scope = base_scope(connection);
+    let client = client(spec, connection, settings, templates, &scope)?;
+    Ok((client, scope))
+}
+
 fn base_scope(connection: &ConnectionSpec) -> Scope {
     let credential: BTreeMap<&str, &str> = connection
         .credential
@@ -145,6 +200,21 @@ fn client(
     templates: &Templates,
     scope: &Scope,
 ) -> Result<Client> {
+    let (parts, authenticator) = with_auth(spec, connection, settings, (templates, scope), |input| {
+        auth::build(input)
+    })?;
+    let (client, transport) = parts;
+    Ok(Client::new(&client, transport, authenticator))
+}
+
+/// Makes what all requests go through, and with it whoever signs them or asks for what they are signed with.
+fn with_auth<T>(
+    spec: &ConnectorSpec,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+    (templates, scope): (&Templates, &Scope),
+    make: impl FnOnce(&AuthInput<'_>) -> Result<T>,
+) -> Result<((ClientSettings, Arc<Transport>), T)> {
     let render_now = |field: String, text: &str| templates.compile(field, text)?.render_text(scope);
     let hosts: Vec<String> = spec
         .hosts
@@ -166,6 +236,7 @@ fn client(
     if let Some(clock) = &settings.http_clock {
         client.clock = clock.clone();
     }
+    client.share(settings.permits.clone());
     let transport = Transport::new(&client)?;
     let render: Render = {
         let (templates, scope) = (templates.clone(), scope.clone());
@@ -177,7 +248,7 @@ fn client(
             templates.compile("auth", text)?.render_text(&scope)
         })
     };
-    let authenticator = auth::build(&AuthInput {
+    let made = make(&AuthInput {
         specs: &spec.auth,
         credential: connection.credential.as_ref(),
         connection: &connection.connection,
@@ -185,6 +256,7 @@ fn client(
         render,
         transport: transport.clone(),
         on_rotated: settings.on_rotated.clone(),
+        tokens: settings.tokens.clone(),
     })?;
-    Ok(Client::new(&client, transport, authenticator))
+    Ok(((client, transport), made))
 }

@@ -1,5 +1,6 @@
-//! Speaks to outside systems: reads their streams. Knows no control database and no lake.
+//! Speaks to outside systems: reads their streams, performs actions at them. Knows no control database and no lake.
 
+pub mod action;
 pub mod airbyte;
 pub mod auth;
 pub mod catalog;
@@ -16,6 +17,7 @@ pub mod fixtures;
 pub mod http;
 pub mod interpolate;
 pub mod native;
+pub mod notify;
 pub mod pagination;
 pub mod request;
 pub mod scaffold;
@@ -24,4 +26,4 @@ pub mod transform;
 pub mod vault;
 
 pub use clock::Clock;
-pub use connect::{EngineSettings, check_file, connect, declared_streams};
+pub use connect::{EngineSettings, authorization_server, check_file, connect, declared_streams};

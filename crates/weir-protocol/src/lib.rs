@@ -4,6 +4,7 @@
 //!
 //! Nothing here does I/O, reads a clock or needs an async runtime.
 
+pub mod action;
 pub mod books;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -11,6 +12,9 @@ pub mod connection;
 pub mod destination;
 pub mod error;
 pub mod name;
+pub mod oauth;
+pub mod oidc;
+pub mod permits;
 pub mod query;
 pub mod record;
 pub mod schedule;

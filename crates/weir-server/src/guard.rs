@@ -16,6 +16,7 @@ use weir_protocol::{Error, ErrorKind};
 use crate::ServerState;
 use crate::input::{entity_tag, matches_tag};
 use crate::listening::Peer;
+use crate::login;
 use crate::policy;
 use crate::problem::Problem;
 
@@ -34,6 +35,8 @@ pub(crate) struct Gate {
     pub(crate) permission: Permission,
     /// The route's, below the API's beginning.
     pub(crate) path: &'static str,
+    /// Whether answers are kept here by their keys; calls of actions keep theirs for longer than that.
+    pub(crate) keeps_keys: bool,
 }
 
 impl Gate {
@@ -52,7 +55,17 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Result<Response, Problem> {
     let given = request.headers().get(header::AUTHORIZATION).cloned();
-    let access = known(&gate.state, given, request.extensions()).await?;
+    let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
+    // A token that is shown is what counts: no browser adds one by itself.
+    let session = if given.is_none() {
+        login::access(&gate.state, request.headers()).await
+    } else {
+        None
+    };
+    let access = match session {
+        Some(session) => by_session(&gate.state, session, request.headers(), is_read)?,
+        None => known(&gate.state, given, request.extensions()).await?,
+    };
     let span = tracing::Span::current();
     let counted = gate
         .state
@@ -63,7 +76,7 @@ pub(crate) async fn guard(
         .map_err(|error| Problem::from(error).with_challenge(&challenge_scope(gate.permission)))?;
     refuse_null(&request)?;
     request.extensions_mut().insert(access.clone());
-    if request.method() == Method::GET || request.method() == Method::HEAD {
+    if is_read {
         let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();
         let (mut parts, body) = request.into_parts();
         policy::check(&gate.state, &access, gate.route(), &mut parts, None).await?;
@@ -103,6 +116,26 @@ async fn known(
 
 fn challenge_scope(permission: Permission) -> String {
     format!("Bearer realm=\"weir\", error=\"insufficient_scope\", scope=\"{permission}\"")
+}
+
+/// A browser's session. What changes something has to come from weir's own pages.
+fn by_session(
+    state: &ServerState,
+    session: weir_protocol::Result<Access>,
+    headers: &HeaderMap,
+    is_read: bool,
+) -> Result<Access, Problem> {
+    let access = session.map_err(|error| match error.kind() {
+        ErrorKind::Auth => Problem::unauthorized(error, "Bearer realm=\"weir\""),
+        _ => error.into(),
+    })?;
+    let span = tracing::Span::current();
+    span.record("tenant", access.tenant.as_str());
+    span.record("principal", access.principal.as_str());
+    if let Some(login) = state.login.as_ref().filter(|_| !is_read) {
+        login.check_origin(headers)?;
+    }
+    Ok(access)
 }
 
 async fn authenticate(
@@ -198,7 +231,8 @@ async fn change(gate: &Gate, access: &Access, request: Request, next: Next) -> R
         )
     })?;
     policy::check(state, access, gate.route(), &mut parts, Some(&body)).await?;
-    let Some(key) = parts.headers.get(IDEMPOTENCY_KEY).cloned() else {
+    let key = parts.headers.get(IDEMPOTENCY_KEY).filter(|_| gate.keeps_keys);
+    let Some(key) = key.cloned() else {
         return Ok(next.run(Request::from_parts(parts, Body::from(body))).await);
     };
     let key = String::from_utf8_lossy(key.as_bytes()).into_owned();

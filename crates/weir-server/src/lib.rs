@@ -4,10 +4,14 @@
 mod api;
 mod guard;
 mod health;
+mod html;
 mod input;
 mod limits;
 mod listening;
+mod login;
+pub mod loopback;
 mod metrics;
+mod oauth_callback;
 mod observe;
 mod policy;
 mod problem;
@@ -18,16 +22,20 @@ mod worker_rpc;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use weir_control::Store;
+use weir_control::calls;
 use weir_control::connectors::{ConnectorInfo, Prober};
+use weir_control::oauth::Desk;
 use weir_control::policies::InForce;
 use weir_control::rpc::Office;
+use weir_control::secrets::Vault;
 use weir_protocol::{Error, Result};
 
 pub use limits::REQUESTS_PER_MINUTE_DEFAULT;
 pub use listening::{Identity, Listening};
+pub use login::Login;
 pub use problem::status_of;
 
 use limits::Limits;
@@ -36,6 +44,8 @@ use metrics::Metrics;
 
 /// Where the server listens if nobody says otherwise: not reachable from other machines.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7373);
+
+pub type TraceJoin = fn(&axum::http::HeaderMap, &tracing::Span);
 
 /// What a server is given.
 #[derive(Clone)]
@@ -46,6 +56,18 @@ pub struct Settings {
     pub prober: Option<Prober>,
     /// Answers workers elsewhere; without one there are none.
     pub office: Option<Office>,
+    /// Connects connections; without one, only commands do.
+    pub oauth: Option<Desk>,
+    /// Makes calls of actions; without one there are none.
+    pub calls: Option<calls::Desk>,
+    /// Logs people in; without one, only tokens are taken.
+    pub login: Option<Login>,
+    /// Those that alerts may be sent to.
+    pub channels: Vec<String>,
+    /// Opens the store's secrets; without it nothing can be signed anew.
+    pub vault: Option<Arc<dyn Vault>>,
+    /// Joins a request's span to the trace that its headers name.
+    pub trace_join: Option<TraceJoin>,
     /// Requests that each token may make.
     pub requests_per_minute: std::num::NonZeroU32,
     /// What is finer than roles.
@@ -58,6 +80,12 @@ impl Default for Settings {
             catalog: Vec::new(),
             prober: None,
             office: None,
+            oauth: None,
+            calls: None,
+            login: None,
+            channels: Vec::new(),
+            vault: None,
+            trace_join: None,
             requests_per_minute: REQUESTS_PER_MINUTE_DEFAULT,
             policies: Arc::default(),
         }
@@ -71,6 +99,12 @@ pub struct ServerState {
     pub(crate) catalog: Arc<[ConnectorInfo]>,
     pub(crate) prober: Option<Prober>,
     pub(crate) office: Option<Office>,
+    pub(crate) oauth: Option<Desk>,
+    pub(crate) calls: Option<calls::Desk>,
+    pub(crate) login: Option<Login>,
+    pub(crate) channels: Arc<[String]>,
+    pub(crate) vault: Option<Arc<dyn Vault>>,
+    pub(crate) trace_join: Option<TraceJoin>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policies: Arc<InForce>,
@@ -83,6 +117,12 @@ impl ServerState {
             catalog: settings.catalog.into(),
             prober: settings.prober,
             office: settings.office,
+            oauth: settings.oauth,
+            calls: settings.calls,
+            login: settings.login,
+            channels: settings.channels.into(),
+            vault: settings.vault,
+            trace_join: settings.trace_join,
             limits: Arc::new(Limits::new(settings.requests_per_minute)),
             metrics: Arc::new(Metrics::new()),
             policies: settings.policies,
@@ -96,6 +136,10 @@ pub fn router(state: ServerState) -> Router {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::show))
+        .route("/oauth/callback", get(oauth_callback::answered))
+        .route("/login", get(login::begin))
+        .route("/login/callback", get(login::finish))
+        .route("/logout", post(login::end))
         .route("/api/v1/openapi.json", get(api::document));
     open.merge(api::routes(&state))
         .merge(worker_rpc::routes())

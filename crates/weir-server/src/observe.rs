@@ -24,7 +24,8 @@ pub(crate) async fn observe(State(state): State<ServerState>, mut request: Reque
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or("unknown", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!(
+    // On every line of the request, whatever is logged.
+    let span = tracing::error_span!(
         "request",
         id,
         %method,
@@ -32,6 +33,9 @@ pub(crate) async fn observe(State(state): State<ServerState>, mut request: Reque
         tenant = tracing::field::Empty,
         principal = tracing::field::Empty
     );
+    if let Some(join) = state.trace_join {
+        join(request.headers(), &span);
+    }
     let began = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();

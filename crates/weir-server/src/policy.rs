@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts as _, Query, RawPathParams};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use serde_json::Value;
+use weir_control::events::connection_of;
 use weir_control::policies::Target;
 use weir_control::principals::{Access, Permission};
 use weir_protocol::Result;
@@ -16,7 +17,7 @@ use crate::ServerState;
 use crate::observe::RequestId;
 
 /// How a request comes, as policies see it in `context.via`.
-const VIA: &str = "api";
+pub(crate) const VIA: &str = "api";
 
 /// What the parts of a route's path name, once they are filled in.
 pub(crate) fn target(path: &str, filled: &[(String, String)]) -> Target {
@@ -35,7 +36,12 @@ pub(crate) fn target(path: &str, filled: &[(String, String)]) -> Target {
             Some(stream) => Target::Stream(id, value(stream)),
             None => Target::Connection(id),
         },
+        "actions" => Target::Connection(id),
+        "calls" | "approvals" => Target::Call(id),
         "backfills" => Target::Backfill(id),
+        "events" => Target::Event(id),
+        "alerts" => Target::Alert(id),
+        "silences" => Target::Silence(id),
         "runs" => Target::Run(id),
         "connectors" => Target::Connector(id),
         "secrets" => Target::Secret(id),
@@ -149,13 +155,30 @@ pub(crate) async fn visible(
     Ok((!is_whole).then(|| Bytes::from(page.to_string())))
 }
 
+/// The action that is offered, or that was called.
+fn action_of(item: &Value) -> Option<Target> {
+    let text = |field: &str| item.get(field).and_then(Value::as_str).map(ToOwned::to_owned);
+    Some(Target::Action {
+        connection: text("connection")?,
+        action: text("action")?,
+        effect: serde_json::from_value(item.get("effect")?.clone()).ok()?,
+    })
+}
+
 /// What an item of a list is about.
 fn about(path: &str, item: &Value) -> Option<Target> {
     let text = |field: &str| item.get(field).and_then(Value::as_str).map(ToOwned::to_owned);
     match path.trim_start_matches('/').split('/').next()? {
+        "actions" | "calls" => action_of(item),
+        "approvals" => action_of(item.get("call")?),
         "connections" => text("name").map(Target::Connection),
         "secrets" => text("name").map(Target::Secret),
         "tokens" => text("id").map(Target::Token),
+        "events" => match text("event") {
+            Some(id) => Some(Target::Event(id)),
+            None => connection_of(item.get("subject")?.as_str()?, item.get("data")?.as_object()?)
+                .map(|connection| Target::Connection(connection.to_owned())),
+        },
         _ => match (text("connection"), text("connector"), text("key")) {
             (Some(connection), _, _) => Some(Target::Connection(connection)),
             (None, Some(key), _) | (None, None, Some(key)) => Some(Target::Connector(key)),

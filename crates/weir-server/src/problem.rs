@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use weir_protocol::{Error, ErrorKind};
 
+use crate::guard::IDEMPOTENT_REPLAYED;
+
 /// The one place where a kind of error becomes a status.
 pub fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {
@@ -36,6 +38,8 @@ pub(crate) struct Problem {
     status: StatusCode,
     error: Error,
     headers: HeaderMap,
+    /// Id and status of a call.
+    call: Option<Box<(String, String)>>,
 }
 
 impl From<Error> for Problem {
@@ -51,6 +55,7 @@ impl Problem {
             status,
             error,
             headers: HeaderMap::new(),
+            call: None,
         }
     }
 
@@ -70,6 +75,20 @@ impl Problem {
         let mut problem = Self::from(error);
         problem.headers.insert(header::RETRY_AFTER, seconds.into());
         problem
+    }
+
+    /// Names the call that ended so, and how it stands.
+    #[must_use]
+    pub(crate) fn of_call(mut self, id: &str, status: &str, place: &str, is_replay: bool) -> Self {
+        self.call = Some(Box::new((id.to_owned(), status.to_owned())));
+        if let Ok(place) = HeaderValue::from_str(place) {
+            self.headers.insert(header::LOCATION, place);
+        }
+        if is_replay {
+            self.headers
+                .insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+        }
+        self
     }
 
     #[must_use]
@@ -94,6 +113,11 @@ pub(crate) struct ProblemBody {
     next_step: Option<String>,
     /// Names and values that tell where.
     context: Map<String, Value>,
+    /// Id of the call that ended so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_status: Option<String>,
 }
 
 impl IntoResponse for Problem {
@@ -103,8 +127,11 @@ impl IntoResponse for Problem {
             status,
             error,
             mut headers,
+            call,
         } = self;
-        if status.is_server_error() {
+        let (call, call_status) = call.map(|call| *call).unzip();
+        // What a vendor makes of a call is told to who called, and is no fault of this server.
+        if status.is_server_error() && call.is_none() {
             tracing::error!(%error, kind = %error.kind(), "request failed");
         }
         let context: Map<String, Value> = if status.is_client_error() {
@@ -122,6 +149,8 @@ impl IntoResponse for Problem {
             detail: error.message().to_owned(),
             next_step: error.next_step().map(ToOwned::to_owned),
             context,
+            call,
+            call_status,
         };
         let media_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, media_type);

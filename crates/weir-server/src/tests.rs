@@ -19,6 +19,7 @@ use weir_protocol::*;
 use super::*;
 
 mod access;
+mod calls;
 mod once;
 mod policies;
 mod routes;
@@ -114,14 +115,23 @@ pub(crate) async fn served_with(settings: Settings) -> Served {
 pub(crate) async fn served_where(settings: impl FnOnce(&Store) -> Settings) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
+    let tenant = new_tenant(&store).await;
+    served_at(folder, store, tenant, |store, _| settings(store)).await
+}
+
+pub(crate) async fn served_at(
+    folder: tempfile::TempDir,
+    store: Store,
+    tenant: String,
+    settings: impl FnOnce(&Store, &str) -> Settings,
+) -> Served {
     let listener = Listening::bind("127.0.0.1:0".parse().unwrap(), None)
         .await
         .unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let state = ServerState::new(store.clone(), settings(&store));
+    let state = ServerState::new(store.clone(), settings(&store, &tenant));
     let task = tokio::spawn(serve(listener, state, stop.clone().cancelled_owned()));
-    let tenant = new_tenant(&store).await;
     let token = token(&store, &tenant, Role::Admin).await;
     Served {
         _folder: folder,

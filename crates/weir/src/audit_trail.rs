@@ -14,6 +14,9 @@ use crate::project::Project;
 /// While a server runs, its chains are signed so often.
 const SEALED_EVERY: Duration = Duration::from_secs(60);
 
+/// And followed from their beginnings so often.
+const VERIFIED_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// Whoever types commands. The name is kept apart from the record, so that it can be erased.
 pub(crate) fn person(settings: &Settings) -> Acting {
     let mut acting = Acting::new("cli");
@@ -64,6 +67,33 @@ pub(crate) async fn keep_sealed(store: Store, key: SealKey, stop: CancellationTo
             return;
         }
     }
+}
+
+/// Follows all chains from time to time; what does not verify is told of.
+pub(crate) async fn keep_verified(store: Store, key: SealKey, stop: CancellationToken) {
+    let keys = [key.public()];
+    while tokio::time::timeout(VERIFIED_EVERY, stop.cancelled())
+        .await
+        .is_err()
+    {
+        if let Err(error) = verify_all(&store, &keys).await {
+            tracing::error!(%error, "the audit trail cannot be verified");
+        }
+    }
+}
+
+async fn verify_all(store: &Store, keys: &[String]) -> Result<()> {
+    for tenant in audit::tenants(store).await? {
+        if let Err(broken) = audit::verify(store, &tenant, keys, None).await? {
+            tracing::error!(
+                tenant,
+                number = broken.number,
+                why = broken.why,
+                "the audit trail is broken"
+            );
+        }
+    }
+    Ok(())
 }
 
 async fn seal_all(store: &Store, key: &SealKey) -> Result<()> {

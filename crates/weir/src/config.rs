@@ -55,8 +55,38 @@ pub(crate) struct Settings {
     pub(crate) database_url: Option<String>,
     /// `WEIR_TOKEN`: what a worker shows to the server, where `--token` is absent.
     pub(crate) token: Option<Secret>,
+    /// `WEIR_PUBLIC_URL`: where browsers find `weir serve`, if not where it listens.
+    pub(crate) public_url: Option<String>,
+    /// `WEIR_OIDC_…`: who logs people in to the server.
+    pub(crate) login: LoginSettings,
+    /// `OTEL_…`: where traces are sent.
+    pub(crate) traces: TraceSettings,
     /// `NO_COLOR` is set to something.
     pub(crate) no_color: bool,
+}
+
+/// What OpenTelemetry's own variables say; the exporter reads the others (headers, timeouts, sampler) itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TraceSettings {
+    /// An endpoint is named, and the SDK is not switched off.
+    pub(crate) is_on: bool,
+    pub(crate) has_service_name: bool,
+}
+
+impl TraceSettings {
+    fn from_environment() -> Self {
+        let names = [
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ];
+        let is_off = variable("OTEL_SDK_DISABLED").is_some_and(|off| off.eq_ignore_ascii_case("true"))
+            || variable("OTEL_TRACES_EXPORTER").is_some_and(|exporter| exporter == "none");
+        Self {
+            is_on: !is_off && names.into_iter().any(|name| variable(name).is_some()),
+            has_service_name: variable("OTEL_SERVICE_NAME").is_some()
+                || variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|all| all.contains("service.name=")),
+        }
+    }
 }
 
 /// Where the master key comes from. 32 bytes in base64.
@@ -69,6 +99,17 @@ pub(crate) struct MasterKeySettings {
     /// The key before it, while a change of keys is under way.
     pub(crate) old: Option<Secret>,
     pub(crate) old_file: Option<PathBuf>,
+}
+
+/// An OpenID provider, and as whom it knows weir.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LoginSettings {
+    pub(crate) issuer: Option<String>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) client_secret: Option<Secret>,
+    /// Instead of the project's own.
+    pub(crate) role_claim: Option<String>,
+    pub(crate) allow_private_hosts: bool,
 }
 
 impl Settings {
@@ -97,6 +138,15 @@ impl Settings {
             failpoint: variable("WEIR_FAILPOINT"),
             database_url: variable("WEIR_DATABASE_URL"),
             token: secret("WEIR_TOKEN"),
+            public_url: variable("WEIR_PUBLIC_URL"),
+            login: LoginSettings {
+                issuer: variable("WEIR_OIDC_ISSUER"),
+                client_id: variable("WEIR_OIDC_CLIENT_ID"),
+                client_secret: secret("WEIR_OIDC_CLIENT_SECRET"),
+                role_claim: variable("WEIR_OIDC_ROLE_CLAIM"),
+                allow_private_hosts: variable("WEIR_OIDC_ALLOW_PRIVATE_HOSTS").is_some(),
+            },
+            traces: TraceSettings::from_environment(),
             no_color: variable("NO_COLOR").is_some(),
         }
     }

@@ -5,30 +5,87 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use weir_engine::action::HttpActions;
 use weir_engine::airbyte::{AirbyteSource, Configured, Manifest, OnSettings, SourceSettings};
 use weir_engine::catalog::Connector;
 use weir_engine::http::ReliabilityDefaults;
 use weir_engine::{Clock, EngineSettings};
 use weir_protocol::connection::ConnectionSpec;
-use weir_protocol::{Result, Source, StreamDescriptor};
+use weir_protocol::oauth::{AccessToken, AccessTokens, AuthorizationServer};
+use weir_protocol::permits::Permits;
+use weir_protocol::{Error, Result, Secret, Source, StreamDescriptor};
 
 use crate::config::ConnectorDefaults;
 
 /// A connection's source. Sends nothing yet.
 pub(crate) fn connect(connector: &Connector, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
-    weir_engine::connect(connector, connection, &settings()?)
+    connect_with(connector, connection, None, None)
 }
 
-/// As [`connect`], with certificates of private authorities that came with the connection.
-pub(crate) fn connect_with_roots(
+/// The same with whoever keeps the connection's tokens and counts its requests.
+pub(crate) fn connect_with(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    tokens: Option<Arc<dyn AccessTokens>>,
+    permits: Option<Arc<dyn Permits>>,
+) -> Result<Arc<dyn Source>> {
+    let mut settings = settings()?;
+    settings.tokens = tokens;
+    settings.permits = permits;
+    weir_engine::connect(connector, connection, &settings)
+}
+
+/// A connection's actions. Sends nothing yet.
+pub(crate) fn actions_with(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    tokens: Option<Arc<dyn AccessTokens>>,
+    permits: Option<Arc<dyn Permits>>,
+) -> Result<HttpActions> {
+    let mut settings = settings()?;
+    settings.tokens = tokens;
+    settings.permits = permits;
+    HttpActions::connect(connector, connection, &settings)
+}
+
+/// A source that is only looked at: nobody asks it for records, and so not for tokens.
+pub(crate) fn connect_to_look(connector: &Connector, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
+    connect_with(connector, connection, Some(Arc::new(NoTokens)), None)
+}
+
+struct NoTokens;
+
+#[async_trait]
+impl AccessTokens for NoTokens {
+    async fn token(&self, _refused: Option<&Secret>) -> Result<AccessToken> {
+        Err(Error::internal("a source that is only looked at was asked for records").hint("report it"))
+    }
+}
+
+/// Who speaks to a connection's authorization server, where its auth method keeps what one grants.
+pub(crate) fn authorization_server(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+) -> Result<Option<Arc<dyn AuthorizationServer>>> {
+    weir_engine::authorization_server(connector, connection, &settings()?)
+}
+
+/// As [`connect`], with certificates of private authorities that came with the connection, and with
+/// whoever counts its requests and keeps its tokens.
+pub(crate) fn connect_elsewhere(
     connector: &Connector,
     connection: &ConnectionSpec,
     roots_pem: Option<String>,
+    permits: Arc<dyn Permits>,
+    tokens: Option<Arc<dyn AccessTokens>>,
 ) -> Result<Arc<dyn Source>> {
     let settings = EngineSettings {
+        tokens,
         extra_roots_pem: roots_pem.map(String::into_bytes),
+        permits: Some(permits),
         ..settings()?
     };
     weir_engine::connect(connector, connection, &settings)

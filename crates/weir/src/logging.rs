@@ -1,35 +1,52 @@
 //! Logs go to standard error, as text or as JSON lines; a source that speaks messages logs in them.
 
-use std::fmt;
+mod flat;
+
 use std::io::IsTerminal as _;
 
 use serde_json::json;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::commands::GlobalArgs;
 use crate::config::{LogFormat, Settings};
+use crate::telemetry::Telemetry;
+
+use flat::FlatJson;
 
 /// Engine rooms of libraries whose errors come back to weir, which tells them itself.
 const SILENT: &str = "delta_kernel=off,deltalake_core=off,datafusion=off,buoyant_kernel=off";
 
 /// Starts logging. What is logged: `WEIR_LOG`, else warnings; `-v`, `-vv` and `-q` change that.
-pub(crate) fn start(global: &GlobalArgs, format: LogFormat, settings: &Settings) {
+pub(crate) fn start(
+    global: &GlobalArgs,
+    format: LogFormat,
+    settings: &Settings,
+    telemetry: Option<&Telemetry>,
+) {
     let filter = filter(global, settings);
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    let logs = fmt::layer().with_writer(std::io::stderr);
+    let logs = match format {
+        LogFormat::Json => logs
+            .fmt_fields(JsonFields::new())
+            .event_format(FlatJson)
+            .with_filter(filter)
+            .boxed(),
         LogFormat::Text => logs
             .compact()
             .with_target(false)
             .with_ansi(std::io::stderr().is_terminal() && !settings.no_color)
-            .try_init(),
+            .with_filter(filter)
+            .boxed(),
     };
+    let traces = telemetry.map(Telemetry::layer);
+    let started = tracing_subscriber::registry().with(logs).with(traces).try_init();
     // A second start (there is none) would only leave the first one in place.
     if let Err(error) = started {
         tracing::warn!(%error, "logging was started already");
@@ -38,7 +55,7 @@ pub(crate) fn start(global: &GlobalArgs, format: LogFormat, settings: &Settings)
 
 /// Starts logging as messages of the Airbyte protocol on standard output.
 pub(crate) fn start_messages(global: &GlobalArgs, settings: &Settings) {
-    let logs = tracing_subscriber::fmt()
+    let logs = fmt()
         .with_env_filter(filter(global, settings))
         .event_format(AsMessage)
         .with_writer(std::io::stdout);
@@ -76,7 +93,7 @@ where
         context: &FmtContext<'_, S, N>,
         mut out: Writer<'_>,
         event: &Event<'_>,
-    ) -> fmt::Result {
+    ) -> std::fmt::Result {
         let mut message = String::new();
         context.format_fields(Writer::new(&mut message), event)?;
         let level = event.metadata().level().as_str();

@@ -12,9 +12,12 @@ mod demo;
 mod engine;
 mod errors;
 mod failpoint;
+mod grants;
 mod interrupt;
 mod lake_keys;
 mod logging;
+mod login;
+mod messenger;
 mod output;
 mod parts;
 mod performer;
@@ -22,7 +25,9 @@ mod progress;
 mod project;
 mod remote;
 mod supplies;
+mod telemetry;
 mod vaults;
+mod vendors;
 mod wiring;
 mod writers;
 
@@ -32,6 +37,7 @@ use clap::Parser as _;
 
 use crate::commands::Cli;
 use crate::config::Settings;
+use crate::telemetry::Telemetry;
 
 fn main() -> ExitCode {
     allocator::share_pools();
@@ -52,8 +58,23 @@ fn main() -> ExitCode {
         };
     }
     let log_format = cli.global.log_format.unwrap_or(settings.log_format);
-    logging::start(&cli.global, log_format, &settings);
-    match cli.run(settings) {
+    let telemetry = Telemetry::start(settings.traces);
+    logging::start(
+        &cli.global,
+        log_format,
+        &settings,
+        telemetry.as_ref().ok().and_then(Option::as_ref),
+    );
+    let telemetry = telemetry.unwrap_or_else(|error| {
+        // What weir does is worth more than what is told of it.
+        tracing::warn!(%error, next = error.next_step(), "no traces are sent");
+        None
+    });
+    let done = cli.run(settings);
+    if let Some(telemetry) = telemetry {
+        telemetry.flush();
+    }
+    match done {
         Ok(code) => code,
         Err(error) => errors::report(&error, log_format),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
+use weir_control::permits::Urgency;
 use weir_control::runs::Begin;
 use weir_control::runs::queue::Claimed;
 use weir_control::sync::Silent;
@@ -13,6 +14,7 @@ use weir_control::{Acting, DEFAULT_TENANT, Owner, Store, SyncOptions, SyncOutcom
 use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::commands::Context;
+use crate::supplies::refuse_without_files;
 use crate::wiring::{Wiring, chosen_streams, registered};
 use crate::writers::refuse_shared;
 
@@ -43,11 +45,12 @@ impl ProjectPerformer {
     }
 
     async fn plan(&self, claimed: &Claimed, cancel: CancellationToken) -> Result<SyncPlan> {
+        refuse_without_files(claimed)?;
         // Opened anew each time, so that an edited file counts from the next run on.
         let wiring = Wiring::open(&self.context)?.over(self.store.acting_as(self.acting(&claimed.run)));
         let connection = wiring.connection(&claimed.connection)?;
         let wiring = wiring.with_production(&connection.connector).await?;
-        let source = wiring.source(&connection).await?;
+        let source = wiring.source_for(&connection, Urgency::Sync).await?;
         let asked = &claimed.options;
         let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
         refuse_shared(&wiring.project, &wiring.catalog, &connection, &streams)?;

@@ -58,9 +58,16 @@ impl RemotePerformer {
             roots_pem,
         } = self.remote.papers(&claimed.run)?;
         let lent = self.remote.lend(&claimed.run).await?;
+        let tokens = lent.has_tokens.then(|| self.remote.tokens(&claimed.run));
         let pii_key = lent.give_to(&mut connection);
         let connector = Connector::carried(&connection.connector, connector)?;
-        let source = engine::connect_with_roots(&connector, &connection, roots_pem)?;
+        let source = engine::connect_elsewhere(
+            &connector,
+            &connection,
+            roots_pem,
+            self.remote.permits(&claimed.run),
+            tokens,
+        )?;
         let asked = &claimed.options;
         let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
         let lake = Lake::open(LakeConfig {

@@ -9,12 +9,13 @@ use weir_control::rpc::{Lent, Papers, Supplies};
 use weir_control::runs::queue::Claimed;
 use weir_control::{Acting, DEFAULT_TENANT, Store};
 use weir_protocol::connection::{ConnectionSpec, Tls};
+use weir_protocol::oauth::AccessToken;
 use weir_protocol::{Error, Result, Secret};
 
 use crate::commands::Context;
-use crate::errors;
 use crate::wiring::Wiring;
 use crate::writers::refuse_shared_declared;
+use crate::{errors, grants};
 
 /// What an option of the lake is called that says who may write there.
 const CREDENTIAL_WORDS: [&str; 6] = ["secret", "key", "token", "password", "sas", "credential"];
@@ -30,24 +31,31 @@ impl ProjectSupplies {
     }
 
     /// Opened anew each time, so that an edited file counts from the next run on.
-    fn open(&self, claimed: &Claimed, store: Store) -> Result<(Wiring, ConnectionSpec)> {
-        if claimed.tenant != DEFAULT_TENANT {
-            return Err(
-                Error::not_found("this server has no files of the tenant's connections")
-                    .with("connection", &claimed.connection)
-                    .hint("ask a server that has them"),
-            );
-        }
+    async fn open(&self, claimed: &Claimed, store: Store) -> Result<(Wiring, ConnectionSpec)> {
+        refuse_without_files(claimed)?;
         let wiring = Wiring::open(&self.context)?.over(store);
         let connection = wiring.connection(&claimed.connection)?;
+        let wiring = wiring.with_production(&connection.connector).await?;
         Ok((wiring, connection))
     }
+}
+
+/// The files of a project are those of one tenant: another one's runs are not carried out with them.
+pub(crate) fn refuse_without_files(claimed: &Claimed) -> Result<()> {
+    if claimed.tenant == DEFAULT_TENANT {
+        return Ok(());
+    }
+    Err(
+        Error::not_found("this server has no files of the tenant's connections")
+            .with("connection", &claimed.connection)
+            .hint("ask a server that has them"),
+    )
 }
 
 #[async_trait]
 impl Supplies for ProjectSupplies {
     async fn papers(&self, claimed: &Claimed) -> Result<Papers> {
-        let (wiring, mut connection) = self.open(claimed, self.store.clone())?;
+        let (wiring, mut connection) = self.open(claimed, self.store.clone()).await?;
         refuse_shared_declared(&wiring.project, &wiring.catalog, &connection)?;
         let connector = wiring.connector(&connection)?;
         let files = connector.origin.to_carry(connector.key())?;
@@ -70,9 +78,31 @@ impl Supplies for ProjectSupplies {
     }
 
     async fn lend(&self, claimed: &Claimed, acting: Acting) -> Result<Lent> {
-        let (wiring, connection) = self.open(claimed, self.store.acting_as(acting))?;
+        let (wiring, connection) = self.open(claimed, self.store.acting_as(acting)).await?;
         let mut connection = wiring.resolved(&connection).await?;
-        Ok(Lent::take_from(&mut connection, wiring.pii_key()?))
+        let connector = wiring.connector(&connection)?;
+        let server = crate::engine::authorization_server(connector, &connection)?;
+        let lent = Lent::take_from(&mut connection, wiring.pii_key()?);
+        Ok(match server {
+            Some(server) => lent.with_tokens_instead_of(&server.own_secrets()),
+            None => lent,
+        })
+    }
+
+    async fn token(
+        &self,
+        claimed: &Claimed,
+        acting: Acting,
+        refused: Option<&Secret>,
+    ) -> Result<AccessToken> {
+        let (wiring, connection) = self.open(claimed, self.store.acting_as(acting)).await?;
+        let resolved = wiring.resolved(&connection).await?;
+        let tokens = grants::tokens(&wiring, &resolved).await?.ok_or_else(|| {
+            Error::not_found("the connection has no tokens that are kept")
+                .with("connection", &claimed.connection)
+                .hint("its file or connector was changed under way: the next run goes by it")
+        })?;
+        tokens.token(refused).await
     }
 }
 

@@ -22,20 +22,38 @@ const KEY_FILE: &str = "master.key";
 const OLD_KEY_FILE: &str = "master.key.old";
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A value on trial, instead of the one that a reference names.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) reference: Reference,
+    pub(crate) value: Secret,
+}
+
+async fn look_up(keepers: &Keepers, reference: &Reference, candidate: Option<&Candidate>) -> Result<Secret> {
+    match candidate.filter(|candidate| candidate.reference == *reference) {
+        Some(candidate) => Ok(candidate.value.clone()),
+        None => keepers.read(reference).await,
+    }
+}
+
 /// Replaces the references in a connection's credential and settings. What they name is not to be shown.
-pub(crate) async fn resolve(connection: &mut ConnectionSpec, keepers: &Keepers) -> Result<()> {
+pub(crate) async fn resolve(
+    connection: &mut ConnectionSpec,
+    keepers: &Keepers,
+    candidate: Option<&Candidate>,
+) -> Result<()> {
     let mut found = Vec::new();
     if let Some(credential) = &mut connection.credential {
         for value in credential.values.values_mut() {
             if let Some(reference) = Reference::parse(value.expose()) {
-                *value = keepers.read(&reference).await?;
+                *value = look_up(keepers, &reference, candidate).await?;
                 found.push(value.clone());
             }
         }
     }
     for text in connection.config.values_mut().flat_map(texts) {
         if let Some(reference) = Reference::parse(text) {
-            let value = keepers.read(&reference).await?;
+            let value = look_up(keepers, &reference, candidate).await?;
             value.expose().clone_into(text);
             found.push(value);
         }
@@ -118,7 +136,7 @@ pub(crate) async fn master_keys(project: &Project, settings: &Settings, store: &
         });
     }
     let path = project.own_path(KEY_FILE);
-    if !path.exists() && !secrets::list(store, DEFAULT_TENANT).await?.is_empty() {
+    if !path.exists() && secrets::any(store, DEFAULT_TENANT).await? {
         return Err(Error::state("the master key is missing, and the store holds secrets")
             .with("file", path.display())
             .hint("restore the file from a backup, or name the key by WEIR_MASTER_KEY, WEIR_MASTER_KEY_FILE or WEIR_MASTER_KEY_COMMAND"));

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 use weir_control::audit::SealKey;
+use weir_control::permits::{ConnectionPermits, Urgency};
 use weir_control::policies::{InForce, Policies, Surroundings, Target};
 use weir_control::principals::{Access, Permission};
-use weir_control::secrets::{Reference, Secrets};
+use weir_control::secrets::{MasterKeys, Reference, Secrets};
 use weir_control::{Connection, DEFAULT_TENANT, Place, Store, lifecycle, maintenance};
 use weir_engine::catalog::{Catalog, Connector};
 use weir_lake::{Lake, LakeConfig};
 use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::permits::Permits;
 use weir_protocol::{Error, ErrorKind, Result, Secret, Source, StreamDescriptor, name};
 use weir_query::models::{Model, Models};
 use weir_query::{LakeTables, QueryEngine, Tables};
@@ -21,8 +23,9 @@ use crate::audit_trail;
 use crate::commands::Context;
 use crate::commands::lifecycle::{lay_out, new_version};
 use crate::config::{Settings, variable};
+use crate::grants;
 use crate::project::Project;
-use crate::vaults;
+use crate::vaults::{self, Candidate};
 
 /// A project with the connectors that it can use.
 pub(crate) struct Wiring {
@@ -89,24 +92,79 @@ impl Wiring {
         Ok(self)
     }
 
-    /// The connection's source, with what its `secret:` references stand for.
+    /// The connection's source, with what its `secret:` references stand for, for somebody who waits for
+    /// its answers.
     pub(crate) async fn source(&self, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
+        self.source_for(connection, Urgency::Interactive).await
+    }
+
+    /// The same for whom it may be less urgent to.
+    pub(crate) async fn source_for(
+        &self,
+        connection: &ConnectionSpec,
+        urgency: Urgency,
+    ) -> Result<Arc<dyn Source>> {
         let resolved = self.resolved(connection).await?;
-        crate::engine::connect(self.connector(connection)?, &resolved)
+        self.connect(connection, &resolved, urgency).await
+    }
+
+    async fn connect(
+        &self,
+        connection: &ConnectionSpec,
+        resolved: &ConnectionSpec,
+        urgency: Urgency,
+    ) -> Result<Arc<dyn Source>> {
+        let connector = self.connector(connection)?;
+        let tokens = grants::tokens(self, resolved).await?;
+        let permits = self.permits(connection, urgency).await?;
+        crate::engine::connect_with(connector, resolved, tokens, permits)
+    }
+
+    /// Who counts the connection's requests. Nobody where the project has no store yet: then nothing else
+    /// works for it, and looking at a connection makes no store.
+    pub(crate) async fn permits(
+        &self,
+        connection: &ConnectionSpec,
+        urgency: Urgency,
+    ) -> Result<Option<Arc<dyn Permits>>> {
+        if let Place::Sqlite(path) = self.store_place()?
+            && self.store.get().is_none()
+            && !path.exists()
+        {
+            return Ok(None);
+        }
+        let store = self.store().await?;
+        let permits = ConnectionPermits::new(&store, DEFAULT_TENANT, &connection.connection, urgency);
+        Ok(Some(Arc::new(permits)))
     }
 
     /// The connection with its settings and credential as they are at this moment, here and for workers
     /// elsewhere.
     pub(crate) async fn resolved(&self, connection: &ConnectionSpec) -> Result<ConnectionSpec> {
+        self.resolved_with(connection, None).await
+    }
+
+    /// Whether the connection works with another value of one of its secrets.
+    pub(crate) async fn check_with(&self, connection: &ConnectionSpec, candidate: &Candidate) -> Result<()> {
+        let resolved = self.resolved_with(connection, Some(candidate)).await?;
+        let source = self.connect(connection, &resolved, Urgency::Interactive).await?;
+        source.check().await
+    }
+
+    async fn resolved_with(
+        &self,
+        connection: &ConnectionSpec,
+        candidate: Option<&Candidate>,
+    ) -> Result<ConnectionSpec> {
+        let mut resolved = connection.clone();
         let references = vaults::references(connection);
         if references.is_empty() {
-            return Ok(connection.clone());
+            return Ok(resolved);
         }
         let store = self.store().await?;
         let wants_own = references.iter().any(Reference::is_own);
         let keepers = vaults::keepers(&self.project, &self.settings, &store, wants_own).await?;
-        let mut resolved = connection.clone();
-        let done = vaults::resolve(&mut resolved, &keepers).await;
+        let done = vaults::resolve(&mut resolved, &keepers, candidate).await;
         done.map_err(|error| error.with("connection", &connection.connection))?;
         Ok(resolved)
     }
@@ -114,6 +172,18 @@ impl Wiring {
     /// The store's secrets, with the master key.
     pub(crate) async fn own_secrets(&self) -> Result<Secrets> {
         vaults::own(&self.project, &self.settings, &self.store().await?).await
+    }
+
+    /// The keys that the store's secrets are under.
+    pub(crate) async fn master_keys(&self) -> Result<MasterKeys> {
+        vaults::master_keys(&self.project, &self.settings, &self.store().await?).await
+    }
+
+    /// The value that a `secret:` reference names.
+    pub(crate) async fn read_secret(&self, reference: &Reference) -> Result<Secret> {
+        let store = self.store().await?;
+        let keepers = vaults::keepers(&self.project, &self.settings, &store, reference.is_own()).await?;
+        keepers.read(reference).await
     }
 
     pub(crate) async fn rotate_master_key(&self) -> Result<u64> {
@@ -179,10 +249,15 @@ impl Wiring {
         }
     }
 
+    /// The project's policies, as one command decides with them.
+    pub(crate) fn in_force(&self) -> Result<InForce> {
+        let policies = Policies::read(self.project.policy_files()?)?;
+        Ok(InForce::new(policies, self.surroundings()))
+    }
+
     /// Refuses what the project's policies take away from who uses the command line.
     pub(crate) async fn allow(&self, tenant: &str, permission: Permission, target: &Target) -> Result<()> {
-        let policies = Policies::read(self.project.policy_files()?)?;
-        let in_force = InForce::new(policies, self.surroundings());
+        let in_force = self.in_force()?;
         let access = Access::command_line(tenant);
         let store = self.store().await?;
         in_force.check(&store, &access, permission, target, "cli").await

@@ -18,6 +18,7 @@ use sqlx::AnyConnection;
 use weir_protocol::{Error, Result};
 
 use crate::Store;
+use crate::events::{self, Event, Family};
 use crate::store::{Outcome, Place, Scope};
 
 pub use chain::{Broken, Seal, SealKind, Verified, noted_head};
@@ -202,8 +203,28 @@ pub async fn tenants(store: &Store) -> Result<Vec<String>> {
 }
 
 /// Follows a tenant's chain from its beginning to where it stands now. `keys` are those that may have
-/// signed it, `noted` a head that was noted elsewhere.
+/// signed it, `noted` a head that was noted elsewhere. What does not verify is told of.
 pub async fn verify(
+    store: &Store,
+    tenant: &str,
+    keys: &[String],
+    noted: Option<(i64, &str)>,
+) -> Result<std::result::Result<Verified, Broken>> {
+    let found = follow_chain(store, tenant, keys, noted).await?;
+    if let Err(broken) = &found {
+        let event = Event::new(tenant, Family::AuditBroken, format!("audit:{tenant}"))
+            .with("number", broken.number)
+            .with("reason", broken.why)
+            .once(&broken.number.to_string());
+        // What was found is said, whether or not it can be stored.
+        if let Err(error) = events::append(store, &event).await {
+            tracing::error!(tenant, %error, "that the audit trail is broken cannot be told");
+        }
+    }
+    Ok(found)
+}
+
+async fn follow_chain(
     store: &Store,
     tenant: &str,
     keys: &[String],

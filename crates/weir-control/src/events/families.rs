@@ -84,6 +84,14 @@ families! {
     AlertRaised = "alert.raised", "An alert was raised, or is told again because it still stands.";
     /// What an alert was raised for is over.
     AlertResolved = "alert.resolved", "What an alert was raised for is over.";
+    /// A call ended.
+    CallEnded = "call.ended", "A call ended.";
+    /// Nobody but a person can find out whether a call happened.
+    CallUncertain = "call.uncertain", "Nobody but a person can find out whether a call happened.";
+    /// A call waits for people to approve it.
+    ApprovalRequested = "approval.requested", "A call waits for people to approve it.";
+    /// A call that waited was approved, rejected, expired, or its approval became void.
+    ApprovalDecided = "approval.decided", "A call that waited was approved, rejected, expired, or its approval became void.";
     /// Somebody tries a channel.
     AlertTest = "alert.test", "Somebody tries a channel.";
     /// Somebody tries a webhook.

@@ -2,6 +2,7 @@
 //! for a while, and carried to webhooks and channels from there. What was never committed is never
 //! told; what was is told at least once.
 
+mod destination;
 mod envelope;
 mod families;
 mod sql;
@@ -18,8 +19,10 @@ use weir_protocol::{Error, Result};
 use crate::Store;
 use crate::store::{Outcome, Scope};
 
+pub use destination::{Disk, tell_disk};
 pub use envelope::{CONTENT_TYPE, Envelope};
 pub use families::Family;
+pub(crate) use sql::{mark_routed, newest_of, prune, to_route};
 
 /// At most so many events are listed at once.
 const LIST_MAX: u32 = 500;
@@ -93,6 +96,19 @@ pub struct StoredEvent {
     pub happened_at_ms: i64,
     pub correlation_id: Option<String>,
     pub data: Map<String, Value>,
+}
+
+impl StoredEvent {
+    /// The connection that it is about, if it is about one.
+    pub fn connection(&self) -> Option<&str> {
+        connection_of(&self.subject, &self.data)
+    }
+}
+
+/// The connection that an event with this subject and data is about.
+pub fn connection_of<'a>(subject: &'a str, data: &'a Map<String, Value>) -> Option<&'a str> {
+    let named = data.get("connection").and_then(Value::as_str);
+    named.or_else(|| subject.strip_prefix("connection:"))
 }
 
 /// Which events to list.

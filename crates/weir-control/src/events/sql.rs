@@ -94,3 +94,52 @@ pub(super) async fn get(db: &mut AnyConnection, tenant: &str, id: &str) -> Outco
         .await?;
     Ok(row.map(Row::read).transpose()?)
 }
+
+/// Events that webhooks and alerts have not been asked about, oldest first.
+pub(crate) async fn to_route(db: &mut AnyConnection, limit: u32) -> Outcome<Vec<StoredEvent>> {
+    let query = format!("{COLUMNS} WHERE routed_at_ms IS NULL ORDER BY id LIMIT $1");
+    let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(query))
+        .bind(i64::from(limit))
+        .fetch_all(db)
+        .await?;
+    Ok(rows.into_iter().map(Row::read).collect::<Result<_>>()?)
+}
+
+pub(crate) async fn mark_routed(db: &mut AnyConnection, id: &str) -> sqlx::Result<()> {
+    sqlx::query("UPDATE events SET routed_at_ms = (SELECT now_ms FROM clock) WHERE id = $1")
+        .bind(id)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+/// The newest event about a subject whose family begins so.
+pub(crate) async fn newest_of(
+    db: &mut AnyConnection,
+    tenant: &str,
+    beginning: &str,
+    subject: &str,
+) -> Outcome<Option<StoredEvent>> {
+    let filter = EventFilter {
+        family: Some(format!("{beginning}*")),
+        subject: Some(subject.to_owned()),
+        ..EventFilter::default()
+    };
+    Ok(list(db, tenant, &filter, 1).await?.pop())
+}
+
+/// Removes what is older than `before_ms` and on its way to nobody, so many at most; gives back how many.
+pub(crate) async fn prune(db: &mut AnyConnection, before_ms: i64, limit: i64) -> sqlx::Result<u64> {
+    let removed = sqlx::query(
+        "DELETE FROM events WHERE id IN (
+             SELECT id FROM events AS old
+             WHERE happened_at_ms < $1 AND routed_at_ms IS NOT NULL
+               AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = old.id AND status = 'waiting')
+             ORDER BY happened_at_ms LIMIT $2)",
+    )
+    .bind(before_ms)
+    .bind(limit)
+    .execute(db)
+    .await?;
+    Ok(removed.rows_affected())
+}

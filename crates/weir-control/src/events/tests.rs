@@ -106,3 +106,65 @@ fn every_family_has_a_schema_of_its_own_name() {
     let error = "run.fialed".parse::<Family>().unwrap_err();
     assert_eq!(error.next_step(), Some("did you mean 'run.failed'?"));
 }
+
+#[tokio::test]
+async fn a_disk_is_told_of_when_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    let tell = async |used_percent| {
+        let disk = Disk {
+            location: "/lake".to_owned(),
+            used_percent,
+            free_bytes: 1,
+        };
+        tell_disk(&store, DEFAULT_TENANT, &disk, 90).await.unwrap()
+    };
+    assert!(!tell(50).await);
+    assert!(tell(91).await);
+    assert!(!tell(95).await);
+    assert!(!tell(87).await);
+    assert!(tell(80).await);
+    assert!(!tell(80).await);
+    assert!(tell(90).await);
+}
+
+/// `docs/reference/events.md`, from the families and their schemas. A new one is written beside it.
+#[test]
+fn the_reference_says_what_the_schemas_say() {
+    let mut text = String::from(
+        "# Events\n\nMade from the schemas in `crates/weir-control/events/` by a test of weir-control. \
+         Fields in bold are always there.\n",
+    );
+    for family in Family::ALL {
+        let schema: Value = serde_json::from_str(family.schema()).unwrap();
+        let required = schema["required"].as_array().unwrap();
+        text += &format!(
+            "\n## `{family}`\n\n{} Version {}.\n\n| field | type | |\n|---|---|---|\n",
+            family.about(),
+            family.version()
+        );
+        for (name, field) in schema["properties"].as_object().unwrap() {
+            let name_shown = if required.contains(&json!(name)) {
+                format!("**{name}**")
+            } else {
+                name.clone()
+            };
+            let kind = match &field["type"] {
+                Value::String(kind) => kind.clone(),
+                Value::Array(kinds) => {
+                    let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
+                    kinds.join(" or ")
+                }
+                _ => String::new(),
+            };
+            let about = field["description"].as_str().unwrap_or_default();
+            text += &format!("| {name_shown} | {kind} | {about} |\n");
+        }
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/events.md");
+    if std::fs::read_to_string(&path).unwrap_or_default() != text {
+        let new = path.with_extension("md.new");
+        std::fs::write(&new, text).unwrap();
+        panic!("read {} and move it over {}", new.display(), path.display());
+    }
+}

@@ -139,6 +139,15 @@ pub(crate) async fn fence(db: &mut AnyConnection, lease: &Lease) -> Outcome<()> 
     }
 }
 
+/// Refuses where the lease is not held, or not any more.
+pub(crate) async fn refuse_lost(store: &Store, lease: &Lease) -> Result<()> {
+    store
+        .write(lease.scope(), "look whether the lease is held", |db, _| {
+            Box::pin(async move { fence(db, lease).await })
+        })
+        .await
+}
+
 pub(crate) fn lost(lease: &Lease) -> Error {
     Error::new(
         ErrorKind::Conflict,

@@ -49,7 +49,7 @@ impl StreamLedger for Store {
     }
 
     async fn mode_of(&self, lease: &Lease, run: &str) -> Result<Option<SyncMode>> {
-        runs::mode_of(self, &lease.tenant, run, &lease.stream).await
+        runs::mode_of(self, lease, run).await
     }
 
     async fn write(&self, lease: &Lease, entry: &Entry) -> Result<()> {

@@ -7,6 +7,7 @@ mod tests;
 use std::future::Future;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 use weir_protocol::{Error, ErrorKind, Result};
 
@@ -60,10 +61,15 @@ pub async fn hold_as<T>(
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let lease = runs::start_maintenance(store, connection, stream, kind, run, owner).await?;
+    // In a task of its own: work that leaves its thread to nobody for long must not cost the lease.
+    let mut keeping = AbortOnDropHandle::new(tokio::spawn(keep(store.clone(), lease.clone())));
     let done = tokio::select! {
         done = work => done,
-        lost = keep(store, &lease) => Err(lost),
+        lost = &mut keeping => Err(lost.unwrap_or_else(|error| {
+            Error::internal("the lease's heartbeat broke off").caused_by(error).hint("run it again")
+        })),
     };
+    drop(keeping);
     let (status, error) = match &done {
         Ok(_) => (RunStatus::Succeeded, None),
         Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, Some(error)),
@@ -82,14 +88,15 @@ pub async fn hold_as<T>(
 }
 
 /// Renews the lease until it is lost, and says so then.
-async fn keep(store: &Store, lease: &Lease) -> Error {
+async fn keep(store: Store, lease: Lease) -> Error {
     let mut ticks = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewed_at = Instant::now();
     loop {
         ticks.tick().await;
-        match leases::renew(store, lease).await {
-            Ok(()) => renewed_at = Instant::now(),
+        let asked_at = Instant::now();
+        match leases::renew(&store, &lease).await {
+            Ok(()) => renewed_at = asked_at,
             Err(error) if error.kind() == ErrorKind::Conflict => return error,
             // A store that is busy for a moment costs nothing as long as the lease holds.
             Err(error) if renewed_at.elapsed() + HEARTBEAT < LEASE_TIME => {

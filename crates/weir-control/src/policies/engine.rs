@@ -293,6 +293,7 @@ fn resource_of(resource: &Resource) -> Result<(EntityUid, Vec<Entity>)> {
             ("connector", &part.connector),
             ("classification", &part.classification),
             ("environment", &part.environment),
+            ("effect", &part.effect),
         ]);
         let above = above.iter().cloned().collect();
         let entity = Entity::new(id.clone(), attributes, above).map_err(|error| internal(&error))?;
@@ -313,6 +314,7 @@ fn resource_of(resource: &Resource) -> Result<(EntityUid, Vec<Entity>)> {
             kind: ResourceKind::Connector,
             name: resource.connector.clone(),
             connection: String::new(),
+            effect: String::new(),
             ..resource.clone()
         };
         let tenant_only = above.clone();
@@ -322,6 +324,7 @@ fn resource_of(resource: &Resource) -> Result<(EntityUid, Vec<Entity>)> {
         let part = Resource {
             kind: ResourceKind::Connection,
             name: resource.connection.clone(),
+            effect: String::new(),
             ..resource.clone()
         };
         let higher = above.clone();

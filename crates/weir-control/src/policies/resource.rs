@@ -6,10 +6,11 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weir_protocol::spec::Effect;
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, ErrorKind, Result};
 
-use crate::{Store, backfills, connections, runs};
+use crate::{Store, alerts, backfills, calls, connections, events, runs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -19,6 +20,8 @@ pub enum ResourceKind {
     Connector,
     Connection,
     Stream,
+    /// Calls of an action, named `connection/action`.
+    Call,
     Run,
     Secret,
     Token,
@@ -27,11 +30,12 @@ pub enum ResourceKind {
 }
 
 impl ResourceKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Tenant,
         Self::Connector,
         Self::Connection,
         Self::Stream,
+        Self::Call,
         Self::Run,
         Self::Secret,
         Self::Token,
@@ -45,6 +49,7 @@ impl ResourceKind {
             Self::Connector => "Connector",
             Self::Connection => "Connection",
             Self::Stream => "Stream",
+            Self::Call => "Call",
             Self::Run => "Run",
             Self::Secret => "Secret",
             Self::Token => "Token",
@@ -84,9 +89,20 @@ pub enum Target {
     Connector(String),
     Connection(String),
     Stream(String, String),
+    Action {
+        connection: String,
+        action: String,
+        effect: Effect,
+    },
+    /// A call, which is as the action that it calls.
+    Call(String),
     Run(String),
     /// A thing below its connection.
     Backfill(String),
+    /// About a connection, most of them.
+    Event(String),
+    Alert(String),
+    Silence(String),
     Secret(String),
     Token(String),
     Thing(String),
@@ -108,6 +124,9 @@ pub struct Resource {
     pub classification: String,
     #[serde(default)]
     pub environment: String,
+    /// Of an action: `read`, `write`, `destructive`, `money`, `message`.
+    #[serde(default)]
+    pub effect: String,
 }
 
 fn default_tenant() -> String {
@@ -124,6 +143,7 @@ impl Resource {
             connector: String::new(),
             classification: String::new(),
             environment: String::new(),
+            effect: String::new(),
         }
     }
 }
@@ -157,29 +177,95 @@ impl Surroundings {
                 self.of_connection(store, tenant, connection, (ResourceKind::Stream, &name))
                     .await?
             }
-            Target::Run(id) => match runs::get(store, tenant, id).await {
-                Ok(run) => {
+            Target::Action {
+                connection,
+                action,
+                effect,
+            } => {
+                self.of_action(store, tenant, (connection, action), *effect)
+                    .await?
+            }
+            Target::Call(id) => return self.of_call(store, tenant, id).await,
+            Target::Run(id) => match there(runs::get(store, tenant, id).await)? {
+                None => return Ok(None),
+                Some(run) => {
                     self.of_connection(store, tenant, &run.connection, (ResourceKind::Run, &run.id))
                         .await?
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Usage) => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
             },
-            Target::Backfill(id) => match backfills::get(store, tenant, id).await {
-                Ok(found) => {
-                    let name = format!("backfills/{id}");
-                    self.of_connection(store, tenant, &found.connection, (ResourceKind::Thing, &name))
+            Target::Backfill(id) => match there(backfills::get(store, tenant, id).await)? {
+                None => return Ok(None),
+                Some(found) => {
+                    self.thing(store, tenant, &format!("backfills/{id}"), Some(&found.connection))
                         .await?
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error),
+            },
+            Target::Event(id) => match there(events::get(store, tenant, id).await)? {
+                None => return Ok(None),
+                Some(event) => {
+                    self.thing(store, tenant, &format!("events/{}", event.id), event.connection())
+                        .await?
+                }
+            },
+            Target::Alert(id) => match there(alerts::get(store, tenant, id).await)? {
+                None => return Ok(None),
+                Some(alert) => {
+                    let connection = alert.connection.as_deref();
+                    self.thing(store, tenant, &format!("alerts/{}", alert.id), connection)
+                        .await?
+                }
+            },
+            Target::Silence(id) => match there(alerts::silence_of(store, tenant, id).await)? {
+                None => return Ok(None),
+                Some(silence) => {
+                    let connection = silence.connection.as_deref();
+                    self.thing(store, tenant, &format!("silences/{}", silence.id), connection)
+                        .await?
+                }
             },
             Target::Secret(name) => plain(ResourceKind::Secret, name),
             Target::Token(id) => plain(ResourceKind::Token, id),
             Target::Thing(name) => plain(ResourceKind::Thing, name),
         }))
+    }
+
+    async fn thing(
+        &self,
+        store: &Store,
+        tenant: &str,
+        name: &str,
+        connection: Option<&str>,
+    ) -> Result<Resource> {
+        match connection {
+            Some(connection) => {
+                self.of_connection(store, tenant, connection, (ResourceKind::Thing, name))
+                    .await
+            }
+            None => Ok(self.complete(Resource::new(ResourceKind::Thing, tenant, name))),
+        }
+    }
+
+    async fn of_call(&self, store: &Store, tenant: &str, id: &str) -> Result<Option<Resource>> {
+        let Some(call) = calls::find(store, tenant, id).await? else {
+            return Ok(None);
+        };
+        let named = (call.connection.as_str(), call.action.as_str());
+        self.of_action(store, tenant, named, call.effect).await.map(Some)
+    }
+
+    async fn of_action(
+        &self,
+        store: &Store,
+        tenant: &str,
+        (connection, action): (&str, &str),
+        effect: Effect,
+    ) -> Result<Resource> {
+        let name = format!("{connection}/{action}");
+        let mut found = self
+            .of_connection(store, tenant, connection, (ResourceKind::Call, &name))
+            .await?;
+        effect.as_str().clone_into(&mut found.effect);
+        Ok(found)
     }
 
     async fn of_connection(
@@ -205,5 +291,14 @@ impl Surroundings {
             resource.classification.clone_from(classification);
         }
         resource
+    }
+}
+
+/// None where there is no such thing, or its name is no name.
+fn there<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Usage) => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn schema() -> Result<&'static Schema> {
 /// them needs no question about its kind; what a kind does not have is an empty text.
 pub fn text() -> String {
     let about = "{\n    name: String,\n    tenant: String,\n    connection: String,\n    connector: String,\n    \
-                 classification: String,\n    environment: String,\n}";
+                 classification: String,\n    environment: String,\n    effect: String,\n}";
     let roles: Vec<String> = Role::ALL.iter().map(|role| format!("\"{role}\"")).collect();
     let mut text = format!(
         "// What policies may name. Attributes that a resource does not have are empty texts.\n\
@@ -36,7 +36,7 @@ pub fn text() -> String {
         let above = match kind {
             ResourceKind::Tenant => "",
             ResourceKind::Connection => " in [Connector, Tenant]",
-            ResourceKind::Stream | ResourceKind::Run | ResourceKind::Thing => {
+            ResourceKind::Stream | ResourceKind::Call | ResourceKind::Run | ResourceKind::Thing => {
                 " in [Connection, Connector, Tenant]"
             }
             ResourceKind::Connector | ResourceKind::Secret | ResourceKind::Token => " in [Tenant]",

@@ -46,6 +46,7 @@ permissions! {
     AlertsWrite = "alerts:write",
     EventsRead = "events:read",
     EventsWrite = "events:write",
+    ActionsRead = "actions:read",
     ActionsWrite = "actions:write",
     ApprovalsWrite = "approvals:write",
     SecretsRead = "secrets:read",
@@ -90,13 +91,14 @@ pub enum Role {
     Worker,
 }
 
-const LOOK: [Permission; 6] = [
+const LOOK: [Permission; 7] = [
     Permission::ConnectorsRead,
     Permission::ConnectionsRead,
     Permission::RunsRead,
     Permission::SchedulesRead,
     Permission::StatesRead,
     Permission::SchemasRead,
+    Permission::ActionsRead,
 ];
 
 impl Role {

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use weir_protocol::connection::{ConnectionSpec, Credential};
+use weir_protocol::permits::{Draw, Drawn};
 use weir_protocol::{Secret, SyncMode};
 
 use super::Sender;
@@ -60,8 +61,9 @@ macro_rules! calls {
 calls! {
     /// Makes the worker known; asked before anything else, so that what does not fit is told at once.
     Hello {} -> Welcome = "hello", false;
-    /// Takes runs that wait. Asked again at the next look, not by itself: each time takes other runs.
-    Claim { pub(super) runs_max: usize } -> Vec<Assignment> = "claim", false;
+    /// Takes runs that wait, those first that were taken by a call whose answer was lost: `holding` are
+    /// the runs that the worker knows it has.
+    Claim { pub(super) runs_max: usize, pub(super) holding: Vec<String> } -> Vec<Assignment> = "claim", false;
     /// Renews the right to runs. Answers which the worker has still.
     Heartbeat { pub(super) runs: Vec<String> } -> Vec<(String, Held)> = "heartbeat";
     Begin { pub(super) beginning: Beginning } -> Begun = "begin";
@@ -73,6 +75,22 @@ calls! {
     Finish { pub(super) ended: Ended } -> () = "finish";
     /// What a run needs that is to be kept to itself.
     Lend { pub(super) run: String } -> Lent = "secret";
+    /// An access token of the connection's grant, another one than `refused`.
+    Token { pub(super) run: String, pub(super) refused: Option<Carried> } -> Handed = "token";
+    /// Leave to send requests for a run's connection.
+    Quota { pub(super) run: String, pub(super) draw: Draw } -> Drawn = "quota";
+}
+
+/// A secret on its way between a server and whom it lends to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Carried(#[serde(serialize_with = "exposed_one")] pub(super) Secret);
+
+/// An access token, and for how long it may be used.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Handed {
+    pub(super) token: Carried,
+    pub(super) use_for_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -121,6 +139,8 @@ pub struct Lent {
     /// The key that personal fields are hashed with.
     #[serde(serialize_with = "exposed_one")]
     pub pii_key: Secret,
+    /// Whether access tokens are asked for one by one: what they are made from is not lent.
+    pub has_tokens: bool,
 }
 
 impl Lent {
@@ -138,7 +158,20 @@ impl Lent {
             variables: std::mem::take(&mut connection.variables),
             secrets: std::mem::take(&mut connection.secrets),
             pii_key,
+            has_tokens: false,
         }
+    }
+
+    /// Leaves out what only whoever asks the provider for tokens needs: those are lent as they are used.
+    pub fn with_tokens_instead_of(mut self, own: &[Secret]) -> Self {
+        let is_kept = |secret: &Secret| !own.iter().any(|own| own.expose() == secret.expose());
+        if let Some(values) = &mut self.credential {
+            values.retain(|_, value| is_kept(value));
+        }
+        self.variables.retain(is_kept);
+        self.secrets.retain(is_kept);
+        self.has_tokens = true;
+        self
     }
 
     /// Puts it back into a connection that came without it.

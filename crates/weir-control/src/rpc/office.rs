@@ -5,21 +5,27 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use weir_protocol::{Error, Result};
+use weir_protocol::oauth::AccessToken;
+use weir_protocol::permits::{Drawn, Permits as _};
+use weir_protocol::{Error, Result, Secret};
 
 use super::calls::{
-    Asked, Assignment, Begin, Call, Claim, Finish, Heartbeat, Hello, Incoming, Lend, Lent, ModeOf, Papers,
-    Renew, Stand, Welcome, Write,
+    Asked, Assignment, Begin, Call, Carried, Claim, Finish, Handed, Heartbeat, Hello, Incoming, Lend, Lent,
+    ModeOf, Papers, Quota, Renew, Stand, Token, Welcome, Write,
 };
 use super::{PROTOCOL, Sender};
 use crate::audit::{self, Record};
-use crate::leases::{Lease, lease_ms};
+use crate::leases::{self, Lease, lease_ms};
 use crate::ledger::{Beginning, Begun, RunLedger, StreamLedger};
+use crate::permits::{ConnectionPermits, Urgency};
 use crate::principals::{Access, Permission, may};
 use crate::runs::queue::{self, Claimed, Held};
 use crate::runs::{Begin as How, RunStatus};
 use crate::workers::{self, Identity};
 use crate::{Acting, Store};
+
+/// Runs that one call takes at most.
+const RUNS_MAX: usize = 64;
 
 /// What runs are made of: the project's files and the keepers of secrets, which a server has.
 #[async_trait]
@@ -29,6 +35,10 @@ pub trait Supplies: Send + Sync {
     /// The connection's settings and credential as they are at this moment. Whoever reads a secret for
     /// it notes that as done by `acting`.
     async fn lend(&self, claimed: &Claimed, acting: Acting) -> Result<Lent>;
+
+    /// An access token of the connection's grant, another one than `refused`.
+    async fn token(&self, claimed: &Claimed, acting: Acting, refused: Option<&Secret>)
+    -> Result<AccessToken>;
 }
 
 /// Answers workers.
@@ -51,6 +61,13 @@ impl Worker<'_> {
 
     fn id(&self) -> &str {
         &self.identity.id
+    }
+
+    fn acting(&self, claimed: &Claimed) -> Acting {
+        Acting {
+            correlation_id: Some(claimed.run.clone()),
+            ..Acting::new(self.access.token.as_deref().unwrap_or(&self.access.principal))
+        }
     }
 }
 
@@ -79,7 +96,9 @@ impl Office {
             }
             Stand::NAME => {
                 let Stand { lease } = asked(body)?;
-                write(&self.store.standing(&self.own(worker, lease).await?).await?)
+                let lease = self.own(worker, lease).await?;
+                leases::refuse_lost(&self.store, &lease).await?;
+                write(&self.store.standing(&lease).await?)
             }
             ModeOf::NAME => {
                 let ModeOf { lease, run } = asked(body)?;
@@ -93,6 +112,8 @@ impl Office {
             }
             Finish::NAME => write(&self.finish(worker, asked(body)?).await?),
             Lend::NAME => write(&self.lend(worker, asked(body)?).await?),
+            Token::NAME => write(&self.token(worker, asked(body)?).await?),
+            Quota::NAME => write(&self.quota(worker, asked(body)?).await?),
             unknown => Err(Error::not_found(format!("workers cannot call '{unknown}'"))
                 .hint("upgrade the server to the worker's version")),
         }
@@ -108,7 +129,14 @@ impl Office {
     }
 
     async fn claim(&self, worker: &Worker<'_>, call: Claim) -> Result<Vec<Assignment>> {
-        let claimed = queue::claim(&self.store, worker.id(), Some(worker.tenant()), call.runs_max).await?;
+        let runs_max = call.runs_max.min(RUNS_MAX);
+        let (tenant, id) = (worker.tenant(), worker.id());
+        let mut claimed = queue::unheard(&self.store, tenant, id, &call.holding).await?;
+        claimed.truncate(runs_max);
+        let more = runs_max - claimed.len();
+        if more > 0 {
+            claimed.extend(queue::claim(&self.store, id, Some(tenant), more).await?);
+        }
         let mut assignments = Vec::with_capacity(claimed.len());
         for claimed in claimed {
             match self.supplies.papers(&claimed).await {
@@ -177,19 +205,48 @@ impl Office {
 
     async fn lend(&self, worker: &Worker<'_>, call: Lend) -> Result<Lent> {
         let claimed = queue::held_by(&self.store, worker.tenant(), worker.id(), &call.run).await?;
-        let acting = Acting {
-            correlation_id: Some(claimed.run.clone()),
-            ..Acting::new(worker.access.token.as_deref().unwrap_or(&worker.access.principal))
-        };
+        let acting = worker.acting(&claimed);
         let lent = self.supplies.lend(&claimed, acting.clone()).await?;
+        self.note_lent(worker, &claimed, acting, lent.names()).await?;
+        Ok(lent)
+    }
+
+    async fn token(&self, worker: &Worker<'_>, call: Token) -> Result<Handed> {
+        let claimed = queue::held_by(&self.store, worker.tenant(), worker.id(), &call.run).await?;
+        let acting = worker.acting(&claimed);
+        let refused = call.refused.as_ref().map(|Carried(token)| token);
+        let given = self.supplies.token(&claimed, acting.clone(), refused).await?;
+        self.note_lent(worker, &claimed, acting, vec!["access_token".to_owned()])
+            .await?;
+        Ok(Handed {
+            token: Carried(given.token),
+            use_for_ms: given
+                .use_for
+                .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        })
+    }
+
+    async fn note_lent(
+        &self,
+        worker: &Worker<'_>,
+        claimed: &Claimed,
+        acting: Acting,
+        names: Vec<String>,
+    ) -> Result<()> {
         // The run may have been taken away meanwhile.
-        queue::held_by(&self.store, worker.tenant(), worker.id(), &call.run).await?;
+        queue::held_by(&self.store, worker.tenant(), worker.id(), &claimed.run).await?;
         let subject = format!("connection:{}", claimed.connection);
         let record = Record::new(worker.tenant(), "secret.lend", subject)
             .with("worker", worker.id())
-            .with("secrets", lent.names());
-        audit::append(&self.store.acting_as(acting), &record).await?;
-        Ok(lent)
+            .with("secrets", names);
+        audit::append(&self.store.acting_as(acting), &record).await
+    }
+
+    async fn quota(&self, worker: &Worker<'_>, call: Quota) -> Result<Drawn> {
+        let claimed = queue::held_by(&self.store, worker.tenant(), worker.id(), &call.run).await?;
+        ConnectionPermits::new(&self.store, worker.tenant(), &claimed.connection, Urgency::Sync)
+            .draw(&call.draw)
+            .await
     }
 }
 

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
-use weir_protocol::{Error, ErrorKind, Result, SyncMode};
+use weir_protocol::oauth::{AccessToken, AccessTokens};
+use weir_protocol::permits::{Draw, Drawn, Permits};
+use weir_protocol::{Error, ErrorKind, Result, Secret, SyncMode};
 
 use super::calls::{
-    Begin, Call, Claim, Finish, Heartbeat, Hello, Lend, Lent, ModeOf, Outgoing, Papers, Renew, Stand, Write,
+    Begin, Call, Carried, Claim, Finish, Handed, Heartbeat, Hello, Lend, Lent, ModeOf, Outgoing, Papers,
+    Quota, Renew, Stand, Token, Write,
 };
 use super::{Carrier, Sender, office};
 use crate::leases::Lease;
@@ -59,6 +62,22 @@ impl Remote {
         self.ask(&Lend { run: run.to_owned() }).await
     }
 
+    /// The access tokens of a run's connection, while the run is this worker's.
+    pub fn tokens(self: &Arc<Self>, run: &str) -> Arc<dyn AccessTokens> {
+        Arc::new(RunTokens {
+            remote: self.clone(),
+            run: run.to_owned(),
+        })
+    }
+
+    /// Leave to send requests for a run's connection, while the run is this worker's.
+    pub fn permits(self: &Arc<Self>, run: &str) -> Arc<dyn Permits> {
+        Arc::new(RunPermits {
+            remote: self.clone(),
+            run: run.to_owned(),
+        })
+    }
+
     fn kept(&self) -> MutexGuard<'_, HashMap<String, Papers>> {
         // Each change under this lock is complete in itself, so a panic elsewhere leaves it sound.
         self.papers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -104,10 +123,42 @@ fn read<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T> {
     })
 }
 
+struct RunTokens {
+    remote: Arc<Remote>,
+    run: String,
+}
+
+#[async_trait]
+impl AccessTokens for RunTokens {
+    async fn token(&self, refused: Option<&Secret>) -> Result<AccessToken> {
+        let run = self.run.clone();
+        let refused = refused.cloned().map(Carried);
+        let Handed { token, use_for_ms } = self.remote.ask(&Token { run, refused }).await?;
+        Ok(AccessToken {
+            token: token.0,
+            use_for: use_for_ms.map(Duration::from_millis),
+        })
+    }
+}
+
+struct RunPermits {
+    remote: Arc<Remote>,
+    run: String,
+}
+
+#[async_trait]
+impl Permits for RunPermits {
+    async fn draw(&self, draw: &Draw) -> Result<Drawn> {
+        let (run, draw) = (self.run.clone(), draw.clone());
+        self.remote.ask(&Quota { run, draw }).await
+    }
+}
+
 #[async_trait]
 impl RunSupply for Remote {
     async fn claim(&self, runs_max: usize) -> Result<Vec<Claimed>> {
-        let assignments = self.ask(&Claim { runs_max }).await?;
+        let holding = self.kept().keys().cloned().collect();
+        let assignments = self.ask(&Claim { runs_max, holding }).await?;
         let mut kept = self.kept();
         let claimed = assignments.into_iter().map(|assignment| {
             kept.insert(assignment.claimed.run.clone(), assignment.papers);

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, json};
 use weir_protocol::connection::{ConnectionSpec, Credential};
-use weir_protocol::source::Progress;
+use weir_protocol::oauth::AccessToken;
+use weir_protocol::permits::{Draw, Drawn, Rate};
+use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{Books, Error, ErrorKind, Receipt, Result, Secret, StreamState, SyncMode};
 
 use super::*;
@@ -56,6 +59,13 @@ impl Supplies for Files {
             &mut spec(&claimed.connection),
             Secret::new("pii"),
         ))
+    }
+
+    async fn token(&self, _of: &Claimed, _acting: Acting, refused: Option<&Secret>) -> Result<AccessToken> {
+        Ok(AccessToken {
+            token: Secret::new(refused.map_or("first", |_| "second")),
+            use_for: Some(Duration::from_secs(60)),
+        })
     }
 }
 
@@ -299,7 +309,7 @@ async fn a_server_elsewhere_is_a_ledger() {
 async fn a_run_comes_with_all_but_its_secrets_and_they_are_lent_while_it_is_held() {
     let world = World::new().await;
     let run = world.ask("shop").await;
-    let remote = world.remote();
+    let remote = Arc::new(world.remote());
     remote.claim(1).await.unwrap();
     let mut connection = remote.papers(&run).unwrap().connection;
     assert!(!serde_json::to_string(&connection).unwrap().contains(PLANTED));
@@ -337,10 +347,79 @@ async fn a_run_comes_with_all_but_its_secrets_and_they_are_lent_while_it_is_held
     assert_eq!(lent[0].correlation_id.as_deref(), Some(run.as_str()));
     assert!(lent[0].details.contains("credential.token") && !lent[0].details.contains(PLANTED));
 
+    let tokens = remote.tokens(&run);
+    let first = tokens.token(None).await.unwrap();
+    assert_eq!(
+        (first.token.expose(), first.use_for),
+        ("first", Some(Duration::from_secs(60)))
+    );
+    let second = tokens.token(Some(&first.token)).await.unwrap();
+    assert_eq!(second.token.expose(), "second");
+    let permits = remote.permits(&run);
+    let draw = Draw {
+        rates: vec![Rate {
+            requests: 10,
+            per_ms: 1_000,
+        }],
+        batch: "1".to_owned(),
+        least: 1,
+        wanted: 1,
+        ..Draw::default()
+    };
+    assert!(matches!(
+        permits.draw(&draw).await.unwrap(),
+        Drawn::Permits { permits: 1, .. }
+    ));
+
     // Its right is over: nothing is lent any more.
     testing::execute(&world.store, "UPDATE runs SET expires_at_ms = 0").await;
+    let draw = Draw {
+        batch: "2".to_owned(),
+        ..draw
+    };
+    assert_eq!(permits.draw(&draw).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(tokens.token(None).await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(remote.lend(&run).await.unwrap_err().kind(), ErrorKind::Conflict);
     assert!(remote.papers("unknown").is_err());
+}
+
+#[tokio::test]
+async fn a_run_whose_claim_was_answered_to_nobody_is_claimed_again_by_its_worker_alone() {
+    let world = World::new().await;
+    let run = world.ask("shop").await;
+    let carrier = world.carrier(world.access(Role::Worker, DEFAULT_TENANT));
+    let remote = Remote::new(carrier.clone(), Sender::new("north").unwrap());
+    carrier.losses.store(1, Ordering::SeqCst);
+    remote.claim(1).await.unwrap_err();
+    assert!(world.remote().claim(1).await.unwrap().is_empty());
+    let claimed = remote.claim(usize::MAX).await.unwrap();
+    assert_eq!((claimed[0].run.as_str(), claimed[0].attempt), (run.as_str(), 1));
+    // Heard of now: not given again, begun or not.
+    assert!(remote.claim(1).await.unwrap().is_empty());
+    remote.begin(&beginning(&run)).await.unwrap();
+    assert!(remote.claim(1).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_late_copy_of_a_checkpoint_puts_nothing_back() {
+    let world = World::new().await;
+    let run = world.ask("shop").await;
+    let remote = world.remote();
+    remote.claim(1).await.unwrap();
+    let lease = remote.begin(&beginning(&run)).await.unwrap().leases.remove(0);
+    for sequence in [1, 2, 2, 1] {
+        remote.write(&lease, &checkpoint(sequence)).await.unwrap();
+    }
+    let stored = remote.standing(&lease).await.unwrap().stored.unwrap();
+    assert_eq!(stored.sequence, 2);
+    let whole = runs::whole(&world.store, DEFAULT_TENANT, &run).await.unwrap();
+    assert_eq!(whole.run.streams[0].sequence, Some(2));
+    // What is not a stream of the lease's connection is nobody's to look at.
+    let other = leases::Lease {
+        stream: "elsewhere".to_owned(),
+        ..lease
+    };
+    assert!(remote.standing(&other).await.is_err());
 }
 
 #[tokio::test]
@@ -486,6 +565,12 @@ async fn a_lease_that_was_taken_over_writes_nothing_from_elsewhere() {
         checkpoint(1),
         status(RunStatus::Succeeded, None),
         Entry::Recovered(None),
+        Entry::FullAsked,
+        Entry::FullDone,
+        Entry::Notice(Notice {
+            message: "late".to_owned(),
+            hint: None,
+        }),
     ] {
         let refused = remote.write(&lease, &entry).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused:?}");

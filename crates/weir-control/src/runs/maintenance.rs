@@ -30,7 +30,7 @@ pub(crate) async fn start_maintenance(
             Box::pin(async move {
                 connections::register_in(db, connection).await?;
                 take_over(db, connection, stream, run).await?;
-                sweep_in(db).await?;
+                let mut records = sweep_in(db).await?.records;
                 sql::insert(db, run, connection, kind.as_str(), Trigger::Person).await?;
                 let lease = leases::take(db, connection, stream, run, owner).await?;
                 // Running already where this is the second time: the answer to the first was lost.
@@ -38,7 +38,8 @@ pub(crate) async fn start_maintenance(
                     step(db, run, RunStatus::Running, None).await?;
                 }
                 sql::insert_attempt(db, run, &format!("{}/{}", owner.host, owner.pid)).await?;
-                audit::append_in(db, acting, record).await?;
+                records.push(record.clone());
+                audit::append_each_in(db, acting, records).await?;
                 Ok(lease)
             })
         })

@@ -8,6 +8,7 @@ mod records;
 mod rows;
 mod rules;
 mod sql;
+mod streams_sql;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -224,7 +225,7 @@ pub(crate) async fn stream_step(
         .write(lease.scope(), doing, |db, _| {
             Box::pin(async move {
                 leases::fence(db, lease).await?;
-                let from = sql::stream_status(db, &lease.run, &lease.stream).await?;
+                let from = streams_sql::stream_status(db, &lease.run, &lease.stream).await?;
                 let from: RunStatus = from.ok_or_else(|| no_such_run(&lease.run))?.parse()?;
                 Ok(rules::step(&lease.run, from, to)?)
             })
@@ -244,8 +245,12 @@ pub(crate) async fn store_checkpoint(store: &Store, lease: &Lease, checkpoint: &
         .write(lease.scope(), "store the checkpoint", |db, _| {
             Box::pin(async move {
                 leases::fence(db, lease).await?;
-                let known = sql::insert_receipt(db, lease, receipt).await?;
-                sql::set_stream_books(db, lease, receipt, *progress, known).await?;
+                let is_new = sql::insert_receipt(db, lease, receipt).await?;
+                // A copy that comes late must not put back what a later checkpoint said.
+                if !is_new && states::is_beyond(db, lease, receipt.sequence).await? {
+                    return Ok(());
+                }
+                sql::set_stream_books(db, lease, receipt, *progress, is_new).await?;
                 states::advance(db, lease, receipt.sequence, *mode, state).await?;
                 schemas::record(db, lease, receipt).await?;
                 Ok(())
@@ -285,7 +290,7 @@ pub(crate) async fn store_recovered(
             Box::pin(async move {
                 leases::fence(db, lease).await?;
                 let mode = match committed {
-                    Some(committed) => sql::stream_mode(db, &committed.run, &lease.stream).await?,
+                    Some(committed) => streams_sql::stream_mode(db, lease, &committed.run).await?,
                     None => None,
                 };
                 if let (Some(committed), Some(_)) = (committed, &mode) {
@@ -297,16 +302,11 @@ pub(crate) async fn store_recovered(
         .await
 }
 
-/// The mode in which a run read a stream, where the store knows it.
-pub(crate) async fn mode_of(
-    store: &Store,
-    tenant: &str,
-    run: &str,
-    stream: &str,
-) -> Result<Option<SyncMode>> {
+/// The mode in which a run of the lease's connection read its stream, where the store knows it.
+pub(crate) async fn mode_of(store: &Store, lease: &Lease, run: &str) -> Result<Option<SyncMode>> {
     let mode = store
-        .read(Scope::Tenant(tenant), "read the run", |db, _| {
-            Box::pin(async move { Ok(sql::stream_mode(db, run, stream).await?) })
+        .read(lease.scope(), "read the run", |db, _| {
+            Box::pin(async move { Ok(streams_sql::stream_mode(db, lease, run).await?) })
         })
         .await?;
     mode.map(|mode| {
@@ -319,8 +319,11 @@ pub(crate) async fn mode_of(
 /// Keeps a notice with its run. Past the limit, only that there were more.
 pub(crate) async fn note(store: &Store, lease: &Lease, notice: &Notice) -> Result<()> {
     store
-        .statement(lease.scope(), "store a notice", |db, _| {
-            Box::pin(async move { Ok(sql::insert_notice(db, lease, notice, NOTICES_MAX).await?) })
+        .write(lease.scope(), "store a notice", |db, _| {
+            Box::pin(async move {
+                leases::fence(db, lease).await?;
+                Ok(sql::insert_notice(db, lease, notice, NOTICES_MAX).await?)
+            })
         })
         .await
 }

@@ -183,6 +183,24 @@ pub async fn claim(
         .await
 }
 
+/// Runs that a worker took without hearing of it: it has not begun them, and does not hold them.
+pub(crate) async fn unheard(
+    store: &Store,
+    tenant: &str,
+    worker: &str,
+    holding: &[String],
+) -> Result<Vec<Claimed>> {
+    let mut found = store
+        .read(
+            Scope::Tenant(tenant),
+            "look what the worker has not begun",
+            |db, _| Box::pin(async move { Ok(sql::untouched(db, (tenant, worker)).await?) }),
+        )
+        .await?;
+    found.retain(|claimed| !holding.contains(&claimed.run));
+    Ok(found)
+}
+
 /// Renews a worker's right to the runs that it carries out. What is not in the answer was taken away;
 /// what it has without knowing (an answer was lost, a task broke off) expires and is tried again.
 pub async fn renew(store: &Store, worker: &str, runs: &[String]) -> Result<Vec<(String, Held)>> {

@@ -135,6 +135,23 @@ pub(super) async fn held_by(
     .await
 }
 
+/// What a worker has without having begun it.
+pub(super) async fn untouched(
+    db: &mut AnyConnection,
+    (tenant, worker): (&str, &str),
+) -> sqlx::Result<Vec<Claimed>> {
+    sqlx::query_as(
+        "SELECT id, tenant, connection, started_by, options, attempt, attempts_max FROM runs, clock
+         WHERE tenant = $1 AND worker = $2 AND status = 'running' AND expires_at_ms > now_ms
+           AND NOT EXISTS (SELECT 1 FROM run_streams WHERE run = runs.id)
+         ORDER BY id",
+    )
+    .bind(tenant)
+    .bind(worker)
+    .fetch_all(db)
+    .await
+}
+
 pub(super) async fn is_of_worker(
     db: &mut AnyConnection,
     (tenant, worker): (&str, &str),

@@ -119,30 +119,6 @@ pub(super) async fn set_status(
     .map(drop)
 }
 
-pub(super) async fn stream_status(
-    db: &mut AnyConnection,
-    run: &str,
-    stream: &str,
-) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar("SELECT status FROM run_streams WHERE run = $1 AND stream = $2")
-        .bind(run)
-        .bind(stream)
-        .fetch_optional(db)
-        .await
-}
-
-pub(super) async fn stream_mode(
-    db: &mut AnyConnection,
-    run: &str,
-    stream: &str,
-) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar("SELECT mode FROM run_streams WHERE run = $1 AND stream = $2")
-        .bind(run)
-        .bind(stream)
-        .fetch_optional(db)
-        .await
-}
-
 /// Gives back whether the step could be taken: the lease is held, and the status before allows it.
 pub(super) async fn set_stream_status(
     db: &mut AnyConnection,

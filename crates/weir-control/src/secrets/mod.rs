@@ -3,13 +3,16 @@
 //! handed out: no audit record, no secret.
 
 mod keys;
+mod own;
 mod providers;
+mod rotation;
 mod sql;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde::Serialize;
 use uuid::Uuid;
 use weir_protocol::{Error, Result, Secret, yaml};
@@ -19,7 +22,10 @@ use crate::audit::{self, Ending, Record};
 use crate::store::Scope;
 
 pub use keys::{MasterKey, MasterKeys};
+pub use own::any;
+pub(crate) use own::remove_in;
 pub use providers::{Keepers, Reference, SupabaseVault};
+pub use rotation::{Rotation, end_rotations, keep, rotations};
 
 use keys::{Place, decrypt, encrypt, rewrap};
 
@@ -40,6 +46,14 @@ pub struct StoredSecret {
     /// Since when it has this value.
     pub set_at_ms: i64,
     pub read_at_ms: Option<i64>,
+    /// When the value ends, where somebody said so.
+    pub expires_at_ms: Option<i64>,
+}
+
+/// Opens tenants' secrets: it has, or can ask for, the master key.
+#[async_trait]
+pub trait Vault: Send + Sync {
+    async fn open(&self, store: &Store, tenant: &str) -> Result<Secrets>;
 }
 
 /// A tenant's secrets in the store.
@@ -68,6 +82,10 @@ impl Secrets {
         })
     }
 
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
     fn scope(&self) -> Scope<'_> {
         Scope::Tenant(&self.tenant)
     }
@@ -90,6 +108,7 @@ impl Secrets {
 
     /// Encrypts the value by another data key, under the current master key. Gives back the version.
     pub async fn rotate(&self, name: &str) -> Result<i64> {
+        check_name(name)?;
         self.store_version("secret.rotate", name, |row| {
             let row = row.ok_or_else(|| no_such_secret(name, &[]))?;
             Ok((row.id.clone(), row.version + 1, self.opened(row)?))
@@ -134,6 +153,7 @@ impl Secrets {
 
     /// The value, once the read is noted.
     pub async fn read(&self, name: &str) -> Result<Secret> {
+        check_name(name)?;
         let record = &self.noted("secret.read", name);
         let tenant = self.tenant.as_str();
         let acting = self.store.acting();
@@ -171,7 +191,7 @@ impl Secrets {
     }
 }
 
-/// Names, versions and ages; needs no key.
+/// Names, versions and ages of those that people set; needs no key.
 pub async fn list(store: &Store, tenant: &str) -> Result<Vec<StoredSecret>> {
     store
         .read(Scope::Tenant(tenant), "list secrets", |db, _| {
@@ -182,6 +202,7 @@ pub async fn list(store: &Store, tenant: &str) -> Result<Vec<StoredSecret>> {
 
 /// Removes a secret and its data key; needs no key.
 pub async fn delete(store: &Store, tenant: &str, name: &str) -> Result<()> {
+    check_name(name)?;
     let record = &Record::new(tenant, "secret.delete", format!("secret:{name}"));
     let acting = store.acting();
     let is_gone = store

@@ -279,3 +279,101 @@ async fn supabase_vault_is_read_in_the_same_database() {
     });
     tried.await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_new_value_counts_once_it_was_tried_and_the_old_one_goes_with_the_last_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    let secrets = opened(&store, &keys()).await;
+    let users = ["shop".to_owned()];
+    let (old, new) = (Secret::new("old"), Secret::new("new"));
+    let fine = async || Ok(());
+    secrets.exchange("key", &new, &users, fine).await.unwrap_err();
+    secrets.set("key", &old).await.unwrap();
+    let error = secrets
+        .exchange("key", &new, &users, async || {
+            Err(Error::auth("the vendor says no").hint("ask the vendor"))
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.next_step()),
+        (ErrorKind::Auth, Some("ask the vendor"))
+    );
+    assert_eq!(secrets.read("key").await.unwrap(), old);
+    // Somebody else set it meanwhile: what was tried is not what would be replaced.
+    let (other, third) = (&secrets, Secret::new("third"));
+    let changed = secrets
+        .exchange("key", &new, &users, async || {
+            other.set("key", &third).await.map(drop)
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(changed.kind(), ErrorKind::Conflict);
+    assert_eq!(secrets.read("key").await.unwrap(), third);
+
+    let shop = crate::Connection::new("shop", "http_json", "shop");
+    crate::connections::register(&store, &shop).await.unwrap();
+    testing::execute(
+        &store,
+        "INSERT INTO runs (id, tenant, connection, kind, started_by, status, created_at_ms)
+         VALUES ('0190', 'default', 'shop', 'sync', 'person', 'running', 1)",
+    )
+    .await;
+    let done = secrets.exchange("key", &new, &users, fine).await.unwrap();
+    assert_eq!((done.secret.as_str(), done.ended_at_ms), ("key", None));
+    assert_eq!(secrets.read("key").await.unwrap(), new);
+    assert_eq!(end_rotations(&store, "default").await.unwrap(), 1);
+    testing::execute(&store, "UPDATE runs SET status = 'succeeded'").await;
+    assert_eq!(end_rotations(&store, "default").await.unwrap(), 0);
+    assert!(
+        rotations(&store, "default").await.unwrap()[0]
+            .ended_at_ms
+            .is_some()
+    );
+    let actions = actions(&store).await;
+    let of = |action: &str| actions.iter().filter(|line| line.starts_with(action)).count();
+    assert_eq!(
+        (
+            of("secret.exchange secret:key refused"),
+            of("secret.exchange secret:key done")
+        ),
+        (1, 1)
+    );
+    assert_eq!(of("secret.exchange_ended"), 1, "{actions:#?}");
+    assert!(
+        !actions
+            .iter()
+            .any(|line| line.contains("old") || line.contains("third"))
+    );
+}
+
+#[tokio::test]
+async fn what_ends_is_told_a_day_before_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    let secrets = opened(&store, &keys()).await;
+    secrets.set("key", &Secret::new("value")).await.unwrap();
+    let now = store.now_ms().await.unwrap();
+    secrets.expires("key", now + 2 * 86_400_000).await.unwrap();
+    assert_eq!(rotation::tell_ending(&store, "default").await.unwrap(), 0);
+    secrets.expires("key", now + 86_000_000).await.unwrap();
+    assert_eq!(rotation::tell_ending(&store, "default").await.unwrap(), 1);
+    assert_eq!(rotation::tell_ending(&store, "default").await.unwrap(), 0);
+    let told = crate::events::list(
+        &store,
+        "default",
+        &crate::events::EventFilter {
+            limit: 9,
+            ..Default::default()
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        told.iter()
+            .filter(|event| event.family == "credential.expiring")
+            .count(),
+        1
+    );
+}

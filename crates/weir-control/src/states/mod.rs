@@ -97,8 +97,11 @@ pub async fn set(store: &Store, connection: &Connection, stream: &str, wish: &Wi
 pub(crate) async fn ask_full(store: &Store, lease: &Lease) -> Result<()> {
     let connection = (lease.tenant.as_str(), lease.connection.as_str());
     store
-        .statement(lease.scope(), "note the full read", |db, _| {
-            Box::pin(async move { Ok(sql::set_wish(db, connection, &lease.stream, sql::FULL).await?) })
+        .write(lease.scope(), "note the full read", |db, _| {
+            Box::pin(async move {
+                leases::fence(db, lease).await?;
+                Ok(sql::set_wish(db, connection, &lease.stream, sql::FULL).await?)
+            })
         })
         .await
 }
@@ -106,8 +109,11 @@ pub(crate) async fn ask_full(store: &Store, lease: &Lease) -> Result<()> {
 /// Ends the wish for a full read: one was read to its end.
 pub(crate) async fn full_is_done(store: &Store, lease: &Lease) -> Result<()> {
     store
-        .statement(lease.scope(), "note the end of the full read", |db, _| {
-            Box::pin(async move { Ok(sql::end_full(db, lease).await?) })
+        .write(lease.scope(), "note the end of the full read", |db, _| {
+            Box::pin(async move {
+                leases::fence(db, lease).await?;
+                Ok(sql::end_full(db, lease).await?)
+            })
         })
         .await
 }
@@ -134,6 +140,11 @@ pub(crate) async fn advance(
 }
 
 /// What the lake holds replaces what the store thought.
+/// Whether the stream stands behind that checkpoint already.
+pub(crate) async fn is_beyond(db: &mut AnyConnection, lease: &Lease, sequence: u64) -> sqlx::Result<bool> {
+    sql::is_beyond(db, lease, sequence).await
+}
+
 pub(crate) async fn recover(
     db: &mut AnyConnection,
     lease: &Lease,

@@ -108,6 +108,19 @@ pub(super) async fn end_full(db: &mut AnyConnection, lease: &Lease) -> sqlx::Res
 
 /// `keeps_run`: a checkpoint that committed nothing leaves the number to the run that made it.
 /// A lake that went back takes the moment of a wish along: the next checkpoint fulfils it.
+pub(super) async fn is_beyond(db: &mut AnyConnection, lease: &Lease, sequence: u64) -> sqlx::Result<bool> {
+    let found: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM states WHERE tenant = $1 AND connection = $2 AND stream = $3 AND sequence > $4",
+    )
+    .bind(&lease.tenant)
+    .bind(&lease.connection)
+    .bind(&lease.stream)
+    .bind(int(sequence))
+    .fetch_one(db)
+    .await?;
+    Ok(found > 0)
+}
+
 pub(super) async fn advance(
     db: &mut AnyConnection,
     lease: &Lease,

@@ -41,9 +41,10 @@ async fn beat(ledger: SharedLedger, lease: Lease, lost: CancellationToken, cance
     let mut renewed_at = Instant::now();
     loop {
         ticks.tick().await;
+        let asked_at = Instant::now();
         match ledger.renew(&lease).await {
             Ok(Renewed::Held { is_cancel_asked, .. }) => {
-                renewed_at = Instant::now();
+                renewed_at = asked_at;
                 if is_cancel_asked {
                     cancel.cancel();
                 }

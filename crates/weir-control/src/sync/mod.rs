@@ -18,12 +18,14 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 use weir_protocol::source::Progress;
 use weir_protocol::{Books, Error, Result, SyncMode, name};
 
-use crate::Store;
+use crate::leases::Lease;
 use crate::ledger::{Beginning, Begun, Ended, Ledger, SharedLedger, failure};
 use crate::runs::{self, RunStatus};
+use crate::{Connection, Store};
 
 pub use observer::{Observer, Silent};
 pub use plan::{Bounds, HUNG_AFTER, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
@@ -36,7 +38,10 @@ use stream::StreamJob;
 /// An error is returned only where no run could begin or end; what went wrong within a stream is
 /// part of the outcome and does not stop the others.
 pub async fn sync(store: &Store, plan: SyncPlan) -> Result<SyncOutcome> {
-    sync_over(Arc::new(store.clone()), plan).await
+    let principal = store.acting().principal.as_str();
+    let span = tracing::error_span!("sync", principal);
+    let done = sync_over(Arc::new(store.clone()), plan);
+    Box::pin(done.instrument(span)).await
 }
 
 /// As [`sync`], over a ledger that may be elsewhere.
@@ -59,12 +64,19 @@ pub async fn sync_over(ledger: SharedLedger, plan: SyncPlan) -> Result<SyncOutco
     };
     let Begun { run, leases } = ledger.begin(&beginning).await?;
     failpoint::reach(failpoint::AFTER_START)?;
-    tracing::info!(
-        run,
-        connection = plan.connection.name,
-        streams = streams.len(),
-        "sync begins"
-    );
+    let Connection { tenant, name, .. } = &plan.connection;
+    // On every line of the run, whatever is logged: a span that is not of the least level is not there.
+    let span = tracing::error_span!("run", tenant, run, connection = name);
+    Box::pin(carry_out(ledger, plan, (run, leases), streams).instrument(span)).await
+}
+
+async fn carry_out(
+    ledger: SharedLedger,
+    plan: SyncPlan,
+    (run, leases): (String, Vec<Lease>),
+    streams: Vec<(String, SyncMode)>,
+) -> Result<SyncOutcome> {
+    tracing::info!(streams = streams.len(), "sync begins");
 
     let plan = Arc::new(plan);
     let (at_once, memory_bytes) = rules::shares(&plan.options, streams.len());
@@ -83,7 +95,8 @@ pub async fn sync_over(ledger: SharedLedger, plan: SyncPlan) -> Result<SyncOutco
                 memory_bytes,
                 pulse: Pulse::new(),
             };
-            AbortOnDropHandle::new(tokio::spawn(job.run(turns.clone())))
+            let span = tracing::error_span!("stream", stream = job.lease.stream);
+            AbortOnDropHandle::new(tokio::spawn(job.run(turns.clone()).instrument(span)))
         })
         .collect();
     let mut outcomes = Vec::with_capacity(tasks.len());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{
     Batch, Books, Error, Finished, ReadEvent, ReadMode, ReadRequest, Receipt, Result, StateChange,
@@ -219,9 +220,20 @@ impl<'a> Pump<'a> {
     }
 
     async fn checkpoint(&mut self) -> Result<(), Fault> {
+        let span = self.checkpoint_span();
+        self.make_checkpoint().instrument(span).await
+    }
+
+    fn checkpoint_span(&self) -> tracing::Span {
+        let sequence = self.writer.committed().map_or(1, |last| last.sequence + 1);
+        tracing::info_span!("checkpoint", sequence)
+    }
+
+    async fn make_checkpoint(&mut self) -> Result<(), Fault> {
         self.job.hold(self.heartbeat).await?;
         failpoint::reach(failpoint::BEFORE_CHECKPOINT)?;
-        let receipt = self.writer.checkpoint(&self.state).await;
+        let commit = self.writer.checkpoint(&self.state);
+        let receipt = commit.instrument(tracing::info_span!("commit")).await;
         let receipt = receipt.map_err(Fault::of_destination)?;
         keep(self.job, self.tally, &self.state, self.given, receipt).await?;
         self.job.pulse.beat();
@@ -231,9 +243,15 @@ impl<'a> Pump<'a> {
     }
 
     async fn finish(self) -> Result<End, Fault> {
+        let span = self.checkpoint_span();
+        self.make_last_checkpoint().instrument(span).await
+    }
+
+    async fn make_last_checkpoint(self) -> Result<End, Fault> {
         self.job.hold(self.heartbeat).await?;
         failpoint::reach(failpoint::BEFORE_FINISH)?;
-        let finished = self.writer.finish(&self.state).await;
+        let commit = self.writer.finish(&self.state);
+        let finished = commit.instrument(tracing::info_span!("commit")).await;
         let Finished { receipt, refusal } = finished.map_err(Fault::of_destination)?;
         let is_full = self.decision.mode.read() == ReadMode::FullRefresh;
         let Some(refusal) = refusal else {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 use weir_protocol::connection::StreamChoice;
 use weir_protocol::source::Progress;
 use weir_protocol::spec::{Reliability, StreamPolicy};
@@ -106,11 +107,14 @@ impl AirbyteSource {
             .get("api_budget")
             .map(|node| Budget::new(&scope, &node))
             .transpose()?;
+        let settings_of_client = client(settings)?;
+        let budget =
+            budget.map(|budget| budget.share(settings.engine.permits.as_ref(), &settings_of_client.clock));
         let concurrency = concurrency(&root, &scope)?;
         let turns = Turns::new(&root, &scope)?;
         let env = Env::new(EnvParts {
             clock,
-            settings: client(settings)?,
+            settings: settings_of_client,
             secrets,
             budget,
             parents: dynamic::parents(&root),
@@ -178,7 +182,7 @@ impl AirbyteSource {
             if reader.is_full() || out.is_closed() {
                 break;
             }
-            tasks.spawn(reader.clone().read(slice));
+            tasks.spawn(reader.clone().read(slice).in_current_span());
         }
         while let Some(one) = tasks.join_next().await {
             ended(Some(one))?;
@@ -242,6 +246,7 @@ fn client(settings: &SourceSettings) -> Result<ClientSettings> {
     if let Some(clock) = &settings.engine.http_clock {
         client.clock = clock.clone();
     }
+    client.share(settings.engine.permits.clone());
     Ok(client)
 }
 
@@ -413,7 +418,7 @@ impl Source for AirbyteSource {
 
     fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>> {
         let (out, waiting) = mpsc::channel(PAGES_WAITING);
-        let task = AbortOnDropHandle::new(tokio::spawn(self.clone().drive(request, out)));
+        let task = AbortOnDropHandle::new(tokio::spawn(self.clone().drive(request, out).in_current_span()));
         stream::unfold((waiting, task), |(mut waiting, task)| async move {
             let event = waiting.recv().await?;
             Some((event, (waiting, task)))

@@ -6,11 +6,16 @@ use weir_protocol::{Error, Result, Secret};
 
 use super::{AuthInput, Render};
 
+/// The value of a credential that is no secret: which OAuth grant is meant.
+const GRANT: &str = "grant";
+
 pub(super) struct Values {
     render: Render,
     present: Vec<String>,
     secrets: Vec<Secret>,
     connection: String,
+    /// Which of several OAuth grants is meant.
+    grant: Option<String>,
 }
 
 impl Values {
@@ -27,7 +32,13 @@ impl Values {
                 .filter(|(_, secret)| !secret.expose().is_empty())
                 .map(|(name, _)| name.clone())
                 .collect(),
-            secrets: set().map(|(_, secret)| secret.clone()).collect(),
+            secrets: set()
+                .filter(|(name, _)| *name != GRANT)
+                .map(|(_, secret)| secret.clone())
+                .collect(),
+            grant: set()
+                .find(|(name, _)| *name == GRANT)
+                .map(|(_, grant)| grant.expose().to_owned()),
             connection: input.connection.to_owned(),
         }
     }
@@ -98,6 +109,27 @@ impl Values {
             ))
     }
 
+    /// Whether a person can consent to it: all that it needs by then is who the client is.
+    pub(super) fn can_log_in(&self, spec: &AuthSpec) -> bool {
+        match spec {
+            AuthSpec::Oauth2 {
+                authorize_url,
+                device_url,
+                client_id,
+                ..
+            } => (authorize_url.is_some() || device_url.is_some()) && self.missing(client_id).is_none(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is of the grant that the credential names, where it names one.
+    pub(super) fn is_meant(&self, spec: &AuthSpec) -> bool {
+        match (spec, &self.grant) {
+            (AuthSpec::Oauth2 { grant, .. }, Some(wanted)) => grant.as_str() == wanted,
+            _ => true,
+        }
+    }
+
     /// Whether the credential has everything that the method's templates name.
     pub(super) fn has_all(&self, spec: &AuthSpec) -> bool {
         let templates: Vec<&str> = match spec {
@@ -111,9 +143,7 @@ impl Values {
                 refresh_token,
                 ..
             } => {
-                use weir_protocol::spec::Oauth2Grant as Grant;
-                let refreshed = matches!(grant, Grant::AuthorizationCode | Grant::RefreshToken);
-                if refreshed {
+                if grant.is_kept() {
                     vec![client_id, refresh_token]
                 } else {
                     vec![client_id]
@@ -121,6 +151,7 @@ impl Values {
             }
             AuthSpec::Session { login, .. } => login.request.headers.values().map(String::as_str).collect(),
             AuthSpec::Jwt { key, .. } => vec![key],
+            AuthSpec::StandardWebhooks { secret } => vec![secret],
         };
         templates.iter().all(|template| self.missing(template).is_none())
     }

@@ -14,6 +14,7 @@ use super::credential::Values;
 use super::fixed::Put;
 use super::session::rendered;
 use super::token::{Fresh, TokenAuth, TokenSource};
+use super::token_request::Tries;
 use super::{AuthInput, bearer, token_request};
 use crate::http::{Outgoing, Transport};
 
@@ -151,8 +152,13 @@ impl TokenSource for Jwt {
             ("grant_type".to_owned(), JWT_BEARER.to_owned()),
             ("assertion".to_owned(), assertion.expose().to_owned()),
         ];
-        let answer =
-            token_request::send(&self.transport, &token_request::form(token_url, &fields)?, true).await?;
+        let answer = token_request::send(
+            &self.transport,
+            &token_request::form(token_url, &fields)?,
+            true,
+            Tries::Several,
+        )
+        .await?;
         let mut secrets = self.secrets.clone();
         secrets.push(assertion);
         let value = token_request::read(&answer, secrets, &self.hint)?;

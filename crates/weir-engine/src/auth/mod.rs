@@ -9,7 +9,9 @@ mod fixed;
 mod json_path;
 mod jwt;
 mod oauth2;
+pub mod oidc;
 mod session;
+mod standard_webhooks;
 mod token;
 mod token_request;
 
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use weir_protocol::connection::Credential;
+use weir_protocol::oauth::{AccessTokens, AuthorizationServer};
 use weir_protocol::spec::AuthSpec;
 use weir_protocol::{Error, Result, Secret};
 
@@ -58,6 +61,8 @@ pub struct AuthInput<'a> {
     pub render: Render,
     pub transport: Arc<Transport>,
     pub on_rotated: Option<OnRotated>,
+    /// Who keeps the connection's tokens, where somebody does.
+    pub tokens: Option<Arc<dyn AccessTokens>>,
 }
 
 pub fn build(input: &AuthInput<'_>) -> Result<Arc<dyn Authenticator>> {
@@ -74,7 +79,7 @@ pub fn build(input: &AuthInput<'_>) -> Result<Arc<dyn Authenticator>> {
             name,
             value,
         }) => Arc::new(api_key::build(&values, *placement, name, value)?),
-        Some(spec @ AuthSpec::Oauth2 { .. }) => Arc::new(oauth2::build(&values, spec, input)?),
+        Some(spec @ AuthSpec::Oauth2 { .. }) => oauth2::build(&values, spec, input)?,
         Some(AuthSpec::Session {
             login,
             placement,
@@ -82,7 +87,21 @@ pub fn build(input: &AuthInput<'_>) -> Result<Arc<dyn Authenticator>> {
             value,
         }) => Arc::new(session::build(&values, login, *placement, name, value, input)?),
         Some(spec @ AuthSpec::Jwt { .. }) => Arc::new(jwt::build(&values, spec, input)?),
+        Some(AuthSpec::StandardWebhooks { secret }) => {
+            Arc::new(standard_webhooks::build(&values, secret, input)?)
+        }
     })
+}
+
+/// Who speaks to the authorization server, where the chosen method keeps what one grants.
+pub fn authorization_server(input: &AuthInput<'_>) -> Result<Option<Arc<dyn AuthorizationServer>>> {
+    match choose(input)? {
+        Some(spec @ AuthSpec::Oauth2 { grant, .. }) if grant.is_kept() => {
+            let client = oauth2::Client::build(&Values::new(input), spec, input)?;
+            Ok(Some(Arc::new(client)))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The method that the credential names; where it names none, the only one there is.
@@ -93,10 +112,11 @@ fn choose<'a>(input: &AuthInput<'a>) -> Result<Option<&'a AuthSpec>> {
         .credential
         .and_then(|credential| credential.method.as_deref())
     {
+        let values = Values::new(input);
         let known = input
             .specs
             .iter()
-            .filter(|spec| spec.method() == method)
+            .filter(|spec| spec.method() == method && values.is_meant(spec))
             .collect::<Vec<_>>();
         if known.is_empty() && method == "none" && input.specs.is_empty() {
             return Ok(None);
@@ -104,7 +124,8 @@ fn choose<'a>(input: &AuthInput<'a>) -> Result<Option<&'a AuthSpec>> {
         // Two specs of one method differ in what they ask for: the first that has it all is meant.
         let complete = known
             .iter()
-            .find(|spec| Values::new(input).has_all(spec))
+            .find(|spec| values.has_all(spec))
+            .or_else(|| known.iter().find(|spec| values.can_log_in(spec)))
             .or(known.first());
         return complete.copied().map(Some).ok_or_else(|| {
             let hint = match &methods[..] {

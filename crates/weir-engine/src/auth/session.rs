@@ -12,6 +12,7 @@ use weir_protocol::{Error, Result, Secret};
 use super::credential::Values;
 use super::fixed::Put;
 use super::token::{Fresh, TokenAuth, TokenSource};
+use super::token_request::Tries;
 use super::{AuthInput, Render, json_path, token_request};
 use crate::http::{Answer, Body, Method, Outgoing, Transport};
 
@@ -165,7 +166,7 @@ impl Session {
 #[async_trait]
 impl TokenSource for Session {
     async fn fetch(&self) -> Result<Fresh> {
-        let answer = token_request::send(&self.transport, &self.login, false).await?;
+        let answer = token_request::send(&self.transport, &self.login, false, Tries::Several).await?;
         // A login whose token comes in a header may answer anything in its body.
         if self.spec.token_header.is_none() || !(200..300).contains(&answer.status) {
             token_request::read(&answer, self.secrets.clone(), &self.hint)?;

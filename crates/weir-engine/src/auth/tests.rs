@@ -65,6 +65,7 @@ impl Rig {
             on_rotated: Some(Arc::new(move |token| {
                 rotated.lock().unwrap().push(token.expose().to_owned());
             })),
+            tokens: None,
         })
     }
 
@@ -326,4 +327,40 @@ async fn a_service_account_s_token_is_verified_with_its_public_key() {
     assert_eq!(token.header.kid.as_deref(), Some("k1"));
     let (signed, _) = form["assertion"].rsplit_once('.').unwrap();
     assert!(verify(&format!("{signed}.AAAA")).is_err());
+}
+
+/// The vector of the specification's own reference libraries.
+#[tokio::test]
+async fn messages_are_signed_as_standard_webhooks_has_it() {
+    let specs = json!([{ "method": "standard_webhooks" }]);
+    let credential = json!({ "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" });
+    let signature = standard_webhooks::signature(
+        &aws_lc_rs::hmac::Key::new(
+            aws_lc_rs::hmac::HMAC_SHA256,
+            &base64::engine::general_purpose::STANDARD
+                .decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+                .unwrap(),
+        ),
+        ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330),
+        br#"{"test": 2432232314}"#,
+    );
+    assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    let auth = Rig::new(specs.clone(), credential).build().unwrap();
+    let mut out = Outgoing::get(Url::parse("https://h/").unwrap());
+    out.set_header("webhook-id", "msg_1");
+    auth.sign(&mut out).await.unwrap();
+    let headers = shown(&out);
+    assert!(
+        headers.contains("webhook-id: msg_1") && headers.contains("webhook-timestamp: 1795255200"),
+        "{headers}"
+    );
+    assert!(headers.contains("webhook-signature: v1,"), "{headers}");
+    let mut own = Outgoing::get(Url::parse("https://h/").unwrap());
+    auth.sign(&mut own).await.unwrap();
+    assert!(shown(&own).contains("webhook-id: msg_"));
+    for wrong in ["whsec_c2hvcnQ=", "no base64!", ""] {
+        let error = Rig::new(specs.clone(), json!({ "secret": wrong })).refused();
+        assert_eq!(error.kind(), ErrorKind::Auth);
+        assert!(wrong.is_empty() || !format!("{error:?}").contains(wrong));
+    }
 }

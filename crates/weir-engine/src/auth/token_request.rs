@@ -12,9 +12,25 @@ use crate::http::{Answer, Body, Method, Outgoing, Redactor, Transport, show_url}
 
 const EXCERPT_CHARS: usize = 300;
 
+/// How often a request is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tries {
+    One,
+    /// As often as the connection's patience says.
+    Several,
+}
+
 /// Sends a request that fetches a token; transient failures are tried again.
-pub(super) async fn send(transport: &Arc<Transport>, out: &Outgoing, declared: bool) -> Result<Answer> {
-    let attempts = transport.patience().attempts;
+pub(super) async fn send(
+    transport: &Arc<Transport>,
+    out: &Outgoing,
+    declared: bool,
+    tries: Tries,
+) -> Result<Answer> {
+    let attempts = match tries {
+        Tries::One => 1,
+        Tries::Several => transport.patience().attempts,
+    };
     for attempt in 1.. {
         let sent = if declared {
             transport.send_declared(out).await
@@ -58,21 +74,44 @@ pub(super) fn form(url: &str, fields: &[(String, String)]) -> Result<Outgoing> {
 
 /// What a token endpoint answered, or why it refused.
 pub(super) fn read(answer: &Answer, secrets: Vec<Secret>, hint: &str) -> Result<Value> {
+    outcome(answer, secrets, hint).map_err(|refusal| refusal.error)
+}
+
+/// Why a token endpoint gave none.
+pub(super) struct Refusal {
+    /// The word of RFC 6749, 5.2, where there is one.
+    pub(super) code: Option<String>,
+    /// Whether the server decided: it did not fail, and did not ask for patience.
+    pub(super) is_about_grant: bool,
+    pub(super) error: Error,
+}
+
+pub(super) fn outcome(answer: &Answer, secrets: Vec<Secret>, hint: &str) -> Result<Value, Refusal> {
+    let value: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let is_named = value
+        .as_ref()
+        .is_some_and(|value| json_path::text(value, "error").is_some());
+    // Some vendors answer 200 with an error inside.
+    if !(200..300).contains(&answer.status) || is_named {
+        return Err(refusal(answer, secrets, hint));
+    }
+    value.ok_or_else(|| Refusal {
+        code: None,
+        is_about_grant: false,
+        error: refused(
+            Error::decode("the token endpoint's answer is not JSON"),
+            answer,
+            &Redactor::new(secrets),
+        )
+        .hint("check token_url"),
+    })
+}
+
+pub(super) fn refusal(answer: &Answer, secrets: Vec<Secret>, hint: &str) -> Refusal {
     let redactor = Redactor::new(secrets);
     let value: Option<Value> = serde_json::from_slice(&answer.body).ok();
-    let named = value.as_ref().and_then(|value| json_path::text(value, "error"));
-    // Some vendors answer 200 with an error inside.
-    if (200..300).contains(&answer.status) && named.is_none() {
-        return value.ok_or_else(|| {
-            refused(
-                Error::decode("the token endpoint's answer is not JSON"),
-                answer,
-                &redactor,
-            )
-            .hint("check token_url")
-        });
-    }
-    let next = match named.as_deref() {
+    let code = value.as_ref().and_then(|value| json_path::text(value, "error"));
+    let next = match code.as_deref() {
         Some("invalid_grant") => {
             "the refresh token or assertion is expired, revoked or made for another client: authorise again and set it anew. "
         }
@@ -82,6 +121,7 @@ pub(super) fn read(answer: &Answer, secrets: Vec<Secret>, hint: &str) -> Result<
         Some("invalid_scope") => "the scopes in the connector are not granted to this client. ",
         _ => "",
     };
+    let is_about_grant = answer.status != 429 && answer.status < 500;
     let error = match answer.status {
         429 => Error::new(
             weir_protocol::ErrorKind::RateLimited,
@@ -90,17 +130,31 @@ pub(super) fn read(answer: &Answer, secrets: Vec<Secret>, hint: &str) -> Result<
         500.. => Error::unavailable("the token endpoint fails"),
         _ => Error::auth(format!(
             "the token endpoint refused: {}",
-            named.as_deref().unwrap_or("no reason given")
+            redactor.clean(code.as_deref().unwrap_or("no reason given"))
         )),
     };
-    Err(refused(error, answer, &redactor).hint(format!("{next}{hint}")))
+    Refusal {
+        error: refused(error, answer, &redactor).hint(format!("{next}{hint}")),
+        is_about_grant,
+        code,
+    }
+}
+
+/// A life time as vendors write it: a number or a text.
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text.trim().parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 fn refused(error: Error, answer: &Answer, redactor: &Redactor) -> Error {
-    error
+    let error = error
         .with("status", answer.status)
-        .with("url", show_url(&answer.url))
-        .with("answer", redactor.excerpt(&answer.body, EXCERPT_CHARS))
+        .with("url", show_url(&answer.url));
+    // What came with success may be tokens, which nobody knows yet to blot out.
+    if (200..300).contains(&answer.status) {
+        return error;
+    }
+    error.with("answer", redactor.excerpt(&answer.body, EXCERPT_CHARS))
 }
 
 /// Takes token and life time out of an answer.
@@ -111,12 +165,10 @@ pub(super) fn fresh(value: &Value, token_path: &str, expires_path: &str, url: &s
             .with("url", url)
             .hint("set token_path of the connector's auth to where the token stands")
     })?;
-    let seconds = json_path::text(value, expires_path).and_then(|text| text.parse::<f64>().ok());
-    let lifetime = seconds
-        .filter(|seconds| *seconds > 0.0)
-        .and_then(|s| Duration::try_from_secs_f64(s).ok());
     Ok(Fresh {
         token: Secret::new(token),
-        lifetime,
+        lifetime: json_path::text(value, expires_path)
+            .and_then(|text| seconds(&text))
+            .filter(|lifetime| !lifetime.is_zero()),
     })
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 use weir_protocol::{Error, ReadEvent, Result};
 
 use super::context::ReadContext;
@@ -26,7 +27,7 @@ async fn run(context: &Arc<ReadContext>) -> Result<()> {
     context.emit(context.opening()?).await?;
     let (slices_in, mut slices) = mpsc::channel(SLICES_AHEAD);
     let producer = Producer::new(context.clone(), slices_in);
-    let producer = AbortOnDropHandle::new(tokio::spawn(producer.produce()));
+    let producer = AbortOnDropHandle::new(tokio::spawn(producer.produce().in_current_span()));
     let is_enough = read_slices(context, &mut slices).await?;
     if is_enough {
         let notices = context.notices.take(&context.plan);
@@ -76,7 +77,7 @@ fn start(context: &Arc<ReadContext>, readers: &mut JoinSet<Result<()>>, slice: S
         return Ok(());
     }
     let reader = SliceReader::new(context.clone(), slice)?;
-    readers.spawn(reader.read());
+    readers.spawn(reader.read().in_current_span());
     Ok(())
 }
 

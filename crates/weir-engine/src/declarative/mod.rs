@@ -24,6 +24,7 @@ use futures::stream::{self, BoxStream};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 use weir_protocol::{Error, ReadEvent, ReadRequest, Result, Source, StreamDescriptor};
 
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ use crate::interpolate::{Scope, Templates};
 use crate::request::RequestPlan;
 use context::{Events, ReadContext};
 use plan::{StreamPlan, no_such_stream};
+pub(crate) use rules::Rules;
 
 pub(crate) use descriptor::describe;
 
@@ -176,7 +178,7 @@ impl Inner {
             Ok(context) => Arc::new(context),
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
-        let task = AbortOnDropHandle::new(tokio::spawn(drive::drive(context)));
+        let task = AbortOnDropHandle::new(tokio::spawn(drive::drive(context).in_current_span()));
         let reading = Reading { waiting, task };
         stream::unfold(reading, Reading::next)
             .flat_map(stream::iter)

@@ -10,7 +10,7 @@ use crate::interpolate::{Scope, Template, Templates};
 use crate::pagination::headers_value;
 
 #[derive(Debug, Default)]
-pub(super) struct Rules(Vec<Rule>);
+pub(crate) struct Rules(Vec<Rule>);
 
 #[derive(Debug)]
 struct Rule {
@@ -19,7 +19,7 @@ struct Rule {
 }
 
 impl Rules {
-    pub(super) fn new(templates: &Templates, field: &str, specs: &[ErrorRule]) -> Result<Self> {
+    pub(crate) fn new(templates: &Templates, field: &str, specs: &[ErrorRule]) -> Result<Self> {
         let compile = |spec: &ErrorRule| {
             let when = spec.when.as_deref();
             let when = when.map(|when| templates.compile(format!("{field}: errors.when"), when));
@@ -32,7 +32,7 @@ impl Rules {
     }
 
     /// The first rule that applies.
-    pub(super) fn classify(&self, answer: &Answer, scope: &Scope) -> Result<Option<Verdict>> {
+    pub(crate) fn classify(&self, answer: &Answer, scope: &Scope) -> Result<Option<Verdict>> {
         for rule in &self.0 {
             if rule.applies(answer, scope)? {
                 return Ok(Some(rule.verdict(answer)));

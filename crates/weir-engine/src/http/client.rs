@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tracing::Instrument as _;
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::breaker::{Admission, Breaker, BreakerState, Health};
 use super::limiter::Limiter;
 use super::settings::{ClientSettings, Patience};
+use super::shared::SharedLimiter;
 use super::stats::{Stats, StatsSnapshot};
 use super::transport::{Transport, never_sent};
 use super::{Answer, Classify, Clock, Outgoing, Redactor, Sent, Verdict, backoff, classify, quota};
@@ -26,6 +28,7 @@ pub struct Client {
     pub(super) transport: Arc<Transport>,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) limiter: Limiter,
+    pub(super) shared: Option<Arc<SharedLimiter>>,
     pub(super) patience: Patience,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stats: Stats,
@@ -72,10 +75,13 @@ impl Client {
         authenticator: Arc<dyn Authenticator>,
     ) -> Self {
         let patience = settings.patience.clone();
+        // What is counted for all processes is not counted here a second time.
+        let own_limit = patience.rate_limit.as_ref().filter(|_| settings.shared.is_none());
         Self {
             transport,
             authenticator,
-            limiter: Limiter::new(patience.rate_limit.as_ref()),
+            limiter: Limiter::new(own_limit),
+            shared: settings.shared.clone(),
             clock: settings.clock.clone(),
             secrets: settings.secrets.clone(),
             stats: Stats::default(),
@@ -107,6 +113,17 @@ impl Client {
 
     /// Sends a request until it is answered for good. `classify` decides before the default does.
     pub async fn send(&self, out: Outgoing, classify: Classify<'_>) -> Result<Sent> {
+        let host = out.url.host_str().unwrap_or_default();
+        let span =
+            tracing::info_span!("page_request", method = %out.method, host, status = tracing::field::Empty);
+        let sent = self.carry_out(out, classify).instrument(span.clone()).await;
+        if let Ok(Sent::Answer(answer) | Sent::Ignored(answer) | Sent::NotModified(answer)) = &sent {
+            span.record("status", answer.status);
+        }
+        sent
+    }
+
+    async fn carry_out(&self, out: Outgoing, classify: Classify<'_>) -> Result<Sent> {
         let mut journey = Journey {
             attempt: 1,
             successes_seen: self.stats.successes(),
@@ -130,6 +147,7 @@ impl Client {
         let _slot = slot.map_err(|_| Error::internal("the client's slots are closed"))?;
         let mut pass = match self.admit().await {
             Ok(pass) => pass,
+            Err(wait) if out.is_interactive => return Err(breaker_open(wait)),
             Err(wait) => {
                 return Ok(Step::Wait {
                     wait: Some(wait),
@@ -144,6 +162,11 @@ impl Client {
             Err(error) if error.kind() == ErrorKind::Timeout => journey.silent + self.patience.timeout,
             _ => Duration::ZERO,
         };
+        match &exchanged {
+            Ok((answer, _)) if tells_nothing(answer) => out.delivery.is_unknown(),
+            Err(error) if !never_sent(error) => out.delivery.is_unknown(),
+            Ok(_) | Err(_) => out.delivery.is_known(),
+        }
         match exchanged {
             Ok((answer, generation)) => {
                 pass.health = if answer.status >= 500 {
@@ -207,7 +230,7 @@ impl Client {
                     return Err(error);
                 }
                 if let Some(wait) = wait {
-                    self.hold(wait)?;
+                    self.hold(wait).await?;
                 }
                 Ok(Step::Wait {
                     wait,
@@ -220,7 +243,7 @@ impl Client {
                     .or_else(|| self.declared_wait(&answer))
                     .or_else(|| classify::quota_wait(&answer));
                 let wait = wait.unwrap_or_else(|| self.backoff(journey.attempt));
-                self.hold(wait)?;
+                self.hold(wait).await?;
                 let error = classify::exhausted(&answer, &redactor, true);
                 Ok(Step::Wait {
                     wait: Some(wait),
@@ -284,8 +307,11 @@ impl Client {
     }
 
     /// Closes the gate for all requests, or fails where the wait is beyond reason.
-    fn hold(&self, wait: Duration) -> Result<()> {
+    async fn hold(&self, wait: Duration) -> Result<()> {
         self.limiter.hold(self.clock.elapsed().saturating_add(wait));
+        if let Some(shared) = &self.shared {
+            shared.hold(wait).await?;
+        }
         if wait > self.patience.longest_wait() {
             Err(self.waits_too_long(wait))
         } else {
@@ -351,6 +377,11 @@ impl Drop for Pass<'_> {
             tracing::debug!(state = ?self.client.breaker_state(), "circuit breaker changed");
         }
     }
+}
+
+/// Whether an answer leaves open if the request had its effect: something on the way failed or gave up.
+fn tells_nothing(answer: &Answer) -> bool {
+    answer.status == 408 || answer.status >= 500
 }
 
 fn breaker_open(wait: Duration) -> Error {

@@ -1,14 +1,17 @@
 //! One attempt: paced, signed, sent, and followed through its redirects.
 
+use std::time::Duration;
+
 use weir_protocol::{Error, ErrorKind, Result};
 
 use super::client::Client;
 use super::limiter::{Limiter, Pace};
+use super::shared::Taken;
 use super::{Answer, Outgoing, Redactor, redirect};
 use crate::auth::Generation;
 
 /// Waits longer than this are told.
-const WAIT_TOLD: std::time::Duration = std::time::Duration::from_secs(5);
+const WAIT_TOLD: Duration = Duration::from_secs(5);
 
 /// Takes a request off the limiter's count of requests under way, however it ends.
 struct InFlight<'a>(&'a Limiter);
@@ -24,6 +27,7 @@ impl Client {
     pub(super) async fn exchange(&self, out: &Outgoing, redactor: &Redactor) -> Result<(Answer, Generation)> {
         let mut hop = out.clone();
         let mut generation = Generation::default();
+        let mut has_changed = false;
         for _ in 0..=redirect::REDIRECTS_MAX {
             let mut signed = hop.clone();
             // Once left, the credential's origin is not trusted again even when a hop leads back:
@@ -33,10 +37,22 @@ impl Client {
             }
             let _under_way = self.pace().await?;
             self.stats.count_request();
-            let answer = self.transport.send(&signed).await?;
+            out.delivery.begins();
+            let answer = match self.transport.send(&signed).await {
+                Ok(answer) => answer,
+                Err(error) if has_changed => return Err(redirect::lost(&hop.url, error)),
+                Err(error) => return Err(error),
+            };
             self.stats.count_bytes(answer.body.len());
             match redirect::next(&hop, &answer, redactor)? {
-                Some(next) => hop = next,
+                Some(next) => {
+                    // The other side took it, and says elsewhere what came of it.
+                    if !out.repeatable && next.method != hop.method {
+                        has_changed = true;
+                        out.delivery.leaves_open();
+                    }
+                    hop = next;
+                }
                 None => return Ok((answer, generation)),
             }
         }
@@ -46,7 +62,11 @@ impl Client {
     /// Waits until quota and gate let one request go.
     async fn pace(&self) -> Result<InFlight<'_>> {
         loop {
-            let wait = match self.limiter.try_send(self.clock.elapsed()) {
+            let pace = match self.leave().await? {
+                Pace::Go => self.limiter.try_send(self.clock.elapsed()),
+                wait => wait,
+            };
+            let wait = match pace {
                 Pace::Go => return Ok(InFlight(&self.limiter)),
                 Pace::Quota(wait) => wait,
                 Pace::Held(wait) if wait > self.patience.longest_wait() => {
@@ -61,7 +81,19 @@ impl Client {
         }
     }
 
-    pub(super) fn waits_too_long(&self, wait: std::time::Duration) -> Error {
+    /// Leave by the count of all processes. It counts from now on: whoever has to wait after it asks anew.
+    async fn leave(&self) -> Result<Pace> {
+        let Some(shared) = &self.shared else {
+            return Ok(Pace::Go);
+        };
+        Ok(match shared.take(1, Duration::MAX).await? {
+            Taken::Leave => Pace::Go,
+            Taken::Held(wait) => Pace::Held(wait),
+            Taken::TooLong(wait) => Pace::Quota(wait),
+        })
+    }
+
+    pub(super) fn waits_too_long(&self, wait: Duration) -> Error {
         let limit = self.patience.longest_wait().as_secs();
         Error::new(
             ErrorKind::RateLimited,

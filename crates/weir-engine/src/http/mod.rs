@@ -8,6 +8,7 @@ mod breaker;
 mod classify;
 mod client;
 mod clock;
+mod delivery;
 mod exchange;
 mod hosts;
 mod limiter;
@@ -17,12 +18,14 @@ mod redact;
 mod redirect;
 mod resolver;
 mod settings;
+mod shared;
 mod stats;
 mod transport;
 
 pub use breaker::BreakerState;
 pub use client::Client;
 pub use clock::{Clock, SystemClock};
+pub use delivery::Delivery;
 pub use hosts::HostRules;
 pub use outcome::{Classify, Sent, Verdict};
 pub use redact::{Redactor, show_url};
@@ -33,6 +36,7 @@ pub use stats::StatsSnapshot;
 pub use transport::Transport;
 
 pub(crate) use quota::retry_after;
+pub(crate) use shared::{SharedLimiter, Taken};
 
 use std::time::Duration;
 
@@ -50,6 +54,10 @@ pub struct Outgoing {
     /// Whether sending it twice does no harm. One that is not is sent again only where the first
     /// try surely had no effect (no connection, or refused for its rate).
     pub repeatable: bool,
+    /// Somebody waits for the answer: it fails at once where the breaker is open.
+    pub is_interactive: bool,
+    /// Told how far the request got.
+    pub delivery: Delivery,
 }
 
 #[derive(Clone, Default)]
@@ -62,6 +70,8 @@ pub enum Body {
     Text(String),
     /// Text whose type nothing but a header of the request tells.
     Bare(String),
+    /// `multipart/form-data`: its content type, with the boundary, and its bytes.
+    Multipart(String, Bytes),
 }
 
 impl Outgoing {
@@ -72,6 +82,8 @@ impl Outgoing {
             headers: Vec::new(),
             body: Body::Empty,
             repeatable: true,
+            is_interactive: false,
+            delivery: Delivery::default(),
         }
     }
 

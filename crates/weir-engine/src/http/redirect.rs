@@ -50,6 +50,14 @@ pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
     a.origin() == b.origin()
 }
 
+/// What was asked for is done, and the answer to it could not be fetched: nothing to be sent again.
+pub(super) fn lost(url: &Url, cause: Error) -> Error {
+    Error::source_failed("the answer was to be fetched elsewhere, and could not be")
+        .with("url", show_url(url))
+        .caused_by(cause)
+        .hint("find out at the vendor whether it was done before doing it again")
+}
+
 pub(super) fn too_many(url: &Url) -> Error {
     Error::source_failed(format!("more than {REDIRECTS_MAX} redirects"))
         .with("url", show_url(url))

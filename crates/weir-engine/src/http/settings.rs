@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_protocol::permits::Permits;
 use weir_protocol::spec::{Backoff, Breaker, RateLimit, Reliability};
 use weir_protocol::units::{ByteSize, Span};
 use weir_protocol::{Error, Result, Secret};
 
 use super::clock::{Clock, SystemClock};
 use super::hosts::HostRules;
+use super::shared::{ALL_REQUESTS, SharedLimiter, rates};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(15);
@@ -144,6 +146,8 @@ pub struct ClientSettings {
     pub clock: Arc<dyn Clock>,
     /// What must not be shown, besides what the authenticator knows.
     pub secrets: Vec<Secret>,
+    /// The connection's rate, where other processes may send requests for it too.
+    pub(crate) shared: Option<Arc<SharedLimiter>>,
 }
 
 impl ClientSettings {
@@ -155,7 +159,16 @@ impl ClientSettings {
             extra_roots_pem: None,
             clock: Arc::new(SystemClock::default()),
             secrets: Vec::new(),
+            shared: None,
         }
+    }
+
+    /// Keeps the rate together with all that draw from the same permits. Set patience and clock before.
+    pub fn share(&mut self, permits: Option<Arc<dyn Permits>>) {
+        let rates = rates(self.patience.rate_limit.as_ref());
+        let clock = self.clock.clone();
+        let limiter = |permits| Arc::new(SharedLimiter::new(permits, ALL_REQUESTS, rates, clock));
+        self.shared = permits.map(limiter);
     }
 }
 

@@ -212,6 +212,7 @@ fn prepare(client: &reqwest::Client, out: &Outgoing) -> Result<reqwest::Request>
         ),
         Body::Text(text) => (Some("text/plain; charset=utf-8"), Some(Bytes::from(text.clone()))),
         Body::Bare(text) => (None, Some(Bytes::from(text.clone()))),
+        Body::Multipart(content_type, bytes) => (Some(content_type.as_str()), Some(bytes.clone())),
     };
     let typed = out
         .headers

@@ -16,6 +16,7 @@ use weir_protocol::Result;
 
 pub(crate) use functions::hex;
 pub use scope::Scope;
+pub(crate) use scope::{NO_SEGMENT, OUTSIDE};
 pub use template::{Template, text_of};
 pub use tree::Tree;
 

@@ -8,6 +8,12 @@ use minijinja::value::{Serde, ValueKind};
 use serde::Serialize;
 use weir_protocol::{Error, Result};
 
+/// What comes from outside, so that it could lead out of its place in a path.
+pub(crate) const OUTSIDE: &[&str] = &["slice", "input"];
+/// Stands in a path for a value that cannot be a segment of one.
+pub(crate) const NO_SEGMENT: char = '\0';
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
 /// Names and their values. Cloning is cheap: values are shared.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
@@ -29,25 +35,20 @@ impl Scope {
         self.values.insert(name.into(), Value::from(Serde(value)));
     }
 
-    /// The same with the texts in `slice` encoded to stand as one segment of a URL's path.
-    pub(crate) fn with_encoded_slice(&self) -> Result<Self> {
+    /// The same with the texts in `slice` and `input` encoded to stand as one segment of a URL's path.
+    pub(crate) fn with_encoded_segments(&self) -> Result<Self> {
         let mut scope = self.clone();
-        let Some(slice) = self.values.get("slice") else {
-            return Ok(scope);
-        };
-        let mut fields = serde_json::to_value(slice).map_err(|error| {
-            Error::internal("a slice cannot be written as JSON")
-                .caused_by(error)
-                .hint("report this as a bug of weir")
-        })?;
-        if let Some(fields) = fields.as_object_mut() {
-            for (name, value) in fields {
-                if let serde_json::Value::String(text) = value {
-                    *text = encode_segment(name, text)?;
-                }
+        for name in OUTSIDE {
+            if let Some(value) = self.values.get(*name) {
+                let mut value = serde_json::to_value(value).map_err(|error| {
+                    Error::internal(format!("`{name}` of a template cannot be written as JSON"))
+                        .caused_by(error)
+                        .hint("report this as a bug of weir")
+                })?;
+                encode_texts(&mut value);
+                scope.set(*name, value);
             }
         }
-        scope.set("slice", fields);
         Ok(scope)
     }
 
@@ -76,26 +77,30 @@ impl Scope {
     }
 }
 
+fn encode_texts(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => *text = encode_segment(text),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(encode_texts),
+        serde_json::Value::Object(members) => members.values_mut().for_each(encode_texts),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+    }
+}
+
 /// Percent-encodes everything but unreserved characters.
-fn encode_segment(name: &str, text: &str) -> Result<String> {
-    use std::fmt::Write as _;
+fn encode_segment(text: &str) -> String {
+    // These lead elsewhere even when encoded.
     if matches!(text, "." | "..") {
-        return Err(Error::template(format!(
-            "slice.{name} is '{text}', which is no name in a URL's path"
-        ))
-        .hint("leave such values out with 'when' of the slices, or send the value as a parameter"));
+        return NO_SEGMENT.to_string();
     }
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             encoded.push(char::from(byte));
         } else {
-            write!(encoded, "%{byte:02X}").map_err(|error| {
-                Error::internal("text cannot be encoded")
-                    .caused_by(error)
-                    .hint("report this as a bug of weir")
-            })?;
+            encoded.push('%');
+            encoded.push(char::from(HEX[usize::from(byte >> 4)]));
+            encoded.push(char::from(HEX[usize::from(byte & 15)]));
         }
     }
-    Ok(encoded)
+    encoded
 }

@@ -1,5 +1,7 @@
 //! From a spec's request and what is known of slice and page to an HTTP request.
 
+mod multipart;
+
 use serde_json::{Map, Value};
 use url::Url;
 use weir_protocol::spec::{HttpSpec, Placed, Request};
@@ -7,7 +9,7 @@ use weir_protocol::{Error, Result};
 
 use crate::extract::Path;
 use crate::http::{Body, Method, Outgoing};
-use crate::interpolate::{Scope, Template, Templates, Tree, text_of};
+use crate::interpolate::{NO_SEGMENT, OUTSIDE, Scope, Template, Templates, Tree, text_of};
 use crate::transform::place;
 
 /// A request, compiled.
@@ -25,8 +27,9 @@ pub struct RequestPlan {
 #[derive(Debug, Clone)]
 struct PathTemplate {
     template: Template,
-    /// The path is put together from parts, so a slice's value in it must stay within its segment.
+    /// The path is put together from parts, so a value from outside must stay within its segment.
     is_composed: bool,
+    ends_in_slash: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +38,7 @@ enum BodyPlan {
     Json(Tree),
     Form(Vec<(String, Tree)>),
     Text(Template),
+    Multipart(Vec<(String, Tree)>),
 }
 
 /// Something a paginator, cursor or slice puts into a request.
@@ -78,6 +82,7 @@ impl RequestPlan {
             path: PathTemplate {
                 template: templates.compile(format!("{field}: path"), &request.path)?,
                 is_composed: !is_whole && !request.path.contains("urlencode"),
+                ends_in_slash: request.path.ends_with('/'),
             },
             field: field.to_owned(),
             method,
@@ -92,7 +97,9 @@ impl RequestPlan {
         let in_body = match &self.body {
             BodyPlan::Empty => false,
             BodyPlan::Json(tree) => tree.uses(variable),
-            BodyPlan::Form(fields) => fields.iter().any(|(_, value)| value.uses(variable)),
+            BodyPlan::Form(fields) | BodyPlan::Multipart(fields) => {
+                fields.iter().any(|(_, value)| value.uses(variable))
+            }
             BodyPlan::Text(text) => text.uses(variable),
         };
         in_body
@@ -139,10 +146,12 @@ impl RequestPlan {
     }
 
     fn url(&self, scope: &Scope) -> Result<Url> {
-        let path = if self.path.is_composed && self.path.template.uses("slice") {
-            self.path.template.render_text(&scope.with_encoded_slice()?)?
+        let template = &self.path.template;
+        let path = if self.path.is_composed && OUTSIDE.iter().any(|name| template.uses(name)) {
+            let path = template.render_text(&scope.with_encoded_segments()?)?;
+            self.check_segments(path)?
         } else {
-            self.path.template.render_text(scope)?
+            template.render_text(scope)?
         };
         if path.starts_with("http://") || path.starts_with("https://") {
             return self.parse_url(&path);
@@ -161,6 +170,25 @@ impl RequestPlan {
             None | Some('?') => self.parse_url(&format!("{base}{path}")),
             Some(_) => self.parse_url(&format!("{base}/{path}")),
         }
+    }
+
+    /// A value that stands for a segment must be one: with none, or with one that leads up, the path is another's.
+    fn check_segments(&self, path: String) -> Result<String> {
+        let named = path.split(['?', '#']).next().unwrap_or_default();
+        let named = named.split_once("://").map_or(named, |(_, rest)| rest);
+        let is_called = self.path.template.uses("input");
+        let ends_empty = named.ends_with('/') && !self.path.ends_in_slash;
+        let fault = if path.contains(NO_SEGMENT) {
+            "a value in it is '.' or '..', which is no name in a URL's path"
+        } else if is_called && (ends_empty || named.contains("//")) {
+            "a value in it is empty"
+        } else {
+            return Ok(path);
+        };
+        Err(
+            Error::template(format!("{}: the path cannot be made: {fault}", self.field))
+                .hint("leave such values out (of slices by 'when'), or send the value as a parameter"),
+        )
     }
 
     fn parse_url(&self, text: &str) -> Result<Url> {
@@ -199,11 +227,12 @@ impl RequestPlan {
             BodyPlan::Empty => json_body(Value::Object(Map::new()), &injected),
             BodyPlan::Json(tree) => json_body(tree.render(scope)?, &injected),
             BodyPlan::Form(fields) => form_body(fields, &injected, scope),
-            BodyPlan::Text(_) if !injected.is_empty() => Err(Error::spec(format!(
-                "{}: nothing can be put into a text body",
+            BodyPlan::Text(_) | BodyPlan::Multipart(_) if !injected.is_empty() => Err(Error::spec(format!(
+                "{}: nothing can be put into a text or multipart body",
                 self.field
             ))
             .hint("use json or form, or put it into a param or header")),
+            BodyPlan::Multipart(fields) => multipart::body(&self.field, fields, scope),
             BodyPlan::Text(text) => Ok(Body::Text(text.render_text(scope)?)),
         }
     }
@@ -233,10 +262,17 @@ fn body_plan(templates: &Templates, field: &str, request: &Request) -> Result<Bo
             templates.compile_tree(&format!("{field}: graphql"), &tree)?,
         ));
     }
+    if let Some(fields) = &request.multipart {
+        bodies.push(BodyPlan::Multipart(compile_all(
+            templates,
+            &format!("{field}: multipart"),
+            fields,
+        )?));
+    }
     if bodies.len() > 1 {
         return Err(
             Error::spec(format!("{field}: the request has more than one body"))
-                .hint("keep one of json, form, text and graphql"),
+                .hint("keep one of json, form, text, graphql and multipart"),
         );
     }
     Ok(bodies.pop().unwrap_or(BodyPlan::Empty))

@@ -95,6 +95,7 @@ fn bodies_of_every_kind() {
             Body::Empty => "empty".to_owned(),
             Body::Json(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
             Body::Form(text) | Body::Text(text) | Body::Bare(text) => text,
+            Body::Multipart(_, bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         };
         format!("{} {text}", built.method)
     };

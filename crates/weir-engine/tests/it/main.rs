@@ -2,4 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where its set-up fails")]
 
 mod connectors;
+mod slack;
+mod stripe;
 mod tls;

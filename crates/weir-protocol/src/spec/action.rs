@@ -8,48 +8,178 @@ use serde_json::Value;
 
 use super::Template;
 use super::governance::{Approval, Classification};
-use super::reading::Request;
+use super::reading::{ErrorRule, Paginate, Request, Select};
+use crate::error::{Error, Result};
+use crate::name;
+use crate::units::Span;
 
+/// One bounded call that an app or an agent may make through a connection.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionSpec {
     pub name: String,
+    /// What it does, in a few words, as people and agents see it.
     pub title: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Default: the connector's `governance.approval`.
+    /// What it does to the world. Decides what is asked before it runs, and whether it may be tried again.
+    pub effect: Effect,
+    /// Default: the connector's `governance.approval`; actions that only read run without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<Classification>,
-    /// JSON Schema of the input.
+    /// JSON Schema of the input; an object.
     pub input: Value,
+    /// Templates in it may name `input`, `config`, `credential`, `now` and `idempotency_key`.
     pub request: Request,
-    /// Output field to path in the answer.
+    #[serde(default)]
+    pub errors: Vec<ErrorRule>,
+    /// Where the records of a list lie in its answer. Only for `effect: read`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<Select>,
+    /// How a list goes on. Only for `effect: read`.
+    #[serde(default)]
+    pub paginate: Paginate,
+    /// Output field to path in the answer; a path with `*` gives a list. Empty: the whole answer.
     #[serde(default)]
     pub output: BTreeMap<String, String>,
+    /// JSON Schema of the output, as it is told to agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// Output field that holds the vendor's id of what was made or changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_id: Option<String>,
     #[serde(default)]
     pub idempotency: Idempotency,
+    /// What takes the effect back. Absent: nothing does, as with a message that was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensate: Option<Compensation>,
+    /// The whole call ends within this, waits and tries included. Default: 60 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Span>,
+}
+
+/// What an action does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Changes nothing.
+    Read,
+    /// Makes or changes something that can be changed again.
+    Write,
+    /// Deletes or overwrites what cannot be brought back.
+    Destructive,
+    /// Moves or promises money.
+    Money,
+    /// Reaches a person.
+    Message,
+}
+
+impl Effect {
+    /// Whether a second call does no harm by the effect alone.
+    pub fn is_harmless(self) -> bool {
+        self == Self::Read
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Destructive => "destructive",
+            Self::Money => "money",
+            Self::Message => "message",
+        }
+    }
 }
 
 /// What keeps a repeated call from having a second effect.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Idempotency {
+    /// Nothing does: where an answer is lost, a person finds out what happened.
     #[default]
     None,
+    /// Doing it twice leaves the same as doing it once, as with setting a value or deleting by id.
+    Natural,
     /// The vendor honours a key in this header.
     Header(String),
-    /// A request that tells whether the effect is already there.
-    Lookup(Box<Request>),
+    /// The vendor honours a key at this path of the body.
+    Body(String),
+    /// A request tells whether the effect is already there.
+    Lookup(Box<Lookup>),
 }
 
+/// Finds the effect of an earlier call at the vendor.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lookup {
+    pub request: Request,
+    #[serde(default)]
+    pub select: Select,
+    /// True for the record that is the effect, over `record`, `input` and `idempotency_key`. Absent: any record is.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Template>,
+    /// Output field to path in that record. Empty: the paths of the action's own output.
+    #[serde(default)]
+    pub output: BTreeMap<String, String>,
+}
+
+/// The action that takes an effect back.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compensation {
     pub action: String,
+    /// Its input, over `input` and `output` of the call that is taken back.
     #[serde(default)]
-    pub with: BTreeMap<String, Template>,
+    pub with: BTreeMap<String, Value>,
+}
+
+impl ActionSpec {
+    /// The class that the connector gives it; a connection or policy may be stricter.
+    pub fn approval(&self, default: Approval) -> Approval {
+        match self.approval {
+            Some(own) => own,
+            None if self.effect.is_harmless() => match default {
+                Approval::Forbidden => Approval::Forbidden,
+                Approval::Auto | Approval::Required => Approval::Auto,
+            },
+            None => default,
+        }
+    }
+
+    /// Whether the vendor itself sees to it that a repeated request has one effect.
+    pub fn is_repeatable(&self) -> bool {
+        match self.idempotency {
+            Idempotency::Natural | Idempotency::Header(_) | Idempotency::Body(_) => true,
+            Idempotency::None | Idempotency::Lookup(_) => self.effect.is_harmless(),
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<()> {
+        name::check("action", &self.name)?;
+        if self.input["type"] != "object" {
+            return Err(Error::spec("the input's schema is not one of an object")
+                .hint("write input: { type: object, required: […], properties: { … } }"));
+        }
+        let pages = !matches!(self.paginate, Paginate::None) || self.select.is_some();
+        if pages && !self.effect.is_harmless() {
+            return Err(Error::spec(format!(
+                "an action with effect {} has select or paginate",
+                self.effect.as_str()
+            ))
+            .hint("only actions with effect: read give lists; take it away, or mend the effect"));
+        }
+        if self.effect.is_harmless() && self.compensate.is_some() {
+            return Err(Error::spec("an action that only reads has a compensation")
+                .hint("take `compensate` away, or say what the action does by `effect`"));
+        }
+        match &self.remote_id {
+            Some(field) if !self.output.contains_key(field) => Err(Error::spec(format!(
+                "remote_id names '{field}', which is no field of the output"
+            ))
+            .hint("add it under output, with its path in the answer")),
+            _ => Ok(()),
+        }
+    }
 }

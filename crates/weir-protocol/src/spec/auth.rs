@@ -38,6 +38,19 @@ pub enum AuthSpec {
         token_url: Template,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         authorize_url: Option<Template>,
+        /// Further parameters of the page where a person consents, as `access_type: offline`.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        authorize_params: BTreeMap<String, Template>,
+        /// Where a device asks for a code (RFC 8628).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device_url: Option<Template>,
+        /// Where a token is given up (RFC 7009).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revoke_url: Option<Template>,
+        /// What the provider calls itself: an answer whose `iss` is another, or that has none, is refused
+        /// (RFC 9207).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        issuer: Option<Template>,
         #[serde(default = "credential_client_id")]
         client_id: Template,
         #[serde(default = "credential_client_secret")]
@@ -85,6 +98,13 @@ pub enum AuthSpec {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token_url: Option<Template>,
     },
+    /// Signs each message as <https://www.standardwebhooks.com> has it: headers `webhook-id`, `webhook-timestamp` and
+    /// `webhook-signature` over id, time and body. A request that has a `webhook-id` keeps it.
+    StandardWebhooks {
+        /// `whsec_` and 24 to 64 bytes in base64.
+        #[serde(default = "credential_secret")]
+        secret: Template,
+    },
 }
 
 impl AuthSpec {
@@ -98,6 +118,7 @@ impl AuthSpec {
             Self::Oauth2 { .. } => "oauth2",
             Self::Session { .. } => "session",
             Self::Jwt { .. } => "jwt",
+            Self::StandardWebhooks { .. } => "standard_webhooks",
         }
     }
 }
@@ -115,10 +136,29 @@ pub enum Placement {
 pub enum Oauth2Grant {
     /// A person consents in a browser once; refreshed from then on.
     AuthorizationCode,
+    /// A person consents on another device once, by a code that they type there.
+    Device,
     ClientCredentials,
     RefreshToken,
     /// `username` and `password` in `extra`.
     Password,
+}
+
+impl Oauth2Grant {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::Device => "device",
+            Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
+            Self::Password => "password",
+        }
+    }
+
+    /// Whether there is a refresh token to keep: what it gives is the connection's, not a process's.
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::AuthorizationCode | Self::Device | Self::RefreshToken)
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -148,6 +188,9 @@ pub enum JwtAlgorithm {
     ES384,
 }
 
+fn credential_secret() -> String {
+    "{{ credential.secret }}".to_owned()
+}
 fn credential_client_id() -> Template {
     "{{ credential.client_id }}".to_owned()
 }

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use action::{ActionSpec, Compensation, Idempotency};
+pub use action::{ActionSpec, Compensation, Effect, Idempotency, Lookup};
 pub use auth::{AuthSpec, JwtAlgorithm, Oauth2Grant, Placement, SessionLogin};
 pub use governance::{Approval, AuditEvent, Classification, Governance, Retention};
 pub use reading::{
@@ -37,7 +37,7 @@ use crate::yaml;
 
 /// Text with `{{ … }}` and `{% … %}` in it. What may be named inside: `config`, `credential`,
 /// `slice`, `cursor` (`start`, `end`), `page` (`token`, `number`, `offset`, `size`), `response`,
-/// `headers`, `record`, `now`, and for actions `input` and `output`.
+/// `headers`, `record`, `now`, and for actions `input`, `output` and `idempotency_key`.
 pub type Template = String;
 
 /// The recipe for one outside system.
@@ -128,6 +128,19 @@ impl ConnectorSpec {
         Ok(spec)
     }
 
+    pub fn action(&self, name: &str) -> Result<&ActionSpec> {
+        let found = self.actions.iter().find(|action| action.name == name);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.actions.iter().map(|action| action.name.as_str()).collect();
+            let error = Error::not_found(format!("connector '{}' has no action '{name}'", self.connector));
+            match yaml::closest(name, &names) {
+                Some(near) => error.hint(format!("did you mean '{near}'?")),
+                None if names.is_empty() => error.hint("it has streams only; see `weir connector show`"),
+                None => error.hint(format!("its actions are {}", names.join(", "))),
+            }
+        })
+    }
+
     pub fn stream(&self, name: &str) -> Result<&StreamSpec> {
         self.streams
             .iter()
@@ -160,7 +173,10 @@ impl ConnectorSpec {
             return Err(Error::spec(format!("version '{}' is not semantic", self.version))
                 .hint("write three numbers, as in 1.0.0"));
         }
-        if self.native.is_none() && self.hosts.is_empty() && !self.streams.is_empty() {
+        if self.native.is_none()
+            && self.hosts.is_empty()
+            && !(self.streams.is_empty() && self.actions.is_empty())
+        {
             return Err(Error::spec("hosts is empty, so no request could be sent")
                 .hint("list the API's hosts, as in hosts: [api.example.com]"));
         }
@@ -177,8 +193,31 @@ impl ConnectorSpec {
             }
         }
         self.validate_parents()?;
+        self.validate_actions()?;
         for link in &self.links {
             self.stream(&link.stream)?;
+        }
+        Ok(())
+    }
+
+    fn validate_actions(&self) -> Result<()> {
+        for (index, action) in self.actions.iter().enumerate() {
+            let named = |error: Error| error.with("action", &action.name);
+            action.validate().map_err(named)?;
+            if self.actions[..index]
+                .iter()
+                .any(|other| other.name == action.name)
+            {
+                return Err(Error::spec(format!("action '{}' is declared twice", action.name))
+                    .hint("rename or delete one of them"));
+            }
+            if let Some(compensation) = &action.compensate {
+                self.action(&compensation.action).map_err(|error| {
+                    Error::spec(format!("the compensation: {}", error.message()))
+                        .with("action", &action.name)
+                        .hint(error.next_step().unwrap_or_default().to_owned())
+                })?;
+            }
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Template;
 use crate::units::Span;
 
-/// One HTTP request, rendered anew for each page. At most one of `json`, `form`, `text` and `graphql`.
+/// One HTTP request, rendered anew for each page. At most one of `json`, `form`, `text`, `graphql` and `multipart`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Request {
@@ -32,6 +32,10 @@ pub struct Request {
     pub text: Option<Template>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub graphql: Option<Graphql>,
+    /// Fields of a `multipart/form-data` body. An object with `base64` (the content) and `filename` is a file;
+    /// it may have a `content_type`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multipart: Option<BTreeMap<String, Value>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

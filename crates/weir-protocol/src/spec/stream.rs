@@ -231,6 +231,7 @@ impl StreamSpec {
             form: self.form.clone(),
             text: self.text.clone(),
             graphql: self.graphql.clone(),
+            multipart: None,
         }
     }
 

@@ -134,6 +134,9 @@ fn no_file_is_too_long() {
     assert!(long.is_empty(), "files over 500 own lines: {long:#?}");
 }
 
+/// Connectors whose key is a noun of weir's own as well: events go to webhooks, whatever connectors there are.
+const NOUNS_TOO: [&str; 1] = ["webhook"];
+
 #[test]
 fn no_connector_is_named_in_code() {
     // Keys of native connectors are the words that `native/` dispatches by, and common ones at that.
@@ -145,6 +148,7 @@ fn no_connector_is_named_in_code() {
             !spec.lines().any(|line| line.starts_with("native:"))
         })
         .filter_map(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()))
+        .filter(|key| !NOUNS_TOO.contains(&key.as_str()))
         .collect();
     let mut files = Vec::new();
     for name in [

@@ -173,6 +173,21 @@ fn without_null(schema: &mut Value) {
     }
 }
 
+const WAITS: &str = "It waits for people to approve it; Location says where to ask what became of it";
+const OF_CALLS: [(&str, &str); 2] = [
+    (
+        "502",
+        "The vendor refused it, or what became of it is not known; `call_status` says which",
+    ),
+    ("504", "The vendor did not answer in time"),
+];
+
+fn waiting(done: &Value) -> Value {
+    let mut waits = done.clone();
+    waits["description"] = json!(WAITS);
+    waits
+}
+
 fn responses(endpoint: &Endpoint, answers: &mut SchemaGenerator, problem: &Value) -> Value {
     let refused = |what: &str| {
         json!({
@@ -200,6 +215,9 @@ fn responses(endpoint: &Endpoint, answers: &mut SchemaGenerator, problem: &Value
             "headers": headers,
             "content": { "application/json": { "schema": answer(answers).to_value() } },
         });
+        if endpoint.makes_calls {
+            responses.insert("202".to_owned(), waiting(&done));
+        }
         responses.insert(status.to_string(), done);
     }
     responses.insert("400".to_owned(), refused("The request cannot be read"));
@@ -233,6 +251,8 @@ fn responses(endpoint: &Endpoint, answers: &mut SchemaGenerator, problem: &Value
         "429".to_owned(),
         refused("Too many requests; Retry-After says how long to wait"),
     );
+    let of_calls = OF_CALLS.iter().filter(|_| endpoint.makes_calls);
+    responses.extend(of_calls.map(|(status, what)| ((*status).to_owned(), refused(what))));
     responses.insert("503".to_owned(), refused("The control store cannot be reached"));
     Value::Object(responses)
 }

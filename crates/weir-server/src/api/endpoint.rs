@@ -27,6 +27,8 @@ pub(crate) struct Endpoint {
     pub(super) answer: Option<(u16, SchemaOf)>,
     /// Whether it takes `If-Match`.
     pub(super) conditional: bool,
+    /// Whether it makes calls: they keep their own keys, may have to wait for people, and fail as vendors do.
+    pub(super) makes_calls: bool,
     route: MethodRouter<ServerState>,
 }
 
@@ -67,6 +69,24 @@ impl Endpoint {
         )
     }
 
+    pub(super) fn delete<H, T>(
+        path: &'static str,
+        permission: Permission,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, ServerState>,
+        T: 'static,
+    {
+        Self::new(
+            Method::DELETE,
+            MethodFilter::DELETE,
+            (path, permission, summary),
+            handler,
+        )
+    }
+
     fn new<H, T>(
         method: Method,
         filter: MethodFilter,
@@ -86,6 +106,7 @@ impl Endpoint {
             body: None,
             answer: None,
             conditional: false,
+            makes_calls: false,
             route: on(filter, handler),
         }
     }
@@ -110,11 +131,17 @@ impl Endpoint {
         self
     }
 
+    pub(super) fn makes_calls(mut self) -> Self {
+        self.makes_calls = true;
+        self
+    }
+
     pub(super) fn guarded(self, state: &ServerState) -> MethodRouter<ServerState> {
         let gate = Gate {
             state: state.clone(),
             permission: self.permission,
             path: self.path,
+            keeps_keys: !self.makes_calls,
         };
         self.route
             .route_layer(middleware::from_fn_with_state(gate, guard))

@@ -2,17 +2,25 @@
 //! needs to be allowed, and the document that describes them.
 
 mod access;
+mod actions;
+mod alerts;
+mod approvals;
 mod backfills;
+mod calls;
 mod connections;
 mod connectors;
 mod document;
 mod endpoint;
+mod event_schemas;
+mod events;
 mod lifecycle;
+mod oauth;
 mod page;
 mod policies;
 mod runs;
 mod schedules;
 mod tokens;
+mod webhooks;
 mod workers;
 
 use axum::Router;
@@ -31,14 +39,22 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     [
         connectors::endpoints(),
         connections::endpoints(),
+        oauth::endpoints(),
         runs::endpoints(),
         backfills::endpoints(),
+        actions::endpoints(),
+        calls::endpoints(),
+        approvals::endpoints(),
         schedules::endpoints(),
         tokens::endpoints(),
         access::endpoints(),
         workers::endpoints(),
         policies::endpoints(),
         lifecycle::endpoints(),
+        events::endpoints(),
+        event_schemas::endpoints(),
+        webhooks::endpoints(),
+        alerts::endpoints(),
     ]
     .into_iter()
     .flatten()

@@ -54,7 +54,9 @@ async fn every_route_asks_the_policies_whatever_the_roles_say() {
         assert_eq!(problem["context"]["policy"], "shut", "{method} {path}");
         let open = served.ask_as(&theirs.admin, "GET", &address, "").await;
         assert_ne!(open.status, 403, "{method} {path}: {}", open.text);
-        writes += usize::from(method != "GET");
+        // What only looks, though it is posted, is no change to note.
+        let looks = method == "GET" || path.ends_with("/event-schemas/check");
+        writes += usize::from(!looks);
     }
     let filter = audit::EntryFilter {
         action: Some("policy.refuse".to_owned()),

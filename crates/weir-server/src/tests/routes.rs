@@ -3,10 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weir_control::deliveries::{self, Carrier};
+use weir_control::events::{self, Event, Family, StoredEvent};
 use weir_control::lifecycle::{self, NewVersion};
+use weir_control::oauth::Grants;
 use weir_control::runs::queue::{self, RunOptions};
+use weir_control::secrets::{MasterKey, MasterKeys, Secrets};
 use weir_control::states::Wish;
-use weir_control::{RunStatus, backfills, runs, schedules, states};
+use weir_control::{RunStatus, alerts, backfills, event_schemas, runs, schedules, states, webhooks};
+use weir_protocol::oauth::{Granted, OauthClient};
+use weir_protocol::spec::Oauth2Grant;
 
 use super::access::filled;
 use super::*;
@@ -119,6 +125,11 @@ pub(super) struct Belongings {
     run: String,
     token_id: String,
     backfill: String,
+    event: String,
+    alert: String,
+    silence: String,
+    webhook: String,
+    call: String,
 }
 
 impl Belongings {
@@ -151,12 +162,32 @@ impl Belongings {
         });
         let wanted = serde_json::from_value(wanted).unwrap();
         let backfill = backfills::create(store, &tenant, &wanted).await.unwrap();
+        connect(store, &connection).await;
+        let (event, alert) = events_of(store, &tenant).await;
+        let silence = alerts::NewSilence {
+            rule: None,
+            connection: Some(connection.name.clone()),
+            reason: "known".to_owned(),
+            ends_at_ms: store.now_ms().await.unwrap() + 60_000,
+        };
+        let silence = alerts::silence(store, &tenant, &silence).await.unwrap();
+        let webhook = webhook_of(store, &tenant).await;
+        let call = calls::waiting_call(store, &tenant, &connection.name).await;
+        let schema = serde_json::json!({ "type": "object", "title": tenant });
+        event_schemas::register(store, &tenant, "shop.paid", &schema, None)
+            .await
+            .unwrap();
         let admin = token(store, &tenant, Role::Admin).await;
         let token_id = admin.split('_').nth(1).unwrap().to_owned();
         Self {
             connection: connection.name,
             backfill: backfill.id,
             run: run.id,
+            event,
+            alert,
+            silence: silence.id,
+            webhook,
+            call,
             tenant,
             admin,
             token_id,
@@ -165,20 +196,33 @@ impl Belongings {
 
     /// A path with this tenant's ids in it.
     pub(super) fn fill(&self, path: &str) -> String {
-        let id = if path.contains("/tokens/") {
-            &self.token_id
-        } else if path.contains("/backfills/") {
-            &self.backfill
-        } else {
-            &self.run
+        let noun = path.split('/').nth(3);
+        let (id, name) = match noun {
+            Some("tokens") => (&self.token_id, &self.connection),
+            Some("backfills") => (&self.backfill, &self.connection),
+            Some("events") => (&self.event, &self.connection),
+            Some("alerts") => (&self.alert, &self.connection),
+            Some("silences") => (&self.silence, &self.connection),
+            Some("webhooks") => (&self.run, &self.webhook),
+            Some("calls" | "approvals") => (&self.call, &self.connection),
+            _ => (&self.run, &self.connection),
         };
         let names = BTreeMap::from([
             ("{id}", id.as_str()),
-            ("{name}", &self.connection),
+            ("{name}", name.as_str()),
+            ("{family}", "shop.paid"),
+            (
+                "{version}",
+                if noun == Some("event-schemas") {
+                    "1"
+                } else {
+                    "1.0.0"
+                },
+            ),
             ("{connection}", &self.connection),
             ("{stream}", "orders"),
             ("{key}", CONNECTOR),
-            ("{version}", "1.0.0"),
+            ("{action}", "pay"),
         ]);
         let mut path = path.to_owned();
         for (name, value) in names {
@@ -196,15 +240,113 @@ impl Belongings {
                 self.connection
             ),
             ("POST", "/api/v1/tokens") => r#"{"principal": "mine", "roles": ["agent"]}"#.to_owned(),
+            ("POST", path) if path.ends_with("/oauth/finish") => {
+                r#"{"callback": "http://h/?state=x"}"#.to_owned()
+            }
+            ("POST", "/api/v1/events/{id}/replay") => "{}".to_owned(),
+            ("POST", "/api/v1/calls" | "/api/v1/calls/dry-run") => {
+                format!(r#"{{"connection": "{}", "action": "pay"}}"#, self.connection)
+            }
+            ("POST", "/api/v1/calls/{id}/settle") => r#"{"happened": true, "reason": "mine"}"#.to_owned(),
+            ("POST", "/api/v1/approvals/{id}/review") => r#"{"review": "mine"}"#.to_owned(),
+            ("POST", path) if path.starts_with("/api/v1/approvals/") => "{}".to_owned(),
+            ("POST", "/api/v1/alerts/{id}/resolve") => r#"{"reason": "mine"}"#.to_owned(),
             _ => String::new(),
         }
     }
 
     fn is_in(&self, text: &str) -> bool {
-        [&self.tenant, &self.connection, &self.run, &self.token_id]
-            .into_iter()
-            .any(|mark| text.contains(mark))
+        let marks = [
+            &self.tenant,
+            &self.connection,
+            &self.run,
+            &self.token_id,
+            &self.event,
+            &self.alert,
+            &self.silence,
+            &self.call,
+        ];
+        marks.into_iter().any(|mark| text.contains(mark))
     }
+}
+
+/// Always with the same master key, as one store has one.
+async fn secrets_of(store: &Store, tenant: &str) -> Secrets {
+    static KEY: std::sync::LazyLock<Secret> = std::sync::LazyLock::new(|| MasterKey::generate().unwrap());
+    let keys = MasterKeys {
+        current: MasterKey::parse(&KEY).unwrap(),
+        old: None,
+    };
+    Secrets::open(store, tenant, Arc::new(keys)).await.unwrap()
+}
+
+/// A grant of a connection, as if somebody had consented.
+async fn connect(store: &Store, connection: &Connection) {
+    let secrets = secrets_of(store, &connection.tenant).await;
+    let client = OauthClient {
+        grant: Oauth2Grant::AuthorizationCode,
+        client_id: "weir".to_owned(),
+        token_url: "https://login.example.com/token".to_owned(),
+        issuer: None,
+        authorize_url: None,
+        authorize_params: Vec::new(),
+        scopes: Vec::new(),
+        can_device: false,
+        can_revoke: false,
+        seed: None,
+    };
+    let granted = Granted {
+        access_token: Secret::new("a"),
+        refresh_token: None,
+        expires_in: None,
+        refresh_expires_in: None,
+        scopes: None,
+    };
+    let grants = Grants::new(store, &connection.tenant, secrets);
+    grants.connect(&client, &connection.name, &granted).await.unwrap();
+}
+
+/// Takes whatever it is given.
+struct Anybody;
+
+#[async_trait]
+impl Carrier for Anybody {
+    async fn post(&self, _request: &deliveries::Post) -> Result<deliveries::Answer> {
+        Ok(deliveries::Answer {
+            status: 200,
+            retry_after: None,
+        })
+    }
+
+    async fn tell(&self, _channel: &str, _note: &alerts::Note, _event: &StoredEvent) -> Result<()> {
+        Ok(())
+    }
+
+    async fn secret(&self, _tenant: &str, _name: &str) -> Result<Option<Secret>> {
+        Ok(None)
+    }
+}
+
+/// An event of a tenant, and the alert that it raised.
+async fn events_of(store: &Store, tenant: &str) -> (String, String) {
+    let event = Event::of_connection(tenant, Family::RunStale, &format!("shop-{tenant}"));
+    events::append(store, &event).await.unwrap();
+    let settings = deliveries::Settings::default();
+    deliveries::once(store, &Anybody, &settings, None).await.unwrap();
+    let filter = alerts::AlertFilter {
+        limit: 1,
+        ..alerts::AlertFilter::default()
+    };
+    let alert = alerts::list(store, tenant, &filter).await.unwrap().remove(0);
+    (event.id().to_owned(), alert.id)
+}
+
+async fn webhook_of(store: &Store, tenant: &str) -> String {
+    let keeper = secrets_of(store, tenant).await;
+    let new = serde_json::json!({ "name": "hook", "url": format!("https://{tenant}.example.com/") });
+    let new = serde_json::from_value(new).unwrap();
+    let (webhook, _) = webhooks::add(store, &keeper, &new).await.unwrap();
+    webhook.name
 }
 
 #[tokio::test]
@@ -235,10 +377,11 @@ async fn no_route_shows_or_changes_what_another_tenant_has() {
         // The same question of who owns it: else the refusal above would prove nothing.
         if method == "GET" {
             let own = served.ask_as(&theirs.admin, &method, &address, "").await;
-            let expected = if path == "/api/v1/connectors/health" {
-                503
-            } else {
-                200
+            let expected = match path.as_str() {
+                "/api/v1/connectors/health" => 503,
+                // Nobody here has the tenant's files; `calls` asks where somebody has.
+                "/api/v1/actions/{connection}/{action}" => 404,
+                _ => 200,
             };
             assert_eq!(own.status, expected, "{path}: {}", own.text);
             shown += u32::from(theirs.is_in(&own.text));

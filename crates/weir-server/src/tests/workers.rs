@@ -2,6 +2,8 @@ use serde_json::json;
 use weir_control::Acting;
 use weir_control::rpc::{Lent, Office, Papers, Sender, Supplies};
 use weir_control::runs::queue::Claimed;
+use weir_protocol::Secret;
+use weir_protocol::oauth::AccessToken;
 
 use super::*;
 
@@ -15,6 +17,10 @@ impl Supplies for Empty {
     }
 
     async fn lend(&self, _claimed: &Claimed, _acting: Acting) -> Result<Lent> {
+        Err(Error::not_found("no files").hint("add some"))
+    }
+
+    async fn token(&self, _of: &Claimed, _acting: Acting, _refused: Option<&Secret>) -> Result<AccessToken> {
         Err(Error::not_found("no files").hint("add some"))
     }
 }

@@ -6,6 +6,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use weir_control::principals::{Permission, may};
 use weir_control::rpc::CALL_BYTES_MAX;
 use weir_protocol::Error;
 
@@ -27,6 +28,7 @@ async fn answer(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let access = guard::access(&state, &parts).await?;
+    may(&access, Permission::WorkersWrite)?;
     let Some(office) = state.office.clone() else {
         return Err(Error::not_found("this server has no work for workers elsewhere")
             .hint("name a server that was started by `weir serve`")

@@ -136,6 +136,7 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
             accept_loss,
         } => {
             let connection = wiring.connection(connection)?;
+            let wiring = wiring.with_production(&connection.connector).await?;
             let plan = super::quarantine::plan(&wiring, &connection, stream).await?;
             let work = lake.rebuild(&plan, *accept_loss);
             let done = wiring
@@ -150,7 +151,7 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
             }
             Ok(())
         }
-        LakeCommand::SetAside { connection, stream } => set_aside(&wiring, &lake, connection, stream).await,
+        LakeCommand::SetAside { connection, stream } => set_aside(wiring, &lake, connection, stream).await,
         LakeCommand::Restore { table, to } => restore(&wiring, &lake, table, to).await,
     }
 }
@@ -203,9 +204,10 @@ fn next_read(next: NextRead) -> &'static str {
     }
 }
 
-async fn set_aside(wiring: &Wiring, lake: &Lake, connection: &str, stream: &str) -> Result<()> {
+async fn set_aside(wiring: Wiring, lake: &Lake, connection: &str, stream: &str) -> Result<()> {
     let connection = wiring.connection(connection)?;
-    let mut plan = super::quarantine::plan(wiring, &connection, stream).await?;
+    let wiring = wiring.with_production(&connection.connector).await?;
+    let mut plan = super::quarantine::plan(&wiring, &connection, stream).await?;
     let store = wiring.store().await?;
     let work = async {
         let known = states::get(&store, DEFAULT_TENANT, &connection.connection, stream).await?;

@@ -22,6 +22,7 @@ use crate::output::{Format, Sheet, line, raw, time};
 use crate::progress::Watcher;
 use crate::project::folder_files;
 use crate::wiring::{Wiring, chosen_streams, registered};
+use crate::writers::refuse_shared;
 
 /// What stands before the source part of a staged sync's tables.
 const STAGING: &str = "staging";
@@ -204,6 +205,16 @@ async fn sync_beside(
     staged.source = Some(format!("{STAGING}_{}", spec.source()));
     let source = wiring.source(&staged).await?;
     let streams = chosen_streams(source.as_ref(), &staged, &[]).await?;
+    let files = wiring.project.connection_files()?;
+    if let Some((name, path)) = files.iter().find(|(name, _)| *name == staged.connection) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("there is a connection '{name}', whose state and tables a staged sync would write over"),
+        )
+        .with("file", path.display())
+        .hint("give that connection another name"));
+    }
+    refuse_shared(&wiring.project, &wiring.catalog, &staged, &streams)?;
     let plan = SyncPlan {
         connection: registered(&staged),
         source,
@@ -357,7 +368,11 @@ pub(crate) fn lay_out(folder: &Path, version: &Version) -> Result<()> {
         if let Some(parent) = file.parent() {
             std::fs::create_dir_all(parent).map_err(|error| crate::errors::file("create", parent, error))?;
         }
-        std::fs::write(&file, text).map_err(|error| crate::errors::file("write", &file, error))?;
+        // Others may be reading it: they find the whole file, the old one or the new one.
+        let new = file.with_extension(uuid::Uuid::now_v7().simple().to_string());
+        std::fs::write(&new, text)
+            .and_then(|()| std::fs::rename(&new, &file))
+            .map_err(|error| crate::errors::file("write", &file, error))?;
     }
     Ok(())
 }

@@ -1,15 +1,21 @@
 //! The commands, one file each, and what they have in common.
 
 mod access;
+mod action;
+mod alert;
 mod apply;
+mod approval;
 mod audit;
+mod auth;
 mod backfill;
+mod call;
 mod check;
 mod completions;
 mod connector;
 mod demo;
 mod discover;
 mod doctor;
+mod event;
 mod export;
 mod init;
 mod lake;
@@ -35,6 +41,7 @@ mod sync;
 mod tenant;
 mod token;
 mod validate;
+mod webhook;
 mod worker;
 
 use std::path::PathBuf;
@@ -106,9 +113,16 @@ enum Command {
     Run(run::RunArgs),
     Schedule(schedule::ScheduleArgs),
     Backfill(backfill::BackfillArgs),
+    Action(action::ActionArgs),
+    Call(call::CallArgs),
+    Approval(approval::ApprovalArgs),
     State(state::StateArgs),
     Audit(audit::AuditArgs),
+    Alert(alert::AlertArgs),
+    Event(event::EventArgs),
+    Webhook(webhook::WebhookArgs),
     Secret(secret::SecretArgs),
+    Auth(auth::AuthArgs),
     Reconcile(reconcile::ReconcileArgs),
     Query(query::QueryArgs),
     Lake(lake::LakeArgs),
@@ -163,9 +177,16 @@ impl Cli {
             Command::Run(args) => wait(run::run(&args, &context)),
             Command::Schedule(args) => wait(schedule::run(&args, &context)),
             Command::Backfill(args) => wait(backfill::run(&args, &context)),
+            Command::Action(args) => action::run(&args, &context),
+            Command::Call(args) => wait(call::run(&args, &context)),
+            Command::Approval(args) => wait(approval::run(&args, &context)),
             Command::State(args) => wait(state::run(&args, &context)),
             Command::Audit(args) => wait(audit::run(&args, &context)),
+            Command::Alert(args) => wait(alert::run(&args, &context)),
+            Command::Event(args) => wait(event::run(&args, &context)),
+            Command::Webhook(args) => wait(webhook::run(&args, &context)),
             Command::Secret(args) => wait(secret::run(&args, &context)),
+            Command::Auth(args) => wait(auth::run(&args, &context)),
             Command::Reconcile(args) => wait(reconcile::run(&args, &context)),
             Command::Quarantine(args) => wait(quarantine::run(&args, &context)),
             Command::Query(args) => wait(query::run(&args, &context)),

@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use weir_protocol::{Error, ErrorKind, Result};
 use weir_query::models::{ModelRun, ModelStatus, Models, RunOptions};
 
 use super::Context;
+use crate::messenger;
 use crate::output::{Format, Sheet, line, raw};
 use crate::wiring::Wiring;
 
@@ -50,13 +53,15 @@ enum Shape {
 }
 
 pub(crate) async fn run(args: &ModelArgs, context: &Context) -> Result<()> {
-    let wiring = Wiring::open(context)?;
+    let wiring = Arc::new(Wiring::open(context)?);
     match &args.command {
         ModelCommand::Run {
             names,
             downstream,
             full,
         } => {
+            // What changed in the tables is told before models read them.
+            messenger::tell(&wiring, &wiring.store().await?).await;
             let engine = wiring.query_engine().await?;
             let options = RunOptions {
                 downstream: *downstream,

@@ -13,6 +13,7 @@ use weir_protocol::{Error, ErrorKind, Result};
 use super::Context;
 use super::token::words;
 use crate::output::{Format, Sheet, line, raw};
+use crate::vendors::offers;
 use crate::wiring::Wiring;
 
 /// Rules that are finer than roles: check them, try them, explain them
@@ -172,6 +173,19 @@ async fn found(wiring: &Wiring, asked: &Explain) -> Result<Resource> {
                 Error::usage(format!("'{name}' does not name a stream")).hint("write CONNECTION/STREAM")
             })?;
             Target::Stream(connection.to_owned(), stream.to_owned())
+        }
+        ResourceKind::Call => {
+            let mut all = offers(wiring)?.into_iter();
+            let offer = all.find(|offer| format!("{}/{}", offer.connection, offer.action) == name);
+            let offer = offer.ok_or_else(|| {
+                Error::not_found(format!("'{name}' is no action of a connection"))
+                    .hint("write CONNECTION/ACTION; `weir action list` shows those there are")
+            })?;
+            Target::Action {
+                connection: offer.connection,
+                action: offer.action,
+                effect: offer.effect,
+            }
         }
         ResourceKind::Run => Target::Run(name),
         ResourceKind::Secret => Target::Secret(name),

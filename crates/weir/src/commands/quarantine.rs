@@ -101,6 +101,7 @@ pub(crate) async fn run(args: &QuarantineArgs, context: &Context) -> Result<()> 
         }
         QuarantineCommand::Release(decide) => {
             let connection = wiring.connection(&decide.connection)?;
+            let wiring = wiring.with_production(&connection.connector).await?;
             let plan = plan(&wiring, &connection, &decide.stream).await?;
             let choice = decide.choice();
             let work = lake.release_held(&plan, &choice, &decide.by, &decide.why);

@@ -1,6 +1,7 @@
 use clap::{Args, ValueEnum};
 use futures::StreamExt as _;
 use serde_json::Value;
+use weir_control::permits::Urgency;
 use weir_control::reconcile::{self, Report};
 use weir_lake::{Compared, Lake};
 use weir_protocol::connection::ConnectionSpec;
@@ -40,7 +41,8 @@ enum Against {
 pub(crate) async fn run(args: &ReconcileArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let connection = wiring.connection(&args.connection)?;
-    let source = wiring.source(&connection).await?;
+    let wiring = wiring.with_production(&connection.connector).await?;
+    let source = wiring.source_for(&connection, Urgency::Sync).await?;
     let mut streams = chosen_streams(source.as_ref(), &connection, &args.streams).await?;
     if args.streams.is_empty() && args.against == Against::Source {
         streams.retain(|stream| !stream.primary_key.is_empty());

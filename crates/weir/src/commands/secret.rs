@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use clap::{Args, Subcommand};
 use weir_control::DEFAULT_TENANT;
 use weir_control::secrets;
+use weir_protocol::units::Span;
 use weir_protocol::{Error, Result, Secret};
 use zeroize::Zeroizing;
 
@@ -30,6 +31,9 @@ enum SecretCommand {
     Set {
         /// Letters, digits, '_', '-' and '.'
         name: String,
+        /// How long the value is good for: what ends is told a day before, by `weir serve`
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Span>,
     },
     /// Names, versions and ages; never values
     #[command(after_help = "Example:\n  weir secret list --format json")]
@@ -50,15 +54,27 @@ enum SecretCommand {
 pub(crate) async fn run(args: &SecretArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     match &args.command {
-        SecretCommand::Set { name } => {
+        SecretCommand::Set { name, expires } => {
             let value = value(name)?;
-            let version = wiring.own_secrets().await?.set(name, &value).await?;
+            let secrets = wiring.own_secrets().await?;
+            let version = secrets.set(name, &value).await?;
+            if let Some(life) = expires {
+                secrets.expires(name, end_of(&wiring, *life).await?).await?;
+            }
             line(format!(
                 "secret '{name}' is stored, version {version}; name it as secret:{name}"
             ));
         }
         SecretCommand::List => {
-            let mut sheet = Sheet::new(["name", "version", "set", "last read", "created", "master key"]);
+            let mut sheet = Sheet::new([
+                "name",
+                "version",
+                "set",
+                "last read",
+                "created",
+                "master key",
+                "ends",
+            ]);
             for secret in secrets::list(&wiring.store().await?, DEFAULT_TENANT).await? {
                 sheet.push([
                     secret.name.into(),
@@ -67,6 +83,7 @@ pub(crate) async fn run(args: &SecretArgs, context: &Context) -> Result<()> {
                     time(secret.read_at_ms),
                     time(Some(secret.created_at_ms)),
                     secret.master_key_id.into(),
+                    time(secret.expires_at_ms),
                 ]);
             }
             sheet.print(context.format())?;
@@ -87,8 +104,15 @@ pub(crate) async fn run(args: &SecretArgs, context: &Context) -> Result<()> {
     Ok(())
 }
 
+/// When something ends that begins now.
+pub(super) async fn end_of(wiring: &Wiring, life: Span) -> Result<i64> {
+    let now_ms = wiring.store().await?.now_ms().await?;
+    let life_ms = i64::try_from(life.get().as_millis()).unwrap_or(i64::MAX);
+    Ok(now_ms.saturating_add(life_ms))
+}
+
 /// From standard input; a person is asked, and what they type is not shown.
-fn value(name: &str) -> Result<Secret> {
+pub(super) fn value(name: &str) -> Result<Secret> {
     let unread = |error: std::io::Error| {
         Error::usage("the value cannot be read from standard input")
             .caused_by(error)

@@ -7,30 +7,42 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 use weir_control::connectors::Prober;
+use weir_control::oauth::{Desk, Servers, keep_fresh};
 use weir_control::policies::InForce;
 use weir_control::rpc::Office;
 use weir_control::worker::{Limits, Worker, schedule};
-use weir_control::{Acting, Store, principals};
+use weir_control::{Acting, DEFAULT_TENANT, Store, calls, deliveries, principals};
 use weir_protocol::Result;
 use weir_protocol::units::{ByteSize, Span};
-use weir_server::{DEFAULT_ADDRESS, Identity, Listening, REQUESTS_PER_MINUTE_DEFAULT, ServerState, Settings};
+use weir_server::{
+    DEFAULT_ADDRESS, Identity, Listening, REQUESTS_PER_MINUTE_DEFAULT, ServerState, Settings, TraceJoin,
+};
 
 use super::Context;
 use super::sync::memory;
 use crate::applied::{self, StandIn};
 use crate::audit_trail;
 use crate::board::{ProjectConnections, catalog};
+use crate::grants::ProjectServers;
 use crate::interrupt;
+use crate::login;
+use crate::messenger::{Messenger, watch_disk};
 use crate::output::line;
 use crate::parts::Parts;
 use crate::performer::{ProjectPerformer, take_schedules};
 use crate::supplies::ProjectSupplies;
+use crate::telemetry;
+use crate::vendors::ProjectVendors;
 use crate::wiring::Wiring;
 
 /// How often the queue and the schedules are looked at.
 const POLL: Duration = Duration::from_secs(1);
 /// How often it is looked whether policy files changed.
 const POLICIES_LOOK: Duration = Duration::from_secs(2);
+/// How often the grants are looked at.
+const GRANTS_LOOK: Duration = Duration::from_secs(15);
+/// How often it is looked for secrets that end, and for old values that no run holds.
+const SECRETS_LOOK: Duration = Duration::from_secs(60);
 
 /// Serve the API, sync connections by their schedules, and work through the queue, until Ctrl-C
 #[derive(Debug, Clone, Args)]
@@ -80,14 +92,14 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     let listening = Listening::bind(args.listen, args.identity()?).await?;
     let stop = interrupt::token();
     let scheduled = take_schedules(&wiring, &store).await?.scheduled;
-    line(listening.url()?);
+    let address = listening.url()?;
+    line(&address);
     if let Some(first) = principals::bootstrap(&store).await? {
         line(format!("admin token, shown this once: {}", first.text.expose()));
     }
     tracing::info!(scheduled, store = %store.place(), "serving");
     let mut parts = Parts::new(stop.clone());
-    let sealing = audit_trail::keep_sealed(store.clone(), wiring.audit_key()?, stop.clone());
-    parts.start("signing of the audit trail", done(sealing));
+    take_care(&mut parts, &wiring, &store, &stop)?;
     parts.start("scheduler", done(schedule(store.clone(), POLL, stop.clone())));
     parts.start(
         "worker",
@@ -95,14 +107,40 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     );
     let supplies = ProjectSupplies::new(context.clone(), store.clone());
     let policies = Arc::new(policies);
+    let vendors = Arc::new(ProjectVendors::new(context.clone(), store.clone()));
+    let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors, policies.clone());
+    parts.start("calls", done(calls.clone().run(POLL, stop.clone())));
     let watching = watch(policies.clone(), context.clone(), store.clone(), stop.clone());
     parts.start("policies", done(watching));
     parts.start("applied project", done(follow(stand_in, stop.clone())));
+    let servers: Arc<dyn Servers> = Arc::new(ProjectServers {
+        context: context.clone(),
+        store: store.clone(),
+    });
+    let refreshing = keep_fresh(
+        store.clone(),
+        DEFAULT_TENANT.to_owned(),
+        servers.clone(),
+        GRANTS_LOOK,
+        stop.clone(),
+    );
+    parts.start("refreshing of grants", done(refreshing));
+    let base = context.settings.public_url.as_deref().unwrap_or(&address);
     let settings = Settings {
         policies,
+        calls: Some(calls),
+        oauth: Some(Desk::new(&store, DEFAULT_TENANT, servers, base)),
+        login: login::login(&wiring.project.file, &context.settings.login, &store, base)?,
         catalog: catalog(&wiring.catalog),
-        prober: Some(Prober::new(Arc::new(ProjectConnections(wiring)))),
+        prober: Some(Prober::new(Arc::new(ProjectConnections(wiring.clone())))),
         office: Some(Office::new(store.clone(), Arc::new(supplies))),
+        channels: wiring.project.file.alerts.channels.keys().cloned().collect(),
+        vault: Some(wiring),
+        trace_join: context
+            .settings
+            .traces
+            .is_on
+            .then_some(telemetry::join as TraceJoin),
         requests_per_minute: args.requests_per_minute,
     };
     let state = ServerState::new(store, settings);
@@ -111,6 +149,29 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         weir_server::serve(listening, state, stop.cancelled_owned()),
     );
     parts.wait().await
+}
+
+/// Starts what looks after the store whatever the server is asked: its audit trail, secrets, disk and
+/// what it has to tell.
+fn take_care(parts: &mut Parts, wiring: &Arc<Wiring>, store: &Store, stop: &CancellationToken) -> Result<()> {
+    let sealing = audit_trail::keep_sealed(store.clone(), wiring.audit_key()?, stop.clone());
+    parts.start("signing of the audit trail", done(sealing));
+    let tenant = DEFAULT_TENANT.to_owned();
+    let rotating = weir_control::secrets::keep(store.clone(), tenant, SECRETS_LOOK, stop.clone());
+    parts.start("care of secrets", done(rotating));
+    let verifying = audit_trail::keep_verified(store.clone(), wiring.audit_key()?, stop.clone());
+    parts.start("verifying of the audit trail", done(verifying));
+    let disk = watch_disk(wiring.clone(), store.clone(), stop.clone());
+    parts.start("watch over the disk", done(disk));
+    let telling = deliveries::run(
+        store.clone(),
+        Arc::new(Messenger::new(wiring.clone(), store.clone())?),
+        Arc::new(wiring.project.file.deliveries()),
+        POLL,
+        stop.clone(),
+    );
+    parts.start("sending of events and alerts", done(telling));
+    Ok(())
 }
 
 /// Takes changed policy files.

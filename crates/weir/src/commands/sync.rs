@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
+use weir_control::permits::Urgency;
 use weir_control::runs::{Begin, Trigger};
 use weir_control::sync::{Bounds, wanted_mode};
 use weir_control::{Owner, StreamOutcome, SyncOptions, SyncOutcome, SyncPlan};
@@ -14,7 +15,7 @@ use crate::output::{Format, Sheet, line};
 use crate::progress::Watcher;
 use crate::wiring::{Wiring, chosen_streams, registered};
 use crate::writers::refuse_shared;
-use crate::{audit_trail, errors, interrupt};
+use crate::{audit_trail, errors, interrupt, messenger};
 
 /// Read a connection into the lake, and print the books
 #[derive(Debug, Args)]
@@ -104,8 +105,8 @@ fn described(error: &Error) -> String {
 pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let connection = wiring.connection(&args.connection)?;
-    let wiring = wiring.with_production(&connection.connector).await?;
-    let source = wiring.source(&connection).await?;
+    let wiring = Arc::new(wiring.with_production(&connection.connector).await?);
+    let source = wiring.source_for(&connection, Urgency::Sync).await?;
     let cancel = interrupt::token();
     let streams = chosen_streams(source.as_ref(), &connection, &args.streams).await?;
     refuse_shared(&wiring.project, &wiring.catalog, &connection, &streams)?;
@@ -126,6 +127,8 @@ pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
         observer: Arc::new(Watcher::new(context)),
     };
     let outcome = Box::pin(weir_control::sync(&store, plan)).await?;
+    // Before anything downstream reads what changed.
+    messenger::tell(&wiring, &store).await;
     audit_trail::seal(&store, &wiring.audit_key()).await;
     store.close().await;
     print(&outcome, context.format())?;

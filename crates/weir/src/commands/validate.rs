@@ -128,7 +128,7 @@ fn connections(
 
 /// What a sync of the connection would refuse before its first request.
 fn unusable(connector: &Connector, connection: &ConnectionSpec) -> Vec<Error> {
-    if let Err(error) = engine::connect(connector, connection) {
+    if let Err(error) = engine::connect_to_look(connector, connection) {
         return vec![error];
     }
     let streams = match engine::declared_streams(connector, connection) {

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use weir_control::Role;
+use weir_control::approvals::{self, Rule};
 use weir_protocol::{Result, name, yaml};
+
+use super::alerts::{AlertsFile, EventsFile};
 
 /// `weir.yaml`. `${NAME}` in any text is replaced by the environment variable of that name.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
@@ -26,6 +30,41 @@ pub(crate) struct ProjectFile {
     /// Key of hashed personal fields. Made where there is none; keep it, or hashes change.
     #[serde(default = "pii_key")]
     pub(crate) pii_key: PathBuf,
+    /// What people may do who log in with a browser.
+    #[serde(default)]
+    pub(crate) login: LoginFile,
+    /// Which calls of actions wait for people, and which are never made. Where no rule fits, the connector decides.
+    #[serde(default)]
+    pub(crate) approvals: Vec<Rule>,
+    #[serde(default)]
+    pub(crate) alerts: AlertsFile,
+    #[serde(default)]
+    pub(crate) events: EventsFile,
+}
+
+/// How the claims of an identity provider are read.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LoginFile {
+    /// The claim that says what somebody may do, as `groups` or `realm_access.roles`.
+    pub(crate) role_claim: String,
+    /// Its values, and the role that each stands for.
+    pub(crate) roles: BTreeMap<String, Role>,
+    /// The claim that names people, instead of their verified email address.
+    pub(crate) principal_claim: Option<String>,
+    /// What is asked for besides `openid`.
+    pub(crate) scopes: Vec<String>,
+}
+
+impl Default for LoginFile {
+    fn default() -> Self {
+        Self {
+            role_claim: "groups".to_owned(),
+            roles: BTreeMap::new(),
+            principal_claim: None,
+            scopes: vec!["profile".to_owned(), "email".to_owned()],
+        }
+    }
 }
 
 /// Where the lake lies.
@@ -53,6 +92,8 @@ impl ProjectFile {
         name::check("project", &found.project)
             .and_then(|()| name::check("prefix", &found.prefix))
             .and_then(|()| name::check("environment", &found.environment))
+            .and_then(|()| found.alerts.check())
+            .and_then(|()| approvals::check(&found.approvals))
             .map_err(|error| error.with("file", file.display()))?;
         Ok(found)
     }

@@ -1,5 +1,6 @@
 //! A project folder: `weir.yaml`, `connections/`, `connectors/`, `models/`.
 
+mod alerts;
 mod connections;
 mod draft;
 mod file;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use weir_protocol::{Error, Result, Secret};
 
+pub(crate) use alerts::{ChannelFile, EmailFile, MailTls};
 pub(crate) use draft::{credential_names, draft_connection};
 pub(crate) use file::ProjectFile;
 pub(crate) use files::folder_files;
@@ -115,6 +117,23 @@ impl Project {
                 Ok((self.shown(&path), text))
             })
             .collect()
+    }
+
+    /// `events/<family>/<version>.json`: family, version and path, versions of a family in order.
+    pub(crate) fn event_schemas(&self) -> Result<Vec<(String, u32, PathBuf)>> {
+        let mut files = Vec::new();
+        walk(&self.root.join("events"), &mut files)?;
+        let mut found: Vec<(String, u32, PathBuf)> = files
+            .into_iter()
+            .filter_map(|path| {
+                let version = path.file_stem()?.to_str()?.parse().ok()?;
+                let family = path.parent()?.file_name()?.to_str()?.to_owned();
+                let is_json = path.extension().is_some_and(|ending| ending == "json");
+                is_json.then_some((family, version, path))
+            })
+            .collect();
+        found.sort();
+        Ok(found)
     }
 
     /// A path as messages show it: from the project's folder on.

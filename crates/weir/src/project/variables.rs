@@ -188,13 +188,18 @@ fn line_number(message: &str) -> Option<usize> {
     message.split(':').nth(1)?.parse().ok()
 }
 
-/// Whether a line belongs to the top-level field `credential` or the options of the lake.
+/// Whether a line belongs to a top-level field that may hold a secret: `credential`, the options of the
+/// lake, the channels of alerts.
 fn is_credential_line(text: &str, line: usize) -> bool {
     text.lines()
         .take(line)
         .filter(|line| line.starts_with(|c: char| c.is_alphabetic()))
         .last()
-        .is_some_and(|top| top.starts_with("credential") || top.starts_with("lake"))
+        .is_some_and(|top| {
+            ["credential", "lake", "alerts"]
+                .iter()
+                .any(|field| top.starts_with(field))
+        })
 }
 
 #[cfg(test)]

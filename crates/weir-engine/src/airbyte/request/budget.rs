@@ -2,16 +2,17 @@
 //! what answers say about the rest of a limit is heeded.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use weir_protocol::permits::{self, Permits};
 use weir_protocol::{Error, ErrorKind, Result};
 
 use super::super::node::Node;
 use super::super::template::{Scope, py_text};
 use super::super::time::parse_duration;
 use super::matcher::{Matcher, whole};
-use crate::http::{Answer, Clock, Outgoing};
+use crate::http::{Answer, Clock, Outgoing, SharedLimiter, Taken};
 
 /// Numbers of a reset header below this are seconds to wait, above it a moment since 1970.
 const MOMENT_MIN: u64 = 1_000_000_000;
@@ -40,6 +41,8 @@ enum Window {
 struct Policy {
     matchers: Vec<Matcher>,
     window: Mutex<Window>,
+    /// The same rates, where other processes may send requests for the connection too.
+    shared: Option<SharedLimiter>,
 }
 
 pub(crate) struct Budget {
@@ -50,7 +53,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(scope: &Scope<'_>, node: &Node<'_>) -> Result<Arc<Self>> {
+    pub(crate) fn new(scope: &Scope<'_>, node: &Node<'_>) -> Result<Self> {
         if node.kind() != "HTTPAPIBudget" {
             return Err(node.unknown("an API budget"));
         }
@@ -65,12 +68,24 @@ impl Budget {
         };
         let codes = node.list("status_codes_for_ratelimit_hit");
         let codes: Vec<u64> = codes.iter().filter_map(|code| code.value.as_u64()).collect();
-        Ok(Arc::new(Self {
+        Ok(Self {
             policies,
             remaining_header: header("ratelimit_remaining_header", "ratelimit-remaining"),
             reset_header: header("ratelimit_reset_header", "ratelimit-reset"),
             exhausted_codes: if codes.is_empty() { vec![429] } else { codes },
-        }))
+        })
+    }
+
+    /// The same, with each policy's rates kept together with all that draw from the same permits.
+    pub(crate) fn share(mut self, permits: Option<&Arc<dyn Permits>>, clock: &Arc<dyn Clock>) -> Arc<Self> {
+        for (index, policy) in self.policies.iter_mut().enumerate() {
+            let rates = policy.window().rates();
+            if let Some(permits) = permits.filter(|_| !rates.is_empty()) {
+                let limit = format!("api_budget/{index}");
+                policy.shared = Some(SharedLimiter::new(permits.clone(), &limit, rates, clock.clone()));
+            }
+        }
+        Arc::new(self)
     }
 
     fn policy(&self, out: &Outgoing) -> Option<&Policy> {
@@ -84,20 +99,9 @@ impl Budget {
             return Ok(());
         };
         while let Some(wait) = policy.take(out, clock.elapsed()) {
-            if wait > longest {
-                return Err(Error::new(
-                    ErrorKind::RateLimited,
-                    format!(
-                        "the manifest's api_budget lets the next request go in {} seconds",
-                        wait.as_secs()
-                    ),
-                )
-                .with("longest wait", format!("{} s", longest.as_secs()))
-                .hint("run again later, when the limit begins anew, or raise reliability.retry.max; what was read is kept"));
-            }
-            clock.sleep(wait).await;
+            wait_at_most(clock, wait, longest).await?;
         }
-        Ok(())
+        policy.shared_leave(clock, out, longest).await
     }
 
     /// Heeds what an answer says about the rest of the limit.
@@ -120,6 +124,19 @@ impl Budget {
             .map(|wait| clock.elapsed() + wait);
         policy.heed(clock.elapsed(), left, ends);
     }
+}
+
+async fn wait_at_most(clock: &dyn Clock, wait: Duration, longest: Duration) -> Result<()> {
+    if wait > longest {
+        return Err(Error::new(
+            ErrorKind::RateLimited,
+            format!("the manifest's api_budget lets the next request go in {} seconds", wait.as_secs()),
+        )
+        .with("longest wait", format!("{} s", longest.as_secs()))
+        .hint("run again later, when the limit begins anew, or raise reliability.retry.max; what was read is kept"));
+    }
+    clock.sleep(wait).await;
+    Ok(())
 }
 
 impl Policy {
@@ -157,7 +174,31 @@ impl Policy {
         Ok(Self {
             matchers,
             window: Mutex::new(window),
+            shared: None,
         })
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn weight(&self, out: &Outgoing) -> usize {
+        let matcher = self.matchers.iter().find(|matcher| matcher.matches(out));
+        matcher.map_or(1, Matcher::weight)
+    }
+
+    /// Returns when the count of all processes lets the request go: last, because from then on it counts.
+    async fn shared_leave(&self, clock: &dyn Clock, out: &Outgoing, longest: Duration) -> Result<()> {
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        let weight = u32::try_from(self.weight(out)).unwrap_or(u32::MAX);
+        loop {
+            match shared.take(weight, longest).await? {
+                Taken::Leave => return Ok(()),
+                Taken::Held(wait) | Taken::TooLong(wait) => wait_at_most(clock, wait, longest).await?,
+            }
+        }
     }
 
     fn matches(&self, out: &Outgoing) -> bool {
@@ -166,19 +207,11 @@ impl Policy {
 
     /// Counts a request, or says how long to wait before asking again.
     fn take(&self, out: &Outgoing, now: Duration) -> Option<Duration> {
-        let weight = self.matchers.iter().find(|matcher| matcher.matches(out));
-        let weight = weight.map_or(1, Matcher::weight);
-        self.window
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(weight, now)
+        self.window().take(self.weight(out), now)
     }
 
     fn heed(&self, now: Duration, left: Option<usize>, ends: Option<Duration>) {
-        self.window
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .heed(now, left, ends);
+        self.window().heed(now, left, ends);
     }
 }
 
@@ -203,6 +236,21 @@ impl Window {
             Self::Fixed { rate, .. } => Some(rate.most),
             Self::Unlimited => None,
         }
+    }
+
+    /// As they are shared with other processes. A fixed window is kept to at every moment then, not from
+    /// one beginning to the next: processes do not know of each other when theirs began.
+    fn rates(&self) -> Vec<permits::Rate> {
+        let declared = match self {
+            Self::Moving { rates, .. } => rates.as_slice(),
+            Self::Fixed { rate, .. } => std::slice::from_ref(rate),
+            Self::Unlimited => &[],
+        };
+        let rates = declared.iter().map(|rate| permits::Rate {
+            requests: u32::try_from(rate.most).unwrap_or(u32::MAX),
+            per_ms: u64::try_from(rate.per.as_millis()).unwrap_or(u64::MAX).max(1),
+        });
+        rates.collect()
     }
 
     fn take(&mut self, weight: usize, now: Duration) -> Option<Duration> {

@@ -48,6 +48,11 @@ fn key(out: &Outgoing) -> String {
     match &out.body {
         Body::Empty => {}
         Body::Json(bytes) => key.push_str(&String::from_utf8_lossy(bytes)),
+        Body::Multipart(content_type, bytes) => {
+            key.push_str(content_type);
+            key.push('\n');
+            key.push_str(&String::from_utf8_lossy(bytes));
+        }
         Body::Form(text) | Body::Text(text) | Body::Bare(text) => key.push_str(text),
     }
     key

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod patience;
+mod shared;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -29,6 +29,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 use weir_protocol::connection::{ConnectionSpec, StreamChoice};
 use weir_protocol::spec::StreamPolicy;
 use weir_protocol::{ReadEvent, ReadRequest, Result, Source, StreamDescriptor, SyncMode};
@@ -99,7 +100,7 @@ impl Source for FilesSource {
                 .and_then(|choice| choice.schema.clone()),
             request,
         };
-        Handle::current().spawn(job.run(out));
+        Handle::current().spawn(job.run(out).in_current_span());
         // Dropping the receiver makes the next send fail, which ends the reading.
         futures::stream::unfold(incoming, |mut incoming| async move {
             incoming.recv().await.map(|event| (event, incoming))

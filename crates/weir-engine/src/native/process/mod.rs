@@ -24,6 +24,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 use weir_protocol::{ReadEvent, Result};
 
 pub(super) use batches::{Batches, Events};
@@ -48,7 +49,7 @@ where
     W: Future<Output = ()> + Send + 'static,
 {
     let (out, incoming) = mpsc::channel(EVENTS_AHEAD);
-    let task = AbortOnDropHandle::new(tokio::spawn(work(out)));
+    let task = AbortOnDropHandle::new(tokio::spawn(work(out).in_current_span()));
     stream::unfold((incoming, task), |(mut incoming, task)| async move {
         let event = incoming.recv().await?;
         Some((event, (incoming, task)))

@@ -7,6 +7,7 @@ use tokio::process::{Child, ChildStdout};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::Instrument as _;
 use weir_protocol::{Error, Result};
 
 use super::lifeline::Wish;
@@ -60,7 +61,11 @@ impl Running {
             return Err(Error::internal("the program's output cannot be read").hint("report it"));
         };
         let tail = Tail::new();
-        let listener = tokio::spawn(tail.clone().listen(errors, parts.redactor.clone()));
+        let listener = tokio::spawn(
+            tail.clone()
+                .listen(errors, parts.redactor.clone())
+                .in_current_span(),
+        );
         Ok(Self {
             lines: Lines::new(output, parts.line_bytes_max),
             name: parts.name.clone(),

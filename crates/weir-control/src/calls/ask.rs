@@ -1,0 +1,296 @@
+//! Asking for a call: principal, tenant, input, policies, approval, key, and the intent, before anything is sent.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use sqlx::AnyConnection;
+use uuid::Uuid;
+use weir_protocol::action::{self, Actions, Shown};
+use weir_protocol::spec::{ActionSpec, Approval};
+use weir_protocol::{Error, Result};
+
+use super::rules::{self, Bound};
+use super::{Answered, Call, Desk, DryRun, Status, Wanted, carry, sql};
+use crate::approvals::{self, Asked, Decided, Past, Rule};
+use crate::audit::{self, Ending, Record};
+use crate::policies::Target;
+use crate::principals::{Access, Permission, may};
+use crate::store::{Outcome, Scope};
+
+/// Calls before that conditions look at.
+pub(crate) const PAST_MAX: i64 = 1000;
+
+/// A call that may be asked for, with all that is decided about it.
+struct Prepared {
+    new: Call,
+    actions: Arc<dyn Actions>,
+    rules: Vec<Rule>,
+    declared: Approval,
+    shown: Shown,
+}
+
+/// What became of writing it down.
+enum Put {
+    New(Call),
+    Known(Call),
+    Forbidden(Vec<String>),
+}
+
+impl Desk {
+    /// Asks for a call. Where nobody has to approve it, it is made before this returns.
+    pub async fn ask(
+        &self,
+        access: &Access,
+        wanted: &Wanted,
+        key: Option<&str>,
+        via: &str,
+    ) -> Result<Answered> {
+        key.map_or(Ok(()), rules::check_key)?;
+        let prepared = self.prepare(access, wanted, key, via).await?;
+        let call = match self.put(access, &prepared).await? {
+            Put::New(call) => call,
+            Put::Known(found) => {
+                let found = self.left(found).await?;
+                let call = rules::replay(found, &prepared.new.asked_digest)?;
+                return Ok(Answered {
+                    call,
+                    is_replay: true,
+                });
+            }
+            Put::Forbidden(by) => return Err(self.forbidden(&prepared.new, &by).await?),
+        };
+        fail::fail_point!("control.call_after_intent", |_| std::process::abort());
+        let call = match call.status {
+            Status::Running => {
+                let carried = self.carry(&call, prepared.actions.as_ref()).await;
+                carried.map_err(|error| {
+                    error
+                        .with("call", &call.id)
+                        .hint("it may have happened: read the call before you ask for it again")
+                })?
+            }
+            _ => call,
+        };
+        Ok(Answered {
+            call,
+            is_replay: false,
+        })
+    }
+
+    /// What a call would do. Sends nothing, keeps nothing.
+    pub async fn dry_run(&self, access: &Access, wanted: &Wanted, via: &str) -> Result<DryRun> {
+        let prepared = self.prepare(access, wanted, None, via).await?;
+        let (new, scope) = (&prepared.new, Scope::Tenant(&access.tenant));
+        let rules = &prepared.rules;
+        let past = self
+            .store
+            .read(scope, "look at calls before", |db, _| {
+                Box::pin(past(db, rules, new))
+            })
+            .await?;
+        let decided = decided(access, &prepared, &past);
+        Ok(DryRun {
+            connection: prepared.new.connection,
+            action: prepared.new.action,
+            effect: prepared.new.effect,
+            approval: decided.class,
+            rules: decided.rules,
+            input: prepared.new.input,
+            request: prepared.shown,
+        })
+    }
+
+    async fn prepare(
+        &self,
+        access: &Access,
+        wanted: &Wanted,
+        key: Option<&str>,
+        via: &str,
+    ) -> Result<Prepared> {
+        may(access, Permission::ActionsWrite)?;
+        self.refuse_others(access)?;
+        let actions = self.vendors.actions(&self.tenant, &wanted.connection).await?;
+        let spec = actions.spec(&wanted.action)?;
+        let input = actions.check(&wanted.action, &wanted.input)?;
+        self.refuse_by_policy(access, &wanted.connection, spec, via)
+            .await?;
+        let rules = self.vendors.rules(&self.tenant).await?;
+        let id = Uuid::now_v7().to_string();
+        let shown = actions.show(&action::Call {
+            action: spec.name.clone(),
+            input: input.clone(),
+            idempotency_key: carry::vendor_key(&id),
+        })?;
+        let digest = self.digest(actions.as_ref(), &wanted.connection, spec, &input, &rules)?;
+        let (connector, version) = actions.connector();
+        let new = Call {
+            id,
+            tenant: access.tenant.clone(),
+            connection: wanted.connection.clone(),
+            connector: connector.to_owned(),
+            version: version.to_owned(),
+            action: spec.name.clone(),
+            effect: spec.effect,
+            principal: access.principal.clone(),
+            token: access.token.clone(),
+            idempotency_key: key.map(ToOwned::to_owned),
+            asked_digest: rules::asked_digest(&wanted.connection, &wanted.action, &wanted.input),
+            input,
+            digest,
+            status: Status::Waiting,
+            term: 0,
+            created_at_ms: 0,
+            began_at_ms: None,
+            finished_at_ms: None,
+            output: None,
+            remote_id: None,
+            http_status: None,
+            error: None,
+            settled_by: None,
+            settled_reason: None,
+        };
+        Ok(Prepared {
+            new,
+            declared: spec.approval(actions.approval()),
+            actions: actions.clone(),
+            rules,
+            shown,
+        })
+    }
+
+    /// All that an approval is bound to, as it is now.
+    pub(super) fn digest(
+        &self,
+        actions: &dyn Actions,
+        connection: &str,
+        spec: &ActionSpec,
+        input: &Map<String, Value>,
+        rules: &[Rule],
+    ) -> Result<String> {
+        let policies = self.policies.policies();
+        let bound = Bound {
+            tenant: &self.tenant,
+            connection,
+            connector: actions.connector(),
+            spec,
+            input,
+            versions: (policies.version(), &approvals::version(rules)?),
+        };
+        bound.digest()
+    }
+
+    pub(super) async fn refuse_by_policy(
+        &self,
+        access: &Access,
+        connection: &str,
+        spec: &ActionSpec,
+        via: &str,
+    ) -> Result<()> {
+        let target = Target::Action {
+            connection: connection.to_owned(),
+            action: spec.name.clone(),
+            effect: spec.effect,
+        };
+        let permission = Permission::ActionsWrite;
+        self.policies
+            .check(&self.store, access, permission, &target, via)
+            .await
+    }
+
+    async fn put(&self, access: &Access, prepared: &Prepared) -> Result<Put> {
+        let (scope, acting) = (Scope::Tenant(&access.tenant), self.store.acting());
+        let (new, rules, owner) = (&prepared.new, &prepared.rules, &self.owner);
+        let lease_ms = carry::lease_ms(prepared.actions.spec(&new.action)?);
+        let asked = &noted(new, "call.ask");
+        let begun = &noted(new, "call.begin");
+        let requested = &approvals::requested(new);
+        let turn = format!("calls of {}", access.principal);
+        self.store
+            .write_alone(scope, &turn, "write the call down", |db, _| {
+                Box::pin(async move {
+                    if let Some(key) = &new.idempotency_key
+                        && let Some(found) = sql::by_key(db, &new.tenant, &new.principal, key).await?
+                        && found.id != new.id
+                    {
+                        return Ok(Put::Known(found));
+                    }
+                    // By a commit whose answer was lost: it is decided.
+                    if let Some(own) = sql::get(db, &new.tenant, &new.id).await? {
+                        return Ok(Put::New(own));
+                    }
+                    let past = past(db, rules, new).await?;
+                    let decided = decided(access, prepared, &past);
+                    let mut call = new.clone();
+                    let record = match decided.class {
+                        Approval::Forbidden => return Ok(Put::Forbidden(decided.rules)),
+                        Approval::Required => asked,
+                        Approval::Auto => {
+                            (call.status, call.term) = (Status::Running, 1);
+                            begun
+                        }
+                    };
+                    sql::insert(db, &call, owner, lease_ms).await?;
+                    if call.status == Status::Waiting {
+                        approvals::open_in(db, &call, &decided, &prepared.shown, requested).await?;
+                    }
+                    let record = record.clone().with("rules", decided.rules);
+                    audit::append_in(db, acting, &record).await?;
+                    let stored = sql::get(db, &call.tenant, &call.id).await?;
+                    Ok(Put::New(stored.ok_or_else(|| rules::no_such_call(&call.id))?))
+                })
+            })
+            .await
+    }
+
+    async fn forbidden(&self, new: &Call, by: &[String]) -> Result<Error> {
+        let record = noted(new, "call.refuse")
+            .ended(Ending::Refused)
+            .with("rules", by.to_vec());
+        audit::append(&self.store, &record).await?;
+        let error = Error::denied(format!(
+            "action '{}' of '{}' is forbidden",
+            new.action, new.connection
+        ));
+        Ok(if by.is_empty() {
+            error.hint("the connector forbids it; ask whoever keeps it")
+        } else {
+            error
+                .with("rules", by.join(", "))
+                .hint("a rule under `approvals` in weir.yaml forbids it; ask whoever keeps it")
+        })
+    }
+}
+
+/// What audit records say of a call. Its input stays with the call: it may name people.
+pub(super) fn noted(call: &Call, what: &'static str) -> Record {
+    Record::new(&call.tenant, what, format!("connection:{}", call.connection))
+        .of(&call.id)
+        .with("call", call.id.as_str())
+        .with("action", call.action.as_str())
+        .with("effect", call.effect.as_str())
+        .with("connector", format!("{}@{}", call.connector, call.version))
+        .with("digest", call.digest.as_str())
+}
+
+async fn past(db: &mut AnyConnection, rules: &[Rule], new: &Call) -> Outcome<Past> {
+    if !approvals::asks_past(rules) {
+        return Ok(Past::default());
+    }
+    Ok(Past {
+        inputs: sql::past_inputs(db, new, PAST_MAX).await?,
+        asked_at_ms: sql::past_times(db, new, PAST_MAX).await?,
+        now_ms: sql::now_ms(db).await?,
+    })
+}
+
+fn decided(access: &Access, prepared: &Prepared, past: &Past) -> Decided {
+    let asked = Asked {
+        access,
+        connection: &prepared.new.connection,
+        action: &prepared.new.action,
+        effect: prepared.new.effect,
+        input: &prepared.new.input,
+        declared: prepared.declared,
+    };
+    approvals::judge(&prepared.rules, &asked, past)
+}

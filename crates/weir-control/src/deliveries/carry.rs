@@ -1,0 +1,393 @@
+//! Sends what is due. Any number of servers may: each delivery is held by one of them at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::Value;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use weir_protocol::{Error, Result, Secret};
+
+use super::sql::{Claimed, Ended};
+use super::{Answer, Carrier, Post, Settings, route, rules, sql};
+use crate::Store;
+use crate::alerts::{self, note};
+use crate::events::{self, CONTENT_TYPE, Envelope, Event, Family, StoredEvent};
+use crate::store::Scope;
+use crate::webhooks::{self, old_secret_name, secret_name, signed};
+
+/// A delivery that takes longer is given up by its server, and another may make it.
+const HOLD: Duration = Duration::from_secs(40);
+/// How often alerts are looked after, and old events removed.
+const WATCH_EVERY: Duration = Duration::from_secs(15);
+const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+const PRUNED_AT_ONCE: i64 = 1000;
+/// A paused webhook is looked at again after so long.
+const PAUSED_MS: i64 = 60_000;
+const ERROR_CHARS_MAX: usize = 500;
+const GONE: u16 = 410;
+
+/// What one pass came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    pub delivered: u64,
+    pub failed: u64,
+}
+
+/// Routes and sends until `stop` is called.
+pub async fn run(
+    store: Store,
+    carrier: Arc<dyn Carrier>,
+    settings: Arc<Settings>,
+    poll: Duration,
+    stop: CancellationToken,
+) {
+    let mut polls = interval(poll);
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watched: Option<Instant> = None;
+    let mut pruned: Option<Instant> = None;
+    loop {
+        let look = async {
+            polls.tick().await;
+            if watched.is_none_or(|at| at.elapsed() >= WATCH_EVERY) {
+                watched = Some(Instant::now());
+                say(
+                    alerts::watch(&store, &settings.alerts).await,
+                    "cannot look after alerts",
+                );
+            }
+            if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+                pruned = Some(Instant::now());
+                say(prune(&store, settings.keep).await, "cannot remove old events");
+            }
+            let passed = once(&store, carrier.as_ref(), &settings, None).await;
+            say(passed.map(drop), "cannot send events");
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = look => {}
+        }
+    }
+}
+
+fn say(outcome: Result<()>, what: &str) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "{what}");
+    }
+}
+
+/// Routes what is new and sends all that is due now; `only` one event's deliveries where it is named.
+pub async fn once(
+    store: &Store,
+    carrier: &dyn Carrier,
+    settings: &Settings,
+    only: Option<&str>,
+) -> Result<Passed> {
+    route::route(store, settings).await?;
+    let holder = Uuid::now_v7().to_string();
+    let mut passed = Passed::default();
+    loop {
+        let is_waiting = store
+            .read(Scope::Everyone, "look for deliveries", |db, _| {
+                Box::pin(async move { Ok(sql::is_waiting(db).await?) })
+            })
+            .await?;
+        if !is_waiting {
+            return Ok(passed);
+        }
+        let claimed = claim(store, &holder, only).await?;
+        if claimed.is_empty() {
+            return Ok(passed);
+        }
+        let sent = claimed
+            .iter()
+            .map(|claimed| deliver(store, carrier, settings, &holder, claimed));
+        for done in join_all(sent).await {
+            if done? {
+                passed.delivered += 1;
+            } else {
+                passed.failed += 1;
+            }
+        }
+        // What went wrong may have been told of.
+        route::route(store, settings).await?;
+    }
+}
+
+async fn claim(store: &Store, holder: &str, only: Option<&str>) -> Result<Vec<Claimed>> {
+    let hold_ms = i64::try_from(HOLD.as_millis()).unwrap_or(i64::MAX);
+    store
+        .write_alone(Scope::Everyone, "deliveries", "claim deliveries", |db, _| {
+            Box::pin(async move { Ok(sql::claim(db, holder, hold_ms, only).await?) })
+        })
+        .await
+}
+
+/// How a try went.
+enum Went {
+    Delivered(Option<u16>),
+    Failed {
+        error: String,
+        answer: Option<u16>,
+        retry_after: Option<Duration>,
+    },
+    /// No other try would help.
+    Dead {
+        error: String,
+        answer: Option<u16>,
+    },
+    Later,
+}
+
+async fn deliver(
+    store: &Store,
+    carrier: &dyn Carrier,
+    settings: &Settings,
+    holder: &str,
+    claimed: &Claimed,
+) -> Result<bool> {
+    let event = events::get(store, &claimed.tenant, &claimed.event).await?;
+    let sending = send(store, carrier, settings, claimed, &event);
+    // Before another server may take it.
+    let went = match tokio::time::timeout(HOLD / 2, sending).await {
+        Ok(went) => went?,
+        Err(_) => Went::Failed {
+            error: format!("no answer within {} seconds", HOLD.as_secs() / 2),
+            answer: None,
+            retry_after: None,
+        },
+    };
+    settle(store, holder, claimed, &event, &went).await?;
+    Ok(matches!(went, Went::Delivered(_)))
+}
+
+async fn send(
+    store: &Store,
+    carrier: &dyn Carrier,
+    settings: &Settings,
+    claimed: &Claimed,
+    event: &StoredEvent,
+) -> Result<Went> {
+    match claimed.target.split_once(':') {
+        Some(("webhook", name)) => to_webhook(store, carrier, claimed, name, event).await,
+        Some(("channel", name)) => {
+            let note = note(event, settings.alerts.language);
+            Ok(match carrier.tell(name, &note, event).await {
+                Ok(()) => Went::Delivered(None),
+                Err(error) => failed(&error),
+            })
+        }
+        _ => Ok(Went::Dead {
+            error: "nobody knows this kind of target".to_owned(),
+            answer: None,
+        }),
+    }
+}
+
+async fn to_webhook(
+    store: &Store,
+    carrier: &dyn Carrier,
+    claimed: &Claimed,
+    name: &str,
+    event: &StoredEvent,
+) -> Result<Went> {
+    let tenant = &claimed.tenant;
+    let all = webhooks::list(store, tenant).await?;
+    let Some(webhook) = all.into_iter().find(|webhook| webhook.name == name) else {
+        return Ok(Went::Dead {
+            error: "the webhook was removed".to_owned(),
+            answer: None,
+        });
+    };
+    if webhook.paused_at_ms.is_some() {
+        return Ok(Went::Later);
+    }
+    let now_ms = store.now_ms().await?;
+    let secrets = match secrets_of(carrier, tenant, name, webhook.old_secret_until_ms, now_ms).await {
+        Ok(secrets) => secrets,
+        Err(error) => return Ok(failed(&error)),
+    };
+    let body = serde_json::to_string(&Envelope::from(event.clone())).map_err(|error| {
+        Error::internal("an event cannot be written")
+            .caused_by(error)
+            .hint("report it")
+    })?;
+    let signed = match signed(&event.id, now_ms / 1000, &body, &secrets) {
+        Ok(signed) => signed,
+        Err(error) => return Ok(failed(&error)),
+    };
+    let mut headers = signed.headers;
+    headers.push(("content-type", CONTENT_TYPE.to_owned()));
+    let post = Post {
+        url: webhook.url,
+        headers,
+        body,
+        allow_private: webhook.allow_private,
+    };
+    match carrier.post(&post).await {
+        Ok(Answer { status, .. }) if (200..300).contains(&status) => Ok(Went::Delivered(Some(status))),
+        Ok(Answer { status: GONE, .. }) => {
+            let reason = "the receiver answered 410 Gone";
+            webhooks::pause(store, tenant, name, Some(reason)).await?;
+            Ok(Went::Dead {
+                error: reason.to_owned(),
+                answer: Some(GONE),
+            })
+        }
+        Ok(answer) => Ok(Went::Failed {
+            error: format!("the receiver answered {}", answer.status),
+            answer: Some(answer.status),
+            retry_after: answer.retry_after,
+        }),
+        Err(error) => Ok(failed(&error)),
+    }
+}
+
+async fn secrets_of(
+    carrier: &dyn Carrier,
+    tenant: &str,
+    name: &str,
+    old_until_ms: Option<i64>,
+    now_ms: i64,
+) -> Result<Vec<Secret>> {
+    let mut found = Vec::new();
+    found.extend(carrier.secret(tenant, &secret_name(name)).await?);
+    if old_until_ms.is_some_and(|until| now_ms < until) {
+        found.extend(carrier.secret(tenant, &old_secret_name(name)).await?);
+    }
+    if found.is_empty() {
+        return Err(Error::auth("the webhook has no secret")
+            .with("webhook", name)
+            .hint("`weir webhook rotate NAME` makes one"));
+    }
+    Ok(found)
+}
+
+fn failed(error: &Error) -> Went {
+    let mut text = error.to_string();
+    if let Some(hint) = error.next_step() {
+        text = format!("{text} ({hint})");
+    }
+    Went::Failed {
+        error: text.chars().take(ERROR_CHARS_MAX).collect(),
+        answer: None,
+        retry_after: None,
+    }
+}
+
+/// What a try comes to.
+fn ended(went: &Went, attempts: i64) -> Ended<'_> {
+    match went {
+        Went::Delivered(answer) => Ended {
+            status: "delivered",
+            wait_ms: 0,
+            has_failed: false,
+            answer: *answer,
+            error: None,
+        },
+        Went::Later => Ended {
+            status: "waiting",
+            wait_ms: PAUSED_MS,
+            has_failed: false,
+            answer: None,
+            error: Some("the webhook is paused"),
+        },
+        Went::Dead { error, answer } => Ended {
+            status: "dead",
+            wait_ms: 0,
+            has_failed: true,
+            answer: *answer,
+            error: Some(error),
+        },
+        Went::Failed {
+            error,
+            answer,
+            retry_after,
+        } => {
+            let wait = rules::wait_ms(attempts, *retry_after, rules::jitter());
+            Ended {
+                status: if wait.is_some() { "waiting" } else { "dead" },
+                wait_ms: wait.unwrap_or(0),
+                has_failed: true,
+                answer: *answer,
+                error: Some(error),
+            }
+        }
+    }
+}
+
+/// Stores how it went. What found no taker in the end is told of.
+async fn settle(
+    store: &Store,
+    holder: &str,
+    claimed: &Claimed,
+    event: &StoredEvent,
+    went: &Went,
+) -> Result<()> {
+    let attempts = claimed.attempts + 1;
+    let ended = ended(went, attempts);
+    if let Some(error) = ended.error {
+        tracing::warn!(
+            event = claimed.event,
+            target = claimed.target,
+            attempts,
+            status = ended.status,
+            error,
+            "an event was not delivered"
+        );
+    }
+    let told = &told(claimed, event, &ended, attempts);
+    let ended = &ended;
+    store
+        .write(Scope::Tenant(&claimed.tenant), "end the delivery", |db, _| {
+            Box::pin(async move {
+                let is_ours = sql::end(db, holder, claimed, ended).await?;
+                if let Some(told) = told.as_ref().filter(|_| is_ours) {
+                    events::append_in(db, told).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// The event of a delivery that is given up. One about a delivery tells of itself no more.
+fn told(claimed: &Claimed, event: &StoredEvent, ended: &Ended<'_>, attempts: i64) -> Option<Event> {
+    let is_about_delivery = event.family == Family::DeliveryFailed.as_str()
+        || event.data.get("cause").and_then(Value::as_str) == Some(Family::DeliveryFailed.as_str());
+    if ended.status != "dead" || is_about_delivery {
+        return None;
+    }
+    Some(
+        Event::new(&claimed.tenant, Family::DeliveryFailed, &claimed.target)
+            .with("target", claimed.target.as_str())
+            .with("event", claimed.event.as_str())
+            .with("type", format!("weir.{}", event.family))
+            .with("attempts", attempts)
+            .with("error", ended.error.unwrap_or_default()),
+    )
+}
+
+/// Removes events, and alerts and silences that ended, once they are older than is kept.
+async fn prune(store: &Store, keep: Duration) -> Result<()> {
+    let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    let before = store.now_ms().await?.saturating_sub(keep_ms);
+    loop {
+        let removed = store
+            .statement(Scope::Everyone, "remove old events", |db, _| {
+                Box::pin(async move { Ok(events::prune(db, before, PRUNED_AT_ONCE).await?) })
+            })
+            .await?;
+        if removed == 0 {
+            break;
+        }
+    }
+    store
+        .statement(Scope::Everyone, "remove old alerts and silences", |db, _| {
+            Box::pin(async move { Ok(alerts::prune(db, before).await?) })
+        })
+        .await
+}

@@ -1,0 +1,110 @@
+//! From an answer to an output.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use weir_protocol::action::Reply;
+use weir_protocol::{Error, Result};
+
+use super::plan::ActionPlan;
+use crate::extract::{Path, Step};
+use crate::http::Answer;
+
+/// Which parts of an answer the output is.
+#[derive(Debug, Clone)]
+pub(super) struct Output {
+    fields: Vec<(String, Path)>,
+    remote_id: Option<String>,
+}
+
+impl Output {
+    pub(super) fn new(fields: &BTreeMap<String, String>, remote_id: Option<&str>) -> Result<Self> {
+        let fields = fields
+            .iter()
+            .map(|(name, path)| Ok((name.clone(), Path::parse(path)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            fields,
+            remote_id: remote_id.map(str::to_owned),
+        })
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The output that the answer's document gives. A field that is not there is null.
+    pub(super) fn pick(&self, document: Value) -> (Value, Option<String>) {
+        let output = if self.is_whole() {
+            document
+        } else {
+            let pick = |(name, path): &(String, Path)| (name.clone(), value_at(&document, &path.steps));
+            Value::Object(self.fields.iter().map(pick).collect::<Map<_, _>>())
+        };
+        let id = self.remote_id.as_deref().and_then(|field| match &output[field] {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        });
+        (output, id)
+    }
+}
+
+pub(super) fn reply(plan: &ActionPlan, answer: &Answer) -> Result<Reply> {
+    let document = document_of(answer, plan.output.is_whole())?;
+    let (output, remote_id) = plan.output.pick(document);
+    plan.check_output(&output)?;
+    Ok(Reply {
+        output,
+        remote_id,
+        status: answer.status,
+    })
+}
+
+/// The answer as a value. Text that is no JSON is taken as it is where nothing is picked from it.
+fn document_of(answer: &Answer, takes_text: bool) -> Result<Value> {
+    if answer.body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Null);
+    }
+    match serde_json::from_slice(&answer.body) {
+        Ok(document) => Ok(document),
+        Err(_) if takes_text => match std::str::from_utf8(&answer.body) {
+            Ok(text) => Ok(Value::String(text.to_owned())),
+            Err(error) => Err(unreadable(answer).caused_by(error)),
+        },
+        Err(error) => Err(unreadable(answer).caused_by(error)),
+    }
+}
+
+fn unreadable(answer: &Answer) -> Error {
+    Error::decode("the answer is not the JSON that the action declares")
+        .with("status", answer.status)
+        .with("content type", answer.header("content-type").unwrap_or("none"))
+        .hint("check the action's path, and that the vendor answers in JSON (header Accept)")
+}
+
+/// What a path leads to; null where it leads nowhere. A `*` collects what the rest finds in each element.
+fn value_at(value: &Value, steps: &[Step]) -> Value {
+    let Some((step, rest)) = steps.split_first() else {
+        return value.clone();
+    };
+    match step {
+        Step::Key(key) => {
+            let next = match value {
+                Value::Array(items) => key.parse::<usize>().ok().and_then(|at| items.get(at)),
+                other => other.get(key),
+            };
+            next.map_or(Value::Null, |next| value_at(next, rest))
+        }
+        Step::Any => {
+            let collect = |items: &mut dyn Iterator<Item = &Value>| {
+                Value::Array(items.map(|item| value_at(item, rest)).collect())
+            };
+            match value {
+                Value::Array(items) => collect(&mut items.iter()),
+                Value::Object(members) => collect(&mut members.values()),
+                _ => Value::Array(Vec::new()),
+            }
+        }
+    }
+}

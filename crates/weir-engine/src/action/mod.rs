@@ -1,0 +1,212 @@
+//! Bounded calls at an outside system: what an action's spec says, made into one exact request, sent once, and
+//! its answer made into an output. Who may call, and whether it happened before, is decided above.
+
+mod answer;
+mod input;
+mod lookup;
+mod pages;
+mod plan;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use weir_protocol::action::{Actions, Call, Performed, Reply, Shown};
+use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::spec::{ActionSpec, Approval, ConnectorSpec, Effect};
+use weir_protocol::{Error, Result};
+
+use crate::catalog::Connector;
+use crate::connect::{EngineSettings, client_of};
+use crate::http::{Answer, BreakerState, Client, Delivery, Outgoing, Sent};
+use crate::interpolate::{Scope, Templates};
+use plan::ActionPlan;
+
+/// A connection's actions, compiled. They share one client: its quota, its breaker, its credential.
+pub struct HttpActions {
+    connection: String,
+    connector: (String, String),
+    approval: Approval,
+    client: Arc<Client>,
+    scope: Scope,
+    plans: BTreeMap<String, ActionPlan>,
+}
+
+/// Compiles a connector's actions and throws them away: a mistake in one is told before anybody calls it.
+pub(crate) fn check_specs(templates: &Templates, spec: &ConnectorSpec) -> Result<()> {
+    for action in &spec.actions {
+        ActionPlan::new(templates, &spec.http, action)?;
+    }
+    Ok(())
+}
+
+impl HttpActions {
+    /// Validates the connection's settings and compiles its actions. Sends nothing.
+    pub fn connect(
+        connector: &Connector,
+        connection: &ConnectionSpec,
+        settings: &EngineSettings,
+    ) -> Result<Self> {
+        Self::make(connector, connection, settings)
+            .map_err(|error| error.with("connection", &connection.connection))
+    }
+
+    fn make(connector: &Connector, connection: &ConnectionSpec, settings: &EngineSettings) -> Result<Self> {
+        let spec = &connector.spec;
+        let templates = Templates::new(&settings.clock);
+        let (client, scope) = client_of(spec, connection, settings, &templates)?;
+        let plans = spec
+            .actions
+            .iter()
+            .map(|action| {
+                Ok((
+                    action.name.clone(),
+                    ActionPlan::new(&templates, &spec.http, action)?,
+                ))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            connection: connection.connection.clone(),
+            connector: (spec.connector.clone(), spec.version.clone()),
+            approval: spec.governance.approval,
+            client: Arc::new(client),
+            scope,
+            plans,
+        })
+    }
+
+    /// Of the system behind the connection, as its own answers told.
+    pub fn breaker_state(&self) -> BreakerState {
+        self.client.breaker_state()
+    }
+
+    async fn exchange(&self, plan: &ActionPlan, call: &Call, delivery: &Delivery) -> Result<Reply> {
+        let scope = self.scope(call);
+        if plan.is_list() {
+            return pages::read(self, plan, call, &scope).await;
+        }
+        let mut outgoing = plan.request(&scope, call, None)?;
+        outgoing.delivery = delivery.clone();
+        let answer = self.send(plan, outgoing, &scope).await?;
+        // The vendor took it: what cannot be read of its answer leaves open what it did.
+        answer::reply(plan, &answer).inspect_err(|_| delivery.leaves_open())
+    }
+
+    async fn send(&self, plan: &ActionPlan, mut outgoing: Outgoing, scope: &Scope) -> Result<Answer> {
+        outgoing.is_interactive = true;
+        let delivery = outgoing.delivery.clone();
+        let classify = |answer: &Answer| {
+            let verdict = plan.rules.classify(answer, scope);
+            // A rule that cannot be applied to an answer says nothing of what was done.
+            verdict.inspect_err(|_| delivery.leaves_open())
+        };
+        match self.client.send(outgoing, &classify).await? {
+            Sent::Answer(answer) | Sent::Ignored(answer) | Sent::NotModified(answer) => Ok(answer),
+        }
+    }
+
+    fn plan(&self, action: &str) -> Result<&ActionPlan> {
+        self.plans.get(action).ok_or_else(|| {
+            let names: Vec<&str> = self.plans.keys().map(String::as_str).collect();
+            let error = Error::not_found(format!(
+                "connection '{}' has no action '{action}'",
+                self.connection
+            ));
+            match weir_protocol::yaml::closest(action, &names) {
+                Some(near) => error.hint(format!("did you mean '{near}'?")),
+                None => error.hint(format!("its actions are {}", names.join(", "))),
+            }
+        })
+    }
+
+    fn scope(&self, call: &Call) -> Scope {
+        self.scope
+            .clone()
+            .with("input", &call.input)
+            .with("idempotency_key", &call.idempotency_key)
+    }
+
+    fn named(&self, error: Error, call: &Call) -> Error {
+        error
+            .with("connection", &self.connection)
+            .with("action", &call.action)
+    }
+}
+
+#[async_trait]
+impl Actions for HttpActions {
+    fn connector(&self) -> (&str, &str) {
+        (&self.connector.0, &self.connector.1)
+    }
+
+    fn specs(&self) -> Vec<&ActionSpec> {
+        self.plans.values().map(|plan| &plan.spec).collect()
+    }
+
+    fn spec(&self, action: &str) -> Result<&ActionSpec> {
+        Ok(&self.plan(action)?.spec)
+    }
+
+    fn approval(&self) -> Approval {
+        self.approval
+    }
+
+    fn check(&self, action: &str, input: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let checked = self.plan(action)?.input.check(input);
+        checked.map_err(|error| error.with("connection", &self.connection).with("action", action))
+    }
+
+    fn show(&self, call: &Call) -> Result<Shown> {
+        let plan = self.plan(&call.action)?;
+        let scope = self.scope(call);
+        let built = if plan.is_list() {
+            pages::first(plan, call, &scope)
+        } else {
+            plan.request(&scope, call, None)
+        };
+        let outgoing = built.map_err(|error| self.named(error, call))?;
+        Ok(show::shown(&outgoing, &self.client.redactor()))
+    }
+
+    async fn perform(&self, call: &Call) -> Performed {
+        let delivery = Delivery::default();
+        let plan = match self.plan(&call.action) {
+            Ok(plan) => plan,
+            Err(error) => return Performed::Failed(error),
+        };
+        let limit = plan.deadline;
+        let told = match tokio::time::timeout(limit, self.exchange(plan, call, &delivery)).await {
+            Ok(told) => told,
+            Err(_) => Err(too_late(limit)),
+        };
+        match told {
+            Ok(reply) => Performed::Done(reply),
+            Err(error) => {
+                let error = self.named(error, call);
+                if delivery.may_have_arrived() && plan.spec.effect != Effect::Read {
+                    Performed::Uncertain(error)
+                } else {
+                    Performed::Failed(error)
+                }
+            }
+        }
+    }
+
+    async fn look_up(&self, call: &Call) -> Result<Option<Reply>> {
+        let plan = self.plan(&call.action)?;
+        let found = tokio::time::timeout(plan.deadline, lookup::find(self, plan, call));
+        let found = found.await.unwrap_or_else(|_| Err(too_late(plan.deadline)));
+        found.map_err(|error| self.named(error, call))
+    }
+}
+
+fn too_late(limit: Duration) -> Error {
+    Error::timeout("the call did not end in time")
+        .with("limit", format!("{} s", limit.as_secs()))
+        .hint("look at the vendor's status page; raise the action's `deadline` if it is always so slow")
+}

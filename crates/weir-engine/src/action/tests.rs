@@ -1,0 +1,458 @@
+//! Calls against a server on loopback.
+
+use serde_json::{Value, json};
+use weir_protocol::ErrorKind;
+use weir_protocol::action::{Actions as _, Call, Performed, Reply};
+use weir_protocol::connection::ConnectionSpec;
+use wiremock::matchers::{body_json, body_string_contains, header, method, path, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use super::*;
+use crate::EngineSettings;
+
+const SECRET: &str = "sk-very-secret";
+
+fn connect(base_url: &str, actions: Value) -> Result<HttpActions> {
+    let spec: ConnectorSpec = serde_json::from_value(json!({
+        "spec": 1, "connector": "test", "version": "1.2.0", "name": { "en": "Test" },
+        "hosts": [base_url], "http": { "base_url": base_url }, "actions": actions,
+        "auth": [{ "method": "bearer", "token": "{{ credential.token }}" }],
+        "reliability": { "timeout": "1s", "retry": { "attempts": 3, "base": "1ms" } },
+    }))
+    .unwrap();
+    spec.validate()?;
+    let connection: ConnectionSpec = serde_json::from_value(json!({
+        "connection": "shop", "connector": "test", "allow_private_hosts": true,
+        "credential": { "method": "bearer", "token": SECRET },
+    }))
+    .unwrap();
+    HttpActions::connect(&Connector::new(spec), &connection, &EngineSettings::default())
+}
+
+fn create() -> Value {
+    json!({
+        "name": "create_order", "title": "Create an order", "effect": "write",
+        "input": {
+            "type": "object", "required": ["item"], "additionalProperties": false,
+            "properties": { "item": { "type": "string" }, "count": { "type": "integer", "minimum": 1, "default": 1 } },
+        },
+        "request": {
+            "path": "/shops/{{ input.item }}/orders",
+            "json": { "item": "{{ input.item }}", "count": "{{ input.count }}" },
+        },
+        "output": { "id": "data.id", "tags": "data.tags.*.name" },
+        "remote_id": "id",
+        "idempotency": { "header": "Idempotency-Key" },
+    })
+}
+
+fn unkeyed() -> Value {
+    let mut action = create();
+    action["idempotency"] = json!("none");
+    action
+}
+
+fn call(action: &str, input: Value) -> Call {
+    let Value::Object(input) = input else { panic!() };
+    Call {
+        action: action.to_owned(),
+        input,
+        idempotency_key: "call-1".to_owned(),
+    }
+}
+
+fn checked(actions: &HttpActions, action: &str, input: Value) -> Call {
+    let call = call(action, input);
+    Call {
+        input: actions.check(action, &call.input).unwrap(),
+        ..call
+    }
+}
+
+fn done(performed: Performed) -> Reply {
+    match performed {
+        Performed::Done(reply) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn failed(performed: Performed) -> Error {
+    match performed {
+        Performed::Failed(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn uncertain(performed: Performed) -> Error {
+    match performed {
+        Performed::Uncertain(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn answering(status: u16, body: &str) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(status).set_body_raw(body, "application/json"))
+        .mount(&server)
+        .await;
+    server
+}
+
+async fn requests(server: &MockServer) -> usize {
+    server.received_requests().await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_call_sends_its_input_once_and_picks_the_output() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/shops/a%2Fb/orders"))
+        .and(header("Authorization", format!("Bearer {SECRET}").as_str()))
+        .and(header("Idempotency-Key", "call-1"))
+        .and(body_json(json!({ "item": "a/b", "count": 1 })))
+        .respond_with(
+            ResponseTemplate::new(201)
+                .set_body_json(json!({ "data": { "id": 7, "tags": [{ "name": "x" }, { "name": "y" }] } })),
+        )
+        .mount(&server)
+        .await;
+    let actions = connect(&server.uri(), json!([create()])).unwrap();
+    let reply = done(
+        actions
+            .perform(&checked(&actions, "create_order", json!({ "item": "a/b" })))
+            .await,
+    );
+    assert_eq!(reply.output, json!({ "id": 7, "tags": ["x", "y"] }));
+    assert_eq!(reply.remote_id.as_deref(), Some("7"));
+    assert_eq!(reply.status, 201);
+    assert_eq!(requests(&server).await, 1);
+}
+
+#[tokio::test]
+async fn a_shown_call_is_the_exact_request_without_credential_and_sends_nothing() {
+    let server = answering(200, "{}").await;
+    let actions = connect(&server.uri(), json!([create()])).unwrap();
+    let shown = actions
+        .show(&checked(&actions, "create_order", json!({ "item": SECRET })))
+        .unwrap();
+    assert_eq!(shown.method, "POST");
+    assert!(!format!("{shown:?}").contains(SECRET), "{shown:?}");
+    let shown = actions
+        .show(&checked(&actions, "create_order", json!({ "item": "a b" })))
+        .unwrap();
+    assert_eq!(shown.url, format!("{}/shops/a%20b/orders", server.uri()));
+    assert_eq!(shown.body, Some(json!({ "item": "a b", "count": 1 })));
+    assert!(
+        shown
+            .headers
+            .contains(&("Idempotency-Key".to_owned(), "call-1".to_owned()))
+    );
+    assert_eq!(requests(&server).await, 0);
+}
+
+#[tokio::test]
+async fn input_that_breaks_the_schema_names_the_field() {
+    let actions = connect("http://127.0.0.1:9", json!([create()])).unwrap();
+    let refused = |input: Value| {
+        let Value::Object(input) = input else { panic!() };
+        let error = actions.check("create_order", &input).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.next_step().is_some());
+        error.message().to_owned()
+    };
+    assert_eq!(refused(json!({})), "input.item is missing");
+    assert_eq!(
+        refused(json!({ "item": "a", "cuont": 2 })),
+        "input.cuont is not known here"
+    );
+    assert!(refused(json!({ "item": "a", "count": 0 })).starts_with("input.count: "));
+    let error = actions.check("create_ordr", &Map::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.next_step(), Some("did you mean 'create_order'?"));
+}
+
+#[tokio::test]
+async fn a_value_cannot_lead_out_of_its_place_in_the_path() {
+    let actions = connect("http://127.0.0.1:9", json!([create()])).unwrap();
+    for item in ["..", "."] {
+        let error = actions
+            .show(&checked(&actions, "create_order", json!({ "item": item })))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_vendor_refuses_surely_had_no_effect() {
+    for (status, kind) in [
+        (400, ErrorKind::Source),
+        (401, ErrorKind::Auth),
+        (404, ErrorKind::Source),
+        (422, ErrorKind::Source),
+    ] {
+        let server = answering(status, r#"{"error": "no"}"#).await;
+        let actions = connect(&server.uri(), json!([unkeyed()])).unwrap();
+        let error = failed(
+            actions
+                .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+                .await,
+        );
+        assert_eq!(error.kind(), kind, "{status}: {error}");
+        assert!(error.next_step().is_some(), "{status}");
+        assert_eq!(requests(&server).await, 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_rule_makes_a_good_status_a_refusal() {
+    let server = answering(200, r#"{"ok": false, "error": "channel_not_found"}"#).await;
+    let mut action = unkeyed();
+    action["errors"] =
+        json!([{ "when": "{{ not response.ok }}", "action": "fail", "message": "the vendor says no" }]);
+    let actions = connect(&server.uri(), json!([action])).unwrap();
+    let error = failed(
+        actions
+            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+            .await,
+    );
+    assert!(error.to_string().contains("the vendor says no"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_tells_nothing_leaves_an_unkeyed_call_uncertain_and_unrepeated() {
+    for (status, body) in [(500, "oops"), (504, ""), (200, "{ no json")] {
+        let server = answering(status, body).await;
+        let actions = connect(&server.uri(), json!([unkeyed()])).unwrap();
+        let performed = actions
+            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+            .await;
+        uncertain(performed);
+        assert_eq!(requests(&server).await, 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_leaves_it_uncertain_and_a_closed_port_does_not() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let taken = tokio::spawn(async move {
+        let mut count = 0;
+        while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_secs(3), listener.accept()).await
+        {
+            use tokio::io::AsyncReadExt as _;
+            let mut stream = stream;
+            let mut bytes = [0; 64];
+            // It arrives, and then the connection breaks.
+            let _read = stream.read(&mut bytes).await;
+            count += 1;
+        }
+        count
+    });
+    let actions = connect(&url, json!([unkeyed()])).unwrap();
+    uncertain(
+        actions
+            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+            .await,
+    );
+    assert_eq!(taken.await.unwrap(), 1);
+    let error = failed(
+        actions
+            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+            .await,
+    );
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_keyed_call_is_repeated_under_the_same_key() {
+    let server = MockServer::start().await;
+    Mock::given(header("Idempotency-Key", "call-1"))
+        .respond_with(ResponseTemplate::new(503))
+        .up_to_n_times(1)
+        .mount(&server)
+        .await;
+    Mock::given(header("Idempotency-Key", "call-1"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "data": { "id": "o1" } })))
+        .mount(&server)
+        .await;
+    let actions = connect(&server.uri(), json!([create()])).unwrap();
+    let reply = done(
+        actions
+            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+            .await,
+    );
+    assert_eq!(reply.remote_id.as_deref(), Some("o1"));
+    assert_eq!(requests(&server).await, 2);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_call_and_says_that_it_may_have_arrived() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(30)))
+        .mount(&server)
+        .await;
+    let mut action = unkeyed();
+    action["deadline"] = json!("200ms");
+    let actions = connect(&server.uri(), json!([action])).unwrap();
+    let error = uncertain(
+        actions
+            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+            .await,
+    );
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+fn list() -> Value {
+    json!({
+        "name": "list_orders", "title": "List orders", "effect": "read",
+        "input": { "type": "object", "properties": { "shop": { "type": "string" } } },
+        "request": { "path": "/orders", "params": { "shop": "{{ input.shop }}" } },
+        "select": { "path": "items" },
+        "paginate": { "by": "page_number", "request": { "param": "page" }, "size": { "param": "per", "value": 2 } },
+        "output": { "id": "id" },
+    })
+}
+
+#[tokio::test]
+async fn a_read_action_reads_all_pages() {
+    let server = MockServer::start().await;
+    for (page, items) in [
+        ("1", json!([{ "id": 1, "x": 0 }, { "id": 2 }])),
+        ("2", json!([{ "id": 3 }])),
+    ] {
+        Mock::given(method("GET"))
+            .and(query_param("page", page))
+            .and(query_param("shop", "north"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "items": items })))
+            .mount(&server)
+            .await;
+    }
+    let actions = connect(&server.uri(), json!([list()])).unwrap();
+    let call = checked(&actions, "list_orders", json!({ "shop": "north" }));
+    let reply = done(actions.perform(&call).await);
+    assert_eq!(
+        reply.output,
+        json!({ "records": [{ "id": 1 }, { "id": 2 }, { "id": 3 }], "truncated": false })
+    );
+    let shown = actions.show(&call).unwrap();
+    assert!(
+        shown.url.contains("page=1") && shown.url.contains("per=2"),
+        "{}",
+        shown.url
+    );
+}
+
+#[tokio::test]
+async fn a_file_is_uploaded_as_it_is() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(body_string_contains(
+            "name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\nhello\r\n",
+        ))
+        .and(body_string_contains("name=\"title\"\r\n\r\nGreeting\r\n"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "id": "f1" })))
+        .mount(&server)
+        .await;
+    let action = json!({
+        "name": "upload", "title": "Upload a file", "effect": "write",
+        "input": { "type": "object", "required": ["file"], "properties": { "file": { "type": "object" }, "title": { "type": "string" } } },
+        "request": { "path": "/files", "multipart": { "file": "{{ input.file }}", "title": "{{ input.title }}" } },
+    });
+    let actions = connect(&server.uri(), json!([action])).unwrap();
+    let file = json!({ "base64": "aGVsbG8=", "filename": "a.txt", "content_type": "text/plain" });
+    let reply = done(
+        actions
+            .perform(&checked(
+                &actions,
+                "upload",
+                json!({ "file": file, "title": "Greeting" }),
+            ))
+            .await,
+    );
+    assert_eq!(reply.output, json!({ "id": "f1" }));
+    let wrong = checked(&actions, "upload", json!({ "file": { "base64": "no base64!" } }));
+    assert_eq!(failed(actions.perform(&wrong).await).kind(), ErrorKind::Usage);
+}
+
+#[tokio::test]
+async fn a_lookup_finds_the_effect_of_an_earlier_try() {
+    let server = MockServer::start().await;
+    Mock::given(method("GET"))
+        .and(path("/orders"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(
+            json!({ "data": [{ "id": 1, "reference": "other" }, { "id": 2, "reference": "call-1" }] }),
+        ))
+        .mount(&server)
+        .await;
+    let mut action = unkeyed();
+    action["idempotency"] = json!({ "lookup": {
+        "request": { "path": "/orders" }, "select": { "path": "data" },
+        "where": "{{ record.reference == idempotency_key }}", "output": { "id": "id" },
+    } });
+    let actions = connect(&server.uri(), json!([action])).unwrap();
+    let mine = checked(&actions, "create_order", json!({ "item": "a" }));
+    let found = actions.look_up(&mine).await.unwrap().unwrap();
+    assert_eq!(found.remote_id.as_deref(), Some("2"));
+    let other = Call {
+        idempotency_key: "call-2".to_owned(),
+        ..mine
+    };
+    assert_eq!(actions.look_up(&other).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_output_that_breaks_its_schema_fails_a_read_and_leaves_a_write_uncertain() {
+    let schema = json!({ "type": "object", "properties": { "id": { "type": "string" } } });
+    let server = answering(200, r#"{"data": {"id": 7}}"#).await;
+    let mut write = unkeyed();
+    write["output_schema"] = schema.clone();
+    let mut read = write.clone();
+    read["effect"] = json!("read");
+    let actions = connect(&server.uri(), json!([write])).unwrap();
+    let error = uncertain(
+        actions
+            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+            .await,
+    );
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    let actions = connect(&server.uri(), json!([read])).unwrap();
+    failed(
+        actions
+            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+            .await,
+    );
+}
+
+#[test]
+fn specs_that_cannot_be_right_are_refused() {
+    let refused = |change: &dyn Fn(&mut Value)| {
+        let mut action = create();
+        change(&mut action);
+        connect("http://127.0.0.1:9", json!([action]))
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(
+        refused(&|action| action["input"] = json!({ "type": "string" })).contains("not one of an object")
+    );
+    assert!(
+        refused(&|action| action["input"]["properties"]["item"]["type"] = json!("strung"))
+            .contains("input schema")
+    );
+    assert!(refused(&|action| action["remote_id"] = json!("nothing")).contains("no field of the output"));
+    assert!(
+        refused(&|action| action["compensate"] = json!({ "action": "undo" })).contains("no action 'undo'")
+    );
+    assert!(refused(&|action| action["paginate"] = list()["paginate"].clone()).contains("effect write"));
+    let twice = connect("http://127.0.0.1:9", json!([create(), create()]))
+        .map(drop)
+        .unwrap_err();
+    assert!(twice.to_string().contains("declared twice"));
+    let mut effectless = create();
+    effectless.as_object_mut().unwrap().remove("effect");
+    let error = serde_json::from_value::<ActionSpec>(effectless).unwrap_err();
+    assert!(error.to_string().contains("effect"), "{error}");
+}

@@ -1,0 +1,1 @@
+pmwXCRX-vs0bwTlKaKd2GmXmD7XG0hrSuAxcDQprQCQ

@@ -1,0 +1,8 @@
+//! Brings messages to people and systems: webhooks over HTTP, mail over SMTP. One try each; whoever
+//! asks for it decides whether to try again.
+
+mod mail;
+mod post;
+
+pub use mail::{Mail, Smtp, SmtpTls, send};
+pub use post::{Posted, Poster};

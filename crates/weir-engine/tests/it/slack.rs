@@ -1,0 +1,172 @@
+//! The actions of `slack` against answers in the shapes of Slack's reference.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use weir_engine::EngineSettings;
+use weir_engine::action::HttpActions;
+use weir_engine::catalog::Catalog;
+use weir_protocol::action::{Actions as _, Call, Performed, Reply};
+use wiremock::matchers::{body_partial_json, header, method, path, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const KEY: &str = "weir-1";
+
+fn answer(body: Value) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
+fn actions(server: &MockServer) -> HttpActions {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../connectors");
+    let catalog = Catalog::open(&[folder]).unwrap();
+    let connection = serde_json::from_value(json!({
+        "connection": "team", "connector": "slack", "config": { "base_url": format!("{}/api", server.uri()) },
+        "credential": { "token": "xoxb-1" }, "allow_private_hosts": true,
+    }))
+    .unwrap();
+    HttpActions::connect(
+        catalog.get("slack").unwrap(),
+        &connection,
+        &EngineSettings::default(),
+    )
+    .unwrap()
+}
+
+fn call(actions: &HttpActions, action: &str, input: &Value) -> Call {
+    Call {
+        action: action.to_owned(),
+        input: actions.check(action, input.as_object().unwrap()).unwrap(),
+        idempotency_key: KEY.to_owned(),
+    }
+}
+
+fn done(performed: Performed) -> Reply {
+    match performed {
+        Performed::Done(reply) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn metadata() -> Value {
+    json!({ "event_type": "weir_call", "event_payload": { "key": KEY } })
+}
+
+#[tokio::test]
+async fn a_message_carries_its_key_and_is_found_by_it() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/api/chat.postMessage"))
+        .and(header("authorization", "Bearer xoxb-1"))
+        .and(body_partial_json(
+            json!({ "channel": "C01", "text": "Hi", "metadata": metadata() }),
+        ))
+        .respond_with(answer(json!({ "ok": true, "channel": "C01", "ts": "1.2" })))
+        .mount(&server)
+        .await;
+    for (name, more) in [("history", None), ("replies", Some("1.0"))] {
+        let mut mock = Mock::given(path(format!("/api/conversations.{name}")))
+            .and(query_param("channel", "C01"))
+            .and(query_param("include_all_metadata", "true"));
+        if let Some(ts) = more {
+            mock = mock.and(query_param("ts", ts));
+        }
+        let messages = json!([{ "ts": "9.9", "text": "other" }, { "ts": "1.2", "metadata": metadata() }]);
+        mock.respond_with(answer(json!({ "ok": true, "messages": messages })))
+            .mount(&server)
+            .await;
+    }
+    let actions = actions(&server);
+    for (action, input) in [
+        ("post_message", json!({ "channel": "C01", "text": "Hi" })),
+        (
+            "reply",
+            json!({ "channel": "C01", "text": "Hi", "thread_ts": "1.0" }),
+        ),
+    ] {
+        let post = call(&actions, action, &input);
+        assert_eq!(
+            done(actions.perform(&post).await).remote_id.as_deref(),
+            Some("1.2")
+        );
+        let found = actions.look_up(&post).await.unwrap().unwrap();
+        assert_eq!(found.remote_id.as_deref(), Some("1.2"));
+        let absent = Call {
+            idempotency_key: "weir-2".to_owned(),
+            ..post
+        };
+        assert_eq!(actions.look_up(&absent).await.unwrap(), None);
+    }
+    for wrong in [
+        json!({ "channel": "#general", "text": "x" }),
+        json!({ "channel": "C01", "text": "" }),
+    ] {
+        actions
+            .check("post_message", wrong.as_object().unwrap())
+            .unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn what_slack_refuses_with_a_good_status_is_a_refusal() {
+    let server = MockServer::start().await;
+    for (error, says) in [
+        ("not_in_channel", "not in the channel"),
+        ("strange", "refused the call"),
+    ] {
+        server.reset().await;
+        Mock::given(path("/api/chat.update"))
+            .respond_with(answer(json!({ "ok": false, "error": error })))
+            .mount(&server)
+            .await;
+        let actions = actions(&server);
+        let update = call(
+            &actions,
+            "update_message",
+            &json!({ "channel": "C01", "ts": "1.2", "text": "Ho" }),
+        );
+        match actions.perform(&update).await {
+            Performed::Failed(error) => assert!(error.to_string().contains(says), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn channels_are_listed_page_by_page_and_people_found() {
+    let server = MockServer::start().await;
+    let page = |name: &str, next: &str| {
+        let channel = json!({ "id": name, "name": name, "is_private": false, "is_member": true });
+        answer(json!({ "ok": true, "channels": [channel], "response_metadata": { "next_cursor": next } }))
+    };
+    Mock::given(path("/api/conversations.list"))
+        .and(query_param("cursor", "abc"))
+        .respond_with(page("two", ""))
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    Mock::given(path("/api/conversations.list"))
+        .respond_with(page("one", "abc"))
+        .mount(&server)
+        .await;
+    Mock::given(path("/api/users.lookupByEmail"))
+        .and(query_param("email", "ann@example.com"))
+        .respond_with(answer(
+            json!({ "ok": true, "user": { "id": "U1", "name": "ann", "real_name": "Ann" } }),
+        ))
+        .mount(&server)
+        .await;
+    let actions = actions(&server);
+    let listed = done(
+        actions
+            .perform(&call(&actions, "list_channels", &json!({})))
+            .await,
+    );
+    let records = listed.output["records"].as_array().unwrap();
+    let names: Vec<_> = records.iter().map(|channel| &channel["name"]).collect();
+    assert_eq!(names, ["one", "two"]);
+    let found = call(&actions, "lookup_user", &json!({ "email": "ann@example.com" }));
+    assert_eq!(
+        done(actions.perform(&found).await).output,
+        json!({ "id": "U1", "name": "ann", "real_name": "Ann" })
+    );
+}

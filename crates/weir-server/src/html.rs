@@ -1,0 +1,94 @@
+//! Plain pages for browsers that come back from elsewhere. Everything in them is escaped, and they load
+//! nothing.
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use weir_protocol::Error;
+
+use crate::problem::status_of;
+
+/// No script, no style from elsewhere, no frame around it, no address given on.
+const HEADERS: [(HeaderName, &str); 5] = [
+    (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    ),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// Text that stays text in a page.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+/// A page of a heading and paragraphs; `extra` is markup of our own.
+pub(crate) fn page(status: StatusCode, heading: &str, paragraphs: &[&str], extra: &str) -> Response {
+    let heading = escaped(heading);
+    let text: String = paragraphs
+        .iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| format!("<p>{}</p>\n", escaped(text)))
+        .collect();
+    let body = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{heading}</title></head>\n\
+         <body>\n<h1>{heading}</h1>\n{text}{extra}</body>\n</html>\n"
+    );
+    let mut response = (status, body).into_response();
+    for (name, value) in HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+pub(crate) fn failure(error: &Error) -> Response {
+    let status = status_of(error.kind());
+    if status.is_server_error() {
+        tracing::error!(%error, kind = %error.kind(), "request failed");
+    }
+    let next = error.next_step().unwrap_or_default();
+    page(status, "This did not work", &[error.message(), next], "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_others_say_stays_text() {
+        let error = Error::denied("<script>alert('1')</script>").hint("\"&\"");
+        let response = failure(&error);
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert!(
+            response.headers()[header::CONTENT_SECURITY_POLICY]
+                .to_str()
+                .unwrap()
+                .contains("'none'")
+        );
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            body.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;"),
+            "{body}"
+        );
+        assert!(
+            body.contains("&quot;&amp;&quot;") && !body.contains("<script"),
+            "{body}"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! The actions of the project's connections, with their files as they are now.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::json;
+use weir_control::approvals::Rule;
+use weir_control::calls::{Desk, Offer, Vendors};
+use weir_control::permits::Urgency;
+use weir_control::principals::{self, Access};
+use weir_control::{Acting, DEFAULT_TENANT, Store, connections};
+use weir_engine::action::HttpActions;
+use weir_protocol::action::Actions;
+use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::{Error, Result};
+
+use crate::commands::Context;
+use crate::grants;
+use crate::wiring::{Wiring, registered};
+
+/// Files and secrets are looked at again after so long.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// A connection's actions, and what they were made of.
+struct Kept {
+    looked_at: Instant,
+    actions: Arc<HttpActions>,
+    made_of: (String, ConnectionSpec),
+}
+
+/// Keeps what it made: the quota and the breaker of a connection outlive a call.
+pub(crate) struct ProjectVendors {
+    context: Arc<Context>,
+    store: Store,
+    kept: Mutex<BTreeMap<String, Kept>>,
+    rules: Mutex<Option<(Instant, Vec<Rule>)>>,
+}
+
+impl ProjectVendors {
+    pub(crate) fn new(context: Arc<Context>, store: Store) -> Self {
+        Self {
+            context,
+            store,
+            kept: Mutex::default(),
+            rules: Mutex::default(),
+        }
+    }
+
+    fn wiring(&self) -> Result<Wiring> {
+        Ok(Wiring::open(&self.context)?.over(self.store.clone()))
+    }
+
+    fn kept(&self, connection: &str) -> Option<Arc<HttpActions>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.get(connection)?;
+        (found.looked_at.elapsed() < KEPT).then(|| found.actions.clone())
+    }
+
+    /// What was made before, where it was made of the same; else what is made now.
+    fn keep(
+        &self,
+        name: &str,
+        made_of: (String, ConnectionSpec),
+        make: impl FnOnce(&ConnectionSpec) -> Result<HttpActions>,
+    ) -> Result<Arc<HttpActions>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept.get_mut(name)
+            && found.made_of.0 == made_of.0
+            && is_same(&found.made_of.1, &made_of.1)
+        {
+            found.looked_at = Instant::now();
+            return Ok(found.actions.clone());
+        }
+        let actions = Arc::new(make(&made_of.1)?);
+        let new = Kept {
+            looked_at: Instant::now(),
+            actions: actions.clone(),
+            made_of,
+        };
+        kept.insert(name.to_owned(), new);
+        Ok(actions)
+    }
+}
+
+/// Whether two connections say the same, secrets included.
+fn is_same(one: &ConnectionSpec, other: &ConnectionSpec) -> bool {
+    let values = |connection: &ConnectionSpec| -> Vec<(String, String)> {
+        let credential = connection
+            .credential
+            .iter()
+            .flat_map(|credential| &credential.values);
+        let named = credential.map(|(name, value)| (name.clone(), value.expose().to_owned()));
+        let more = connection
+            .secrets
+            .iter()
+            .map(|value| (String::new(), value.expose().to_owned()));
+        named.chain(more).collect()
+    };
+    json!(one) == json!(other) && values(one) == values(other)
+}
+
+#[async_trait]
+impl Vendors for ProjectVendors {
+    async fn actions(&self, tenant: &str, connection: &str) -> Result<Arc<dyn Actions>> {
+        refuse_others(tenant)?;
+        if let Some(kept) = self.kept(connection) {
+            return Ok(kept);
+        }
+        let wiring = self.wiring()?;
+        let spec = wiring.connection(connection)?;
+        let wiring = wiring.with_production(&spec.connector).await?;
+        let connector = wiring.connector(&spec)?;
+        if connector.spec.actions.is_empty() {
+            return Err(
+                Error::not_found(format!("connection '{connection}' has no actions"))
+                    .with("connector", connector.key())
+                    .hint("`weir action list` shows what connections offer"),
+            );
+        }
+        let resolved = wiring.resolved(&spec).await?;
+        let tokens = grants::tokens(&wiring, &resolved).await?;
+        // Somebody waits for the answer: calls go before syncs in what the vendor allows.
+        let permits = wiring.permits(&spec, Urgency::Interactive).await?;
+        connections::register(&self.store, &registered(&spec)).await?;
+        let recipe = json!(connector.spec).to_string();
+        Ok(self.keep(connection, (recipe, resolved), |resolved| {
+            crate::engine::actions_with(connector, resolved, tokens, permits)
+        })?)
+    }
+
+    async fn offers(&self, tenant: &str) -> Result<Vec<Offer>> {
+        if tenant != DEFAULT_TENANT {
+            return Ok(Vec::new());
+        }
+        offers(&self.wiring()?)
+    }
+
+    async fn rules(&self, tenant: &str) -> Result<Vec<Rule>> {
+        refuse_others(tenant)?;
+        {
+            let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((read_at, rules)) = rules.as_ref()
+                && read_at.elapsed() < KEPT
+            {
+                return Ok(rules.clone());
+            }
+        }
+        let found = self.context.project()?.file.approvals;
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        *rules = Some((Instant::now(), found.clone()));
+        Ok(found)
+    }
+}
+
+fn refuse_others(tenant: &str) -> Result<()> {
+    if tenant == DEFAULT_TENANT {
+        return Ok(());
+    }
+    Err(
+        Error::not_found("there are no files of the tenant's connections here")
+            .with("tenant", tenant)
+            .hint("ask a server that has them"),
+    )
+}
+
+/// What the project's connections offer. One that cannot be read offers nothing; using it says why.
+pub(crate) fn offers(wiring: &Wiring) -> Result<Vec<Offer>> {
+    let mut all = Vec::new();
+    for (name, path) in wiring.project.connection_files()? {
+        let any = |name: &str| Some(name.to_owned());
+        let Ok(connection) = wiring.project.read_connection(&path, &any, &|_, _, _| Ok(())) else {
+            continue;
+        };
+        let Ok(connector) = wiring.catalog.get(&connection.connector) else {
+            continue;
+        };
+        let spec = &connector.spec;
+        let which = (spec.connector.as_str(), spec.version.as_str());
+        let offered = spec.actions.iter();
+        all.extend(offered.map(|action| Offer::new(&name, which, spec.governance.approval, action)));
+    }
+    Ok(all)
+}
+
+/// Who uses the command line: the principal of `WEIR_TOKEN`, else whoever has the machine.
+pub(crate) async fn caller(context: &Context, store: &Store) -> Result<(Access, Acting)> {
+    let Some(token) = &context.settings.token else {
+        return Ok((Access::command_line(DEFAULT_TENANT), store.acting().clone()));
+    };
+    let access = principals::authenticate(store, token.expose()).await?;
+    let acting = access.acting(None);
+    Ok((access, acting))
+}
+
+/// A desk for one command.
+pub(crate) async fn desk(context: &Arc<Context>, wiring: &Wiring) -> Result<(Access, Desk)> {
+    let store = wiring.store().await?;
+    let (access, acting) = caller(context, &store).await?;
+    let store = store.acting_as(acting);
+    let vendors = ProjectVendors::new(context.clone(), store.clone());
+    let policies = Arc::new(wiring.in_force()?);
+    Ok((
+        access,
+        Desk::new(&store, DEFAULT_TENANT, Arc::new(vendors), policies),
+    ))
+}
