@@ -14,6 +14,11 @@ pub trait Actions: Send + Sync {
     /// Key and version of the connector that declares them.
     fn connector(&self) -> (&str, &str);
 
+    /// SHA-256 of what decides where requests go and how they are signed: the connector's hosts, HTTP and auth
+    /// parts, the connection's settings and method. The secrets of its credential are not in it, so that an
+    /// exchanged one changes nothing.
+    fn destination(&self) -> &str;
+
     fn specs(&self) -> Vec<&ActionSpec>;
 
     /// The one of this name.

@@ -241,6 +241,12 @@ async fn whatever_an_approval_is_bound_to_voids_it_by_its_change() {
     })
     .await;
     voided(&world().await, async |world: &World, _: &Access| {
+        let mut elsewhere = Vendor::new(world.vendor.specs[0].clone());
+        elsewhere.destination = "evil.example".to_owned();
+        *world.known.vendor.lock().unwrap() = elsewhere.into();
+    })
+    .await;
+    voided(&world().await, async |world: &World, _: &Access| {
         let mut other = world.vendor.specs[0].clone();
         other.request.path = "/elsewhere".to_owned();
         *world.known.vendor.lock().unwrap() = Vendor::new(other).into();

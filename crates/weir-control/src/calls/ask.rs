@@ -172,6 +172,7 @@ impl Desk {
             tenant: &self.tenant,
             connection,
             connector: actions.connector(),
+            destination: actions.destination(),
             spec,
             input,
             versions: (policies.version(), &approvals::version(rules)?),

@@ -55,6 +55,7 @@ pub(super) struct Bound<'a> {
     pub(super) tenant: &'a str,
     pub(super) connection: &'a str,
     pub(super) connector: (&'a str, &'a str),
+    pub(super) destination: &'a str,
     pub(super) spec: &'a ActionSpec,
     pub(super) input: &'a Map<String, Value>,
     /// Of the policies and of the rules of approvals.
@@ -73,6 +74,7 @@ impl Bound<'_> {
             "connection": self.connection,
             "connector": self.connector.0,
             "version": self.connector.1,
+            "destination": self.destination,
             "action": spec,
             "input": self.input,
             "policies": self.versions.0,

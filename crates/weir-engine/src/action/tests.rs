@@ -456,3 +456,54 @@ fn specs_that_cannot_be_right_are_refused() {
     let error = serde_json::from_value::<ActionSpec>(effectless).unwrap_err();
     assert!(error.to_string().contains("effect"), "{error}");
 }
+
+#[test]
+fn the_destination_is_another_one_with_every_way_to_send_a_request_elsewhere() {
+    let connector = json!({
+        "spec": 1, "connector": "test", "version": "1.2.0", "name": { "en": "Test" },
+        "hosts": ["api.example"], "http": { "base_url": "https://api.example" }, "actions": [create()],
+        "auth": [{ "method": "bearer", "token": "{{ credential.token }}" }],
+        "config": { "type": "object", "properties": { "account": { "type": "string" }, "region": { "type": "string" } } },
+    });
+    let connection = json!({
+        "connection": "shop", "connector": "test", "config": { "account": "1", "region": "eu" },
+        "credential": { "method": "bearer", "token": SECRET },
+    });
+    let of = |connector: &Value, connection: &Value| {
+        let spec: ConnectorSpec = serde_json::from_value(connector.clone()).unwrap();
+        let connection: ConnectionSpec = serde_json::from_value(connection.clone()).unwrap();
+        destination::digest(&spec, &connection).unwrap()
+    };
+    let with = |value: &Value, path: &str, new: Value| {
+        let mut changed = value.clone();
+        *changed.pointer_mut(path).unwrap() = new;
+        changed
+    };
+    let first = of(&connector, &connection);
+
+    for (path, new) in [
+        ("/hosts/0", json!("evil.example")),
+        ("/http/base_url", json!("https://evil.example")),
+        ("/auth/0/token", json!("{{ config.account }}")),
+    ] {
+        assert_ne!(of(&with(&connector, path, new), &connection), first, "{path}");
+    }
+    assert_ne!(
+        of(&connector, &with(&connection, "/config/account", json!("2"))),
+        first
+    );
+    let mut private = connection.clone();
+    private["allow_private_hosts"] = json!(true);
+    assert_ne!(of(&connector, &private), first);
+
+    // What says the same is the same: an exchanged secret, another order of keys.
+    assert_eq!(
+        of(
+            &connector,
+            &with(&connection, "/credential/token", json!("sk-new"))
+        ),
+        first
+    );
+    let turned = with(&connection, "/config", json!({ "region": "eu", "account": "1" }));
+    assert_eq!(of(&connector, &turned), first);
+}

@@ -36,6 +36,7 @@ pub(crate) enum Mood {
 pub(crate) struct Vendor {
     pub(crate) specs: Vec<ActionSpec>,
     pub(crate) version: String,
+    pub(crate) destination: String,
     pub(crate) mood: Mutex<Mood>,
     pub(crate) honours_keys: bool,
     pub(crate) effects: Mutex<Vec<String>>,
@@ -63,6 +64,7 @@ impl Vendor {
             honours_keys: rules::remedy(&spec) == rules::Remedy::Again,
             specs: vec![spec],
             version: "1.0.0".to_owned(),
+            destination: "pay.example".to_owned(),
             mood: Mutex::new(Mood::Fine),
             effects: Mutex::default(),
             requests: Mutex::default(),
@@ -98,6 +100,10 @@ impl Vendor {
 impl Actions for Vendor {
     fn connector(&self) -> (&str, &str) {
         ("fake", &self.version)
+    }
+
+    fn destination(&self) -> &str {
+        &self.destination
     }
 
     fn specs(&self) -> Vec<&ActionSpec> {
