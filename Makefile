@@ -44,7 +44,7 @@ unit: ## Rust tests of every crate
 judges: tools ## the binary against programs that nobody here wrote
 	# The same selection as `unit`, so that nothing is built twice; it leaves the binary in its place.
 	cargo test --workspace --lib --bins --tests $(FEATURES) --no-run
-	WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests -q
+	WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests -q -n 2 --dist loadfile
 
 faults: tools ## kills, bad sources and bad machines by seeds (WEIR_FAULT_SEEDS, WEIR_FAULT_SEED=N replays one)
 	cargo test --workspace --lib --bins --tests $(FEATURES) --no-run

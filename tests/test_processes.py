@@ -15,7 +15,7 @@ from source import record
 FAKER = TOOLS / "airbyte-faker/bin"
 JSONL = TOOLS / "tap-jsonl/bin/tap-jsonl"
 REST = TOOLS / "tap-rest/bin/tap-rest-api-msdk"
-WAIT_S_MAX = 30
+WAIT_S_MAX = 120
 
 
 def wait_until(done, what):

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::hook::Inbox;
 use weir_protocol::oauth::{AccessTokens, AuthorizationServer};
 use weir_protocol::permits::Permits;
 use weir_protocol::spec::ConnectorSpec;
@@ -16,6 +17,7 @@ use crate::catalog::Connector;
 use crate::clock::Clock;
 use crate::config;
 use crate::declarative::{DeclarativeSource, Parts, describe};
+use crate::hook::{self, WithInbox};
 use crate::http::{self, Client, ClientSettings, HostRules, Patience, ReliabilityDefaults, Transport};
 use crate::interpolate::{Scope, Templates};
 use crate::native::{self, Native};
@@ -38,6 +40,8 @@ pub struct EngineSettings {
     pub tokens: Option<Arc<dyn AccessTokens>>,
     /// Who counts the connection's requests over all processes; without one, each counts its own.
     pub permits: Option<Arc<dyn Permits>>,
+    /// What was received for the connection; without one, its stream of messages cannot be read.
+    pub inbox: Option<Arc<dyn Inbox>>,
     /// Variables of the environment that programs get besides those that a connection names.
     pub process_env: BTreeMap<String, String>,
 }
@@ -90,7 +94,16 @@ fn declared(
         pages_max: reliability.pages_max.or(spec.reliability.pages_max),
         descriptors: describe(connector, connection)?,
     })?;
-    Ok(Arc::new(source))
+    let Some(hook) = &spec.hook else {
+        return Ok(Arc::new(source));
+    };
+    hook::check_spec(&templates, hook)?;
+    Ok(Arc::new(WithInbox {
+        inner: Arc::new(source),
+        inbox: settings.inbox.clone(),
+        stream: hook::descriptor(hook, connection),
+        has_more: spec.check.is_some() || !spec.streams.is_empty(),
+    }))
 }
 
 /// Who speaks to the authorization server of a connection, where its method keeps what one grants.
@@ -126,7 +139,10 @@ pub fn declared_streams(
     settings: &EngineSettings,
 ) -> Result<Option<Vec<StreamDescriptor>>> {
     let Some(name) = &connector.spec.native else {
-        return describe(connector, connection).map(Some);
+        let mut all = describe(connector, connection)?;
+        let received = connector.spec.hook.as_ref();
+        all.extend(received.map(|hook| hook::descriptor(hook, connection)));
+        return Ok(Some(all));
     };
     match native::resolve(name, connector, connection, settings)? {
         Native::Source(_) => Ok(None),
@@ -181,7 +197,7 @@ fn signed(
     Ok((client, scope))
 }
 
-fn base_scope(connection: &ConnectionSpec) -> Scope {
+pub(crate) fn base_scope(connection: &ConnectionSpec) -> Scope {
     let credential: BTreeMap<&str, &str> = connection
         .credential
         .iter()

@@ -14,6 +14,7 @@ pub mod decode;
 pub mod duration;
 pub mod extract;
 pub mod fixtures;
+pub mod hook;
 pub mod http;
 pub mod interpolate;
 pub mod native;

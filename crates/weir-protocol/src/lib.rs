@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod connection;
 pub mod destination;
 pub mod error;
+pub mod hook;
 pub mod name;
 pub mod oauth;
 pub mod oidc;

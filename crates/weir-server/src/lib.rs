@@ -4,6 +4,7 @@
 mod api;
 mod guard;
 mod health;
+mod hooks;
 mod html;
 mod input;
 mod limits;
@@ -27,6 +28,7 @@ use axum::{Router, middleware};
 use weir_control::Store;
 use weir_control::calls;
 use weir_control::connectors::{ConnectorInfo, Prober};
+use weir_control::hooks as messages;
 use weir_control::oauth::Desk;
 use weir_control::policies::InForce;
 use weir_control::rpc::Office;
@@ -60,6 +62,10 @@ pub struct Settings {
     pub oauth: Option<Desk>,
     /// Makes calls of actions; without one there are none.
     pub calls: Option<calls::Desk>,
+    /// Takes in what outside systems send; without one nothing is received.
+    pub hooks: Option<messages::Desk>,
+    /// Where others find this server, as in `https://weir.example.com`.
+    pub base: String,
     /// Logs people in; without one, only tokens are taken.
     pub login: Option<Login>,
     /// Those that alerts may be sent to.
@@ -82,6 +88,8 @@ impl Default for Settings {
             office: None,
             oauth: None,
             calls: None,
+            hooks: None,
+            base: format!("http://{DEFAULT_ADDRESS}"),
             login: None,
             channels: Vec::new(),
             vault: None,
@@ -101,6 +109,8 @@ pub struct ServerState {
     pub(crate) office: Option<Office>,
     pub(crate) oauth: Option<Desk>,
     pub(crate) calls: Option<calls::Desk>,
+    pub(crate) hooks: Option<messages::Desk>,
+    pub(crate) base: Arc<str>,
     pub(crate) login: Option<Login>,
     pub(crate) channels: Arc<[String]>,
     pub(crate) vault: Option<Arc<dyn Vault>>,
@@ -119,6 +129,8 @@ impl ServerState {
             office: settings.office,
             oauth: settings.oauth,
             calls: settings.calls,
+            hooks: settings.hooks,
+            base: settings.base.trim_end_matches('/').into(),
             login: settings.login,
             channels: settings.channels.into(),
             vault: settings.vault,
@@ -136,6 +148,11 @@ pub fn router(state: ServerState) -> Router {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::show))
+        .route("/hooks/{connection}", get(hooks::own).post(hooks::own))
+        .route(
+            "/hooks/{tenant}/{connection}",
+            get(hooks::of_tenant).post(hooks::of_tenant),
+        )
         .route("/oauth/callback", get(oauth_callback::answered))
         .route("/login", get(login::begin))
         .route("/login/callback", get(login::finish))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -67,6 +67,21 @@ impl Problem {
     /// The caller's own token is missing or wrong.
     pub(crate) fn unauthorized(error: Error, challenge: &str) -> Self {
         Self::with_status(StatusCode::UNAUTHORIZED, error).with_challenge(challenge)
+    }
+
+    /// What somebody without a token sent is not signed as it should be.
+    pub(crate) fn unsigned(error: Error) -> Self {
+        Self::with_status(StatusCode::UNAUTHORIZED, error)
+    }
+
+    pub(crate) fn too_large(error: Error) -> Self {
+        Self::with_status(StatusCode::PAYLOAD_TOO_LARGE, error)
+    }
+
+    #[must_use]
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
     }
 
     pub(crate) fn too_many(message: &str, wait: Duration) -> Self {

@@ -11,9 +11,11 @@ use serde_json::{Map, Value};
 use weir_engine::action::HttpActions;
 use weir_engine::airbyte::{AirbyteSource, Configured, Manifest, OnSettings, SourceSettings};
 use weir_engine::catalog::Connector;
+use weir_engine::hook::HookReceiver;
 use weir_engine::http::ReliabilityDefaults;
 use weir_engine::{Clock, EngineSettings};
 use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::hook::Inbox;
 use weir_protocol::oauth::{AccessToken, AccessTokens, AuthorizationServer};
 use weir_protocol::permits::Permits;
 use weir_protocol::{Error, Result, Secret, Source, StreamDescriptor};
@@ -22,20 +24,43 @@ use crate::config::ConnectorDefaults;
 
 /// A connection's source. Sends nothing yet.
 pub(crate) fn connect(connector: &Connector, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
-    connect_with(connector, connection, None, None)
+    connect_with(connector, connection, Supplied::default())
 }
 
-/// The same with whoever keeps the connection's tokens and counts its requests.
+/// What a connection has beside its files.
+#[derive(Default)]
+pub(crate) struct Supplied {
+    /// Who keeps its tokens.
+    pub(crate) tokens: Option<Arc<dyn AccessTokens>>,
+    /// Who counts its requests.
+    pub(crate) permits: Option<Arc<dyn Permits>>,
+    /// Who keeps what it was sent.
+    pub(crate) inbox: Option<Arc<dyn Inbox>>,
+}
+
+impl Supplied {
+    fn settings(self) -> Result<EngineSettings> {
+        Ok(EngineSettings {
+            tokens: self.tokens,
+            permits: self.permits,
+            inbox: self.inbox,
+            ..settings()?
+        })
+    }
+}
+
+/// The same with what the connection has beside its files.
 pub(crate) fn connect_with(
     connector: &Connector,
     connection: &ConnectionSpec,
-    tokens: Option<Arc<dyn AccessTokens>>,
-    permits: Option<Arc<dyn Permits>>,
+    supplied: Supplied,
 ) -> Result<Arc<dyn Source>> {
-    let mut settings = settings()?;
-    settings.tokens = tokens;
-    settings.permits = permits;
-    weir_engine::connect(connector, connection, &settings)
+    weir_engine::connect(connector, connection, &supplied.settings()?)
+}
+
+/// Who knows a connection's messages by their signatures; none where it receives nothing.
+pub(crate) fn receiver(connector: &Connector, connection: &ConnectionSpec) -> Result<Option<HookReceiver>> {
+    HookReceiver::connect(connector, connection, &settings()?)
 }
 
 /// A connection's actions. Sends nothing yet.
@@ -45,15 +70,21 @@ pub(crate) fn actions_with(
     tokens: Option<Arc<dyn AccessTokens>>,
     permits: Option<Arc<dyn Permits>>,
 ) -> Result<HttpActions> {
-    let mut settings = settings()?;
-    settings.tokens = tokens;
-    settings.permits = permits;
-    HttpActions::connect(connector, connection, &settings)
+    let supplied = Supplied {
+        tokens,
+        permits,
+        ..Supplied::default()
+    };
+    HttpActions::connect(connector, connection, &supplied.settings()?)
 }
 
 /// A source that is only looked at: nobody asks it for records, and so not for tokens.
 pub(crate) fn connect_to_look(connector: &Connector, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
-    connect_with(connector, connection, Some(Arc::new(NoTokens)), None)
+    let supplied = Supplied {
+        tokens: Some(Arc::new(NoTokens)),
+        ..Supplied::default()
+    };
+    connect_with(connector, connection, supplied)
 }
 
 struct NoTokens;
@@ -73,20 +104,16 @@ pub(crate) fn authorization_server(
     weir_engine::authorization_server(connector, connection, &settings()?)
 }
 
-/// As [`connect`], with certificates of private authorities that came with the connection, and with
-/// whoever counts its requests and keeps its tokens.
+/// As [`connect_with`], with certificates of private authorities that came with the connection.
 pub(crate) fn connect_elsewhere(
     connector: &Connector,
     connection: &ConnectionSpec,
     roots_pem: Option<String>,
-    permits: Arc<dyn Permits>,
-    tokens: Option<Arc<dyn AccessTokens>>,
+    supplied: Supplied,
 ) -> Result<Arc<dyn Source>> {
     let settings = EngineSettings {
-        tokens,
         extra_roots_pem: roots_pem.map(String::into_bytes),
-        permits: Some(permits),
-        ..settings()?
+        ..supplied.settings()?
     };
     weir_engine::connect(connector, connection, &settings)
 }

@@ -23,6 +23,7 @@ mod parts;
 mod performer;
 mod progress;
 mod project;
+mod receivers;
 mod remote;
 mod supplies;
 mod telemetry;

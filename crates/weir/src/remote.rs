@@ -18,7 +18,7 @@ use weir_lake::{Lake, LakeConfig};
 use weir_protocol::Result;
 
 use crate::config::lake_credentials;
-use crate::engine;
+use crate::engine::{self, Supplied};
 use crate::performer::log_failures;
 use crate::wiring::{chosen_streams, registered};
 
@@ -58,16 +58,14 @@ impl RemotePerformer {
             roots_pem,
         } = self.remote.papers(&claimed.run)?;
         let lent = self.remote.lend(&claimed.run).await?;
-        let tokens = lent.has_tokens.then(|| self.remote.tokens(&claimed.run));
+        let supplied = Supplied {
+            tokens: lent.has_tokens.then(|| self.remote.tokens(&claimed.run)),
+            permits: Some(self.remote.permits(&claimed.run)),
+            inbox: Some(self.remote.inbox(&claimed.run)),
+        };
         let pii_key = lent.give_to(&mut connection);
         let connector = Connector::carried(&connection.connector, connector)?;
-        let source = engine::connect_elsewhere(
-            &connector,
-            &connection,
-            roots_pem,
-            self.remote.permits(&claimed.run),
-            tokens,
-        )?;
+        let source = engine::connect_elsewhere(&connector, &connection, roots_pem, supplied)?;
         let asked = &claimed.options;
         let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
         let lake = Lake::open(LakeConfig {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 use weir_control::audit::SealKey;
+use weir_control::hooks::StoredInbox;
 use weir_control::permits::{ConnectionPermits, Urgency};
 use weir_control::policies::{InForce, Policies, Surroundings, Target};
 use weir_control::principals::{Access, Permission};
@@ -14,6 +15,7 @@ use weir_control::{Connection, DEFAULT_TENANT, Place, Store, lifecycle, maintena
 use weir_engine::catalog::{Catalog, Connector};
 use weir_lake::{Lake, LakeConfig};
 use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::hook::Inbox;
 use weir_protocol::permits::Permits;
 use weir_protocol::{Error, ErrorKind, Result, Secret, Source, StreamDescriptor, name};
 use weir_query::models::{Model, Models};
@@ -23,6 +25,7 @@ use crate::audit_trail;
 use crate::commands::Context;
 use crate::commands::lifecycle::{lay_out, new_version};
 use crate::config::{Settings, variable};
+use crate::engine::Supplied;
 use crate::grants;
 use crate::project::Project;
 use crate::vaults::{self, Candidate};
@@ -115,9 +118,31 @@ impl Wiring {
         urgency: Urgency,
     ) -> Result<Arc<dyn Source>> {
         let connector = self.connector(connection)?;
-        let tokens = grants::tokens(self, resolved).await?;
-        let permits = self.permits(connection, urgency).await?;
-        crate::engine::connect_with(connector, resolved, tokens, permits)
+        let supplied = Supplied {
+            tokens: grants::tokens(self, resolved).await?,
+            permits: self.permits(connection, urgency).await?,
+            inbox: self.inbox(connection).await?,
+        };
+        crate::engine::connect_with(connector, resolved, supplied)
+    }
+
+    /// Who keeps what the connection was sent. Nobody where there is no store yet: then nothing was.
+    async fn inbox(&self, connection: &ConnectionSpec) -> Result<Option<Arc<dyn Inbox>>> {
+        let Some(store) = self.store_if_any().await? else {
+            return Ok(None);
+        };
+        let inbox = StoredInbox::new(&store, DEFAULT_TENANT, &connection.connection);
+        Ok(Some(Arc::new(inbox)))
+    }
+
+    async fn store_if_any(&self) -> Result<Option<Store>> {
+        if let Place::Sqlite(path) = self.store_place()?
+            && self.store.get().is_none()
+            && !path.exists()
+        {
+            return Ok(None);
+        }
+        self.store().await.map(Some)
     }
 
     /// Who counts the connection's requests. Nobody where the project has no store yet: then nothing else
@@ -127,13 +152,9 @@ impl Wiring {
         connection: &ConnectionSpec,
         urgency: Urgency,
     ) -> Result<Option<Arc<dyn Permits>>> {
-        if let Place::Sqlite(path) = self.store_place()?
-            && self.store.get().is_none()
-            && !path.exists()
-        {
+        let Some(store) = self.store_if_any().await? else {
             return Ok(None);
-        }
-        let store = self.store().await?;
+        };
         let permits = ConnectionPermits::new(&store, DEFAULT_TENANT, &connection.connection, urgency);
         Ok(Some(Arc::new(permits)))
     }

@@ -15,6 +15,7 @@ use super::{Answer, Carrier, Post, Settings, route, rules, sql};
 use crate::Store;
 use crate::alerts::{self, note};
 use crate::events::{self, CONTENT_TYPE, Envelope, Event, Family, StoredEvent};
+use crate::hooks;
 use crate::store::Scope;
 use crate::webhooks::{self, old_secret_name, secret_name, signed};
 
@@ -389,5 +390,7 @@ async fn prune(store: &Store, keep: Duration) -> Result<()> {
         .statement(Scope::Everyone, "remove old alerts and silences", |db, _| {
             Box::pin(async move { Ok(alerts::prune(db, before).await?) })
         })
-        .await
+        .await?;
+    while hooks::prune(store, PRUNED_AT_ONCE).await? > 0 {}
+    Ok(())
 }

@@ -94,6 +94,8 @@ families! {
     ApprovalDecided = "approval.decided", "A call that waited was approved, rejected, expired, or its approval became void.";
     /// Somebody tries a channel.
     AlertTest = "alert.test", "Somebody tries a channel.";
+    /// An outside system sent a message.
+    HookReceived = "hook.received", "An outside system sent a message.";
     /// Somebody tries a webhook.
     WebhookTest = "webhook.test", "Somebody tries a webhook.";
 }

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use weir_protocol::connection::{ConnectionSpec, Credential};
+use weir_protocol::hook;
 use weir_protocol::permits::{Draw, Drawn};
 use weir_protocol::{Secret, SyncMode};
 
@@ -79,6 +80,10 @@ calls! {
     Token { pub(super) run: String, pub(super) refused: Option<Carried> } -> Handed = "token";
     /// Leave to send requests for a run's connection.
     Quota { pub(super) run: String, pub(super) draw: Draw } -> Drawn = "quota";
+    /// What the connection of a run was sent, after a place.
+    Received { pub(super) run: String, pub(super) place: i64, pub(super) limit: u32 } -> Vec<hook::Received> = "received";
+    /// What a run's connection was sent is in the lake up to a place.
+    Landed { pub(super) run: String, pub(super) place: i64 } -> () = "landed";
 }
 
 /// A secret on its way between a server and whom it lends to.

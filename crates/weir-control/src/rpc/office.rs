@@ -5,16 +5,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use weir_protocol::hook::{self, Inbox as _};
 use weir_protocol::oauth::AccessToken;
 use weir_protocol::permits::{Drawn, Permits as _};
 use weir_protocol::{Error, Result, Secret};
 
 use super::calls::{
-    Asked, Assignment, Begin, Call, Carried, Claim, Finish, Handed, Heartbeat, Hello, Incoming, Lend, Lent,
-    ModeOf, Papers, Quota, Renew, Stand, Token, Welcome, Write,
+    Asked, Assignment, Begin, Call, Carried, Claim, Finish, Handed, Heartbeat, Hello, Incoming, Landed, Lend,
+    Lent, ModeOf, Papers, Quota, Received, Renew, Stand, Token, Welcome, Write,
 };
 use super::{PROTOCOL, Sender};
 use crate::audit::{self, Record};
+use crate::hooks::StoredInbox;
 use crate::leases::{self, Lease, lease_ms};
 use crate::ledger::{Beginning, Begun, RunLedger, StreamLedger};
 use crate::permits::{ConnectionPermits, Urgency};
@@ -114,6 +116,8 @@ impl Office {
             Lend::NAME => write(&self.lend(worker, asked(body)?).await?),
             Token::NAME => write(&self.token(worker, asked(body)?).await?),
             Quota::NAME => write(&self.quota(worker, asked(body)?).await?),
+            Received::NAME => write(&self.received(worker, asked(body)?).await?),
+            Landed::NAME => write(&self.landed(worker, asked(body)?).await?),
             unknown => Err(Error::not_found(format!("workers cannot call '{unknown}'"))
                 .hint("upgrade the server to the worker's version")),
         }
@@ -247,6 +251,26 @@ impl Office {
         ConnectionPermits::new(&self.store, worker.tenant(), &claimed.connection, Urgency::Sync)
             .draw(&call.draw)
             .await
+    }
+
+    async fn received(&self, worker: &Worker<'_>, call: Received) -> Result<Vec<hook::Received>> {
+        self.inbox(worker, &call.run)
+            .await?
+            .after(call.place, call.limit)
+            .await
+    }
+
+    async fn landed(&self, worker: &Worker<'_>, call: Landed) -> Result<()> {
+        self.inbox(worker, &call.run).await?.landed(call.place).await
+    }
+
+    async fn inbox(&self, worker: &Worker<'_>, run: &str) -> Result<StoredInbox> {
+        let claimed = queue::held_by(&self.store, worker.tenant(), worker.id(), run).await?;
+        Ok(StoredInbox::new(
+            &self.store,
+            worker.tenant(),
+            &claimed.connection,
+        ))
     }
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+use weir_protocol::hook::{self, Inbox};
 use weir_protocol::oauth::{AccessToken, AccessTokens};
 use weir_protocol::permits::{Draw, Drawn, Permits};
 use weir_protocol::{Error, ErrorKind, Result, Secret, SyncMode};
 
 use super::calls::{
-    Begin, Call, Carried, Claim, Finish, Handed, Heartbeat, Hello, Lend, Lent, ModeOf, Outgoing, Papers,
-    Quota, Renew, Stand, Token, Write,
+    Begin, Call, Carried, Claim, Finish, Handed, Heartbeat, Hello, Landed, Lend, Lent, ModeOf, Outgoing,
+    Papers, Quota, Received, Renew, Stand, Token, Write,
 };
 use super::{Carrier, Sender, office};
 use crate::leases::Lease;
@@ -73,6 +74,14 @@ impl Remote {
     /// Leave to send requests for a run's connection, while the run is this worker's.
     pub fn permits(self: &Arc<Self>, run: &str) -> Arc<dyn Permits> {
         Arc::new(RunPermits {
+            remote: self.clone(),
+            run: run.to_owned(),
+        })
+    }
+
+    /// What a run's connection was sent, while the run is this worker's.
+    pub fn inbox(self: &Arc<Self>, run: &str) -> Arc<dyn Inbox> {
+        Arc::new(RunInbox {
             remote: self.clone(),
             run: run.to_owned(),
         })
@@ -151,6 +160,24 @@ impl Permits for RunPermits {
     async fn draw(&self, draw: &Draw) -> Result<Drawn> {
         let (run, draw) = (self.run.clone(), draw.clone());
         self.remote.ask(&Quota { run, draw }).await
+    }
+}
+
+struct RunInbox {
+    remote: Arc<Remote>,
+    run: String,
+}
+
+#[async_trait]
+impl Inbox for RunInbox {
+    async fn after(&self, place: i64, limit: u32) -> Result<Vec<hook::Received>> {
+        let run = self.run.clone();
+        self.remote.ask(&Received { run, place, limit }).await
+    }
+
+    async fn landed(&self, place: i64) -> Result<()> {
+        let run = self.run.clone();
+        self.remote.ask(&Landed { run, place }).await
     }
 }
 

@@ -371,8 +371,22 @@ async fn a_run_comes_with_all_but_its_secrets_and_they_are_lent_while_it_is_held
         Drawn::Permits { permits: 1, .. }
     ));
 
+    let inbox = remote.inbox(&run);
+    testing::execute(
+        &world.store,
+        "INSERT INTO received (tenant, connection, place, id, kind, received_at_ms, body)
+         SELECT tenant, other.name, 1, 'evt_' || other.name, NULL, 5, '{}'
+         FROM runs, (SELECT 'shop' AS name UNION SELECT 'till') AS other LIMIT 2",
+    )
+    .await;
+    let received = inbox.after(0, 10).await.unwrap();
+    assert_eq!((received.len(), received[0].id.as_str()), (1, "evt_shop"));
+    inbox.landed(1).await.unwrap();
+
     // Its right is over: nothing is lent any more.
     testing::execute(&world.store, "UPDATE runs SET expires_at_ms = 0").await;
+    assert_eq!(inbox.after(0, 10).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(inbox.landed(1).await.unwrap_err().kind(), ErrorKind::Conflict);
     let draw = Draw {
         batch: "2".to_owned(),
         ..draw

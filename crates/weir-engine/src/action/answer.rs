@@ -7,7 +7,7 @@ use weir_protocol::action::Reply;
 use weir_protocol::{Error, Result};
 
 use super::plan::ActionPlan;
-use crate::extract::{Path, Step};
+use crate::extract::{Path, value_at};
 use crate::http::Answer;
 
 /// Which parts of an answer the output is.
@@ -81,30 +81,4 @@ fn unreadable(answer: &Answer) -> Error {
         .with("status", answer.status)
         .with("content type", answer.header("content-type").unwrap_or("none"))
         .hint("check the action's path, and that the vendor answers in JSON (header Accept)")
-}
-
-/// What a path leads to; null where it leads nowhere. A `*` collects what the rest finds in each element.
-fn value_at(value: &Value, steps: &[Step]) -> Value {
-    let Some((step, rest)) = steps.split_first() else {
-        return value.clone();
-    };
-    match step {
-        Step::Key(key) => {
-            let next = match value {
-                Value::Array(items) => key.parse::<usize>().ok().and_then(|at| items.get(at)),
-                other => other.get(key),
-            };
-            next.map_or(Value::Null, |next| value_at(next, rest))
-        }
-        Step::Any => {
-            let collect = |items: &mut dyn Iterator<Item = &Value>| {
-                Value::Array(items.map(|item| value_at(item, rest)).collect())
-            };
-            match value {
-                Value::Array(items) => collect(&mut items.iter()),
-                Value::Object(members) => collect(&mut members.values()),
-                _ => Value::Array(Vec::new()),
-            }
-        }
-    }
 }

@@ -11,7 +11,7 @@ mod jwt;
 mod oauth2;
 pub mod oidc;
 mod session;
-mod standard_webhooks;
+pub(crate) mod standard_webhooks;
 mod token;
 mod token_request;
 

@@ -28,26 +28,30 @@ pub(super) struct StandardWebhooks {
 pub(super) fn build(values: &Values, secret: &str, input: &AuthInput<'_>) -> Result<StandardWebhooks> {
     let secret = Zeroizing::new(values.required(secret)?);
     let text = secret.trim();
-    let bytes = STANDARD.decode(text.strip_prefix(PREFIX).unwrap_or(text));
-    let bytes = Zeroizing::new(bytes.unwrap_or_default());
-    if !(24..=64).contains(&bytes.len()) {
-        return Err(
-            Error::auth("the secret is not 24 to 64 bytes in base64 after whsec_")
-                .with("connection", values.connection())
-                .hint(format!(
-                    "set credential.secret in {} to the receiver's secret",
-                    values.file()
-                )),
-        );
-    }
+    let key = key(text).ok_or_else(|| {
+        Error::auth("the secret is not 24 to 64 bytes in base64 after whsec_")
+            .with("connection", values.connection())
+            .hint(format!(
+                "set credential.secret in {} to the receiver's secret",
+                values.file()
+            ))
+    })?;
     let mut secrets = values.secrets();
     secrets.push(Secret::new(text));
     Ok(StandardWebhooks {
-        key: hmac::Key::new(hmac::HMAC_SHA256, &bytes),
+        key,
         clock: input.transport.clock().clone(),
         secrets,
         hint: values.hint(),
     })
+}
+
+/// None where the secret is not 24 to 64 bytes in base64.
+pub(crate) fn key(secret: &str) -> Option<hmac::Key> {
+    let bytes = STANDARD.decode(secret.strip_prefix(PREFIX).unwrap_or(secret));
+    let bytes = Zeroizing::new(bytes.unwrap_or_default());
+    let is_fine = (24..=64).contains(&bytes.len());
+    is_fine.then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }
 
 pub(super) fn signature(key: &hmac::Key, (id, at_s): (&str, i64), body: &[u8]) -> String {

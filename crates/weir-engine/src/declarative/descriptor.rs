@@ -12,7 +12,10 @@ use crate::transform::landed;
 pub(crate) fn describe(connector: &Connector, connection: &ConnectionSpec) -> Result<Vec<StreamDescriptor>> {
     let streams = &connector.spec.streams;
     for name in connection.streams.keys() {
-        if !streams.iter().any(|stream| stream.name == *name) {
+        let received = connector.spec.hook.as_ref();
+        if !streams.iter().any(|stream| stream.name == *name)
+            && received.is_none_or(|hook| hook.stream != *name)
+        {
             return Err(unknown(connector, connection, name));
         }
     }

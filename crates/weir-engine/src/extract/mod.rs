@@ -5,6 +5,7 @@ mod scan;
 mod select;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::ops::Range;
 
@@ -17,6 +18,7 @@ pub use select::{Page, Selector};
 
 pub(crate) use scan::Scanner;
 use scan::key_is;
+pub(crate) use value::value_at;
 
 /// A JSON text whose records were selected: it is known to be whole, and where its records end.
 #[derive(Debug, Clone, Default)]

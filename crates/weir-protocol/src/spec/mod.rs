@@ -4,6 +4,7 @@
 mod action;
 mod auth;
 mod governance;
+mod hook;
 mod reading;
 mod reliability;
 mod slicing;
@@ -20,6 +21,7 @@ use serde_json::Value;
 pub use action::{ActionSpec, Compensation, Effect, Idempotency, Lookup};
 pub use auth::{AuthSpec, JwtAlgorithm, Oauth2Grant, Placement, SessionLogin};
 pub use governance::{Approval, AuditEvent, Classification, Governance, Retention};
+pub use hook::{HmacEncoding, HookField, HookSpec, SignatureSpec};
 pub use reading::{
     Decode, DecodeFormat, EmptyPage, Encoding, ErrorAction, ErrorRule, Graphql, PageSize, Paginate, Placed,
     Request, Select,
@@ -78,6 +80,9 @@ pub struct ConnectorSpec {
     pub streams: Vec<StreamSpec>,
     #[serde(default)]
     pub actions: Vec<ActionSpec>,
+    /// What the system sends by itself to `/hooks/<connection>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookSpec>,
     /// Linking points of the identity graph.
     #[serde(default)]
     pub links: Vec<LinkSpec>,
@@ -194,8 +199,29 @@ impl ConnectorSpec {
         }
         self.validate_parents()?;
         self.validate_actions()?;
+        self.validate_hook()?;
         for link in &self.links {
             self.stream(&link.stream)?;
+        }
+        Ok(())
+    }
+
+    fn validate_hook(&self) -> Result<()> {
+        let Some(hook) = &self.hook else {
+            return Ok(());
+        };
+        name::check("stream", &hook.stream)?;
+        if self.native.is_some() || self.streams.iter().any(|stream| stream.name == hook.stream) {
+            return Err(
+                Error::spec(format!("hook.stream '{}' is a stream that is read", hook.stream))
+                    .hint("give what is received a stream of its own, as in stream: events"),
+            );
+        }
+        if hook.signature.secret().trim().is_empty() {
+            return Err(
+                Error::spec("hook.signature.secret is empty, so anybody could send messages")
+                    .hint("name a value of the credential, as in \"{{ credential.webhook_secret }}\""),
+            );
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use weir_control::oauth::{Desk, Servers, keep_fresh};
 use weir_control::policies::InForce;
 use weir_control::rpc::Office;
 use weir_control::worker::{Limits, Worker, schedule};
-use weir_control::{Acting, DEFAULT_TENANT, Store, calls, deliveries, principals};
+use weir_control::{Acting, DEFAULT_TENANT, Store, calls, deliveries, hooks, principals};
 use weir_protocol::Result;
 use weir_protocol::units::{ByteSize, Span};
 use weir_server::{
@@ -30,6 +30,7 @@ use crate::messenger::{Messenger, watch_disk};
 use crate::output::line;
 use crate::parts::Parts;
 use crate::performer::{ProjectPerformer, take_schedules};
+use crate::receivers::ProjectReceivers;
 use crate::supplies::ProjectSupplies;
 use crate::telemetry;
 use crate::vendors::ProjectVendors;
@@ -108,6 +109,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     let supplies = ProjectSupplies::new(context.clone(), store.clone());
     let policies = Arc::new(policies);
     let vendors = Arc::new(ProjectVendors::new(context.clone(), store.clone()));
+    let receivers = ProjectReceivers::new(context.clone(), store.clone());
     let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors, policies.clone());
     parts.start("calls", done(calls.clone().run(POLL, stop.clone())));
     let watching = watch(policies.clone(), context.clone(), store.clone(), stop.clone());
@@ -129,6 +131,8 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     let settings = Settings {
         policies,
         calls: Some(calls),
+        hooks: Some(hooks::Desk::new(&store, Arc::new(receivers))),
+        base: base.to_owned(),
         oauth: Some(Desk::new(&store, DEFAULT_TENANT, servers, base)),
         login: login::login(&wiring.project.file, &context.settings.login, &store, base)?,
         catalog: catalog(&wiring.catalog),

@@ -1,0 +1,150 @@
+//! Many messages that come in at one time are stored in one transaction: a burst costs few commits.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::AnyConnection;
+use tokio::sync::{mpsc, oneshot};
+use weir_protocol::hook::Message;
+use weir_protocol::{Error, Result};
+
+use super::sql;
+use crate::Store;
+use crate::events::{self, Event, Family};
+use crate::store::{Outcome, Scope};
+
+/// Requests that wait for being stored; more are told to come again.
+const WAITING_MAX: usize = 4_096;
+/// Requests that are stored together.
+const TOGETHER_MAX: usize = 256;
+/// Longer bodies are not told in events.
+const TOLD_BYTES_MAX: usize = 64 << 10;
+
+/// One request's messages on their way into the store.
+struct Parcel {
+    tenant: String,
+    connection: String,
+    messages: Vec<Message>,
+    at: Timestamp,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+#[derive(Clone)]
+pub(super) struct Post {
+    parcels: mpsc::Sender<Parcel>,
+}
+
+impl Post {
+    pub(super) fn open(store: Store) -> Self {
+        let (parcels, waiting) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(carry(store, waiting));
+        Self { parcels }
+    }
+
+    pub(super) async fn store(
+        &self,
+        tenant: &str,
+        connection: &str,
+        messages: Vec<Message>,
+        at: Timestamp,
+    ) -> Result<()> {
+        let (answer, stored) = oneshot::channel();
+        let parcel = Parcel {
+            tenant: tenant.to_owned(),
+            connection: connection.to_owned(),
+            messages,
+            at,
+            answer,
+        };
+        self.parcels.try_send(parcel).map_err(|_| busy())?;
+        stored.await.unwrap_or_else(|_| Err(busy()))
+    }
+}
+
+fn busy() -> Error {
+    Error::unavailable("more messages come in than can be stored").hint("send it again in a moment")
+}
+
+async fn carry(store: Store, mut waiting: mpsc::Receiver<Parcel>) {
+    let mut together = Vec::new();
+    while waiting.recv_many(&mut together, TOGETHER_MAX).await > 0 {
+        let mut by_tenant: BTreeMap<String, Vec<Parcel>> = BTreeMap::new();
+        for parcel in together.drain(..) {
+            by_tenant.entry(parcel.tenant.clone()).or_default().push(parcel);
+        }
+        for (tenant, parcels) in by_tenant {
+            answer(put_down(&store, &tenant, &parcels).await, parcels);
+        }
+    }
+}
+
+fn answer(stored: Result<()>, parcels: Vec<Parcel>) {
+    if let Err(error) = &stored {
+        tracing::error!(%error, "messages cannot be stored");
+    }
+    for parcel in parcels {
+        let told = match &stored {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Error::new(error.kind(), error.message().to_owned())
+                .hint("send it again; the server's log says more")),
+        };
+        // Whoever sent it may have gone away: it is stored, and sent again it is the same.
+        let _: std::result::Result<(), _> = parcel.answer.send(told);
+    }
+}
+
+async fn put_down(store: &Store, tenant: &str, parcels: &[Parcel]) -> Result<()> {
+    let mut by_connection: BTreeMap<&str, Vec<(&Message, i64)>> = BTreeMap::new();
+    for parcel in parcels {
+        let messages = parcel
+            .messages
+            .iter()
+            .map(|message| (message, parcel.at.as_millisecond()));
+        by_connection
+            .entry(&parcel.connection)
+            .or_default()
+            .extend(messages);
+    }
+    let by_connection = &by_connection;
+    store
+        .write(Scope::Tenant(tenant), "store what was received", |db, _| {
+            Box::pin(async move {
+                // In the order of their names, as every server does: none waits for another in a circle.
+                for (connection, messages) in by_connection {
+                    add(db, (tenant, connection), messages).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+}
+
+async fn add(db: &mut AnyConnection, of: (&str, &str), messages: &[(&Message, i64)]) -> Outcome<()> {
+    let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+    let last = sql::reserve(db, of, count).await?;
+    for (index, (message, at_ms)) in (0..count).zip(messages) {
+        let place = last - count + 1 + index;
+        if sql::insert(db, of, place, message, *at_ms).await? {
+            events::append_in(db, &told(of, message)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn told((tenant, connection): (&str, &str), message: &Message) -> Event {
+    let event =
+        Event::of_connection(tenant, Family::HookReceived, connection).with("message", message.id.as_str());
+    let event = match &message.kind {
+        Some(kind) => event.with("type", kind.as_str()),
+        None => event,
+    };
+    if message.body.len() > TOLD_BYTES_MAX {
+        return event;
+    }
+    match serde_json::from_str::<Value>(&message.body) {
+        Ok(body) => event.with("body", body),
+        // What is no JSON is not taken in the first place.
+        Err(_) => event,
+    }
+}

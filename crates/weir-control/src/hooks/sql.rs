@@ -1,0 +1,104 @@
+use sqlx::AnyConnection;
+use weir_protocol::hook::{Message, Received};
+
+/// Makes room for so many more messages; gives back the place of the last of them. Until the transaction
+/// ends nobody else adds any to the connection.
+pub(super) async fn reserve(
+    db: &mut AnyConnection,
+    (tenant, connection): (&str, &str),
+    count: i64,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "INSERT INTO hooks (tenant, connection, place, landed) VALUES ($1, $2, $3, 0)
+         ON CONFLICT (tenant, connection) DO UPDATE SET place = hooks.place + excluded.place
+         RETURNING place",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .bind(count)
+    .fetch_one(db)
+    .await
+}
+
+/// False where it was received before.
+pub(super) async fn insert(
+    db: &mut AnyConnection,
+    (tenant, connection): (&str, &str),
+    place: i64,
+    message: &Message,
+    at_ms: i64,
+) -> sqlx::Result<bool> {
+    let added = sqlx::query(
+        "INSERT INTO received (tenant, connection, place, id, kind, received_at_ms, body)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (tenant, connection, id) DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .bind(place)
+    .bind(&message.id)
+    .bind(message.kind.as_deref())
+    .bind(at_ms)
+    .bind(&message.body)
+    .execute(db)
+    .await?;
+    Ok(added.rows_affected() > 0)
+}
+
+pub(super) async fn after(
+    db: &mut AnyConnection,
+    (tenant, connection): (&str, &str),
+    place: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<Received>> {
+    type Row = (i64, String, Option<String>, i64, String);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT place, id, kind, received_at_ms, body FROM received
+         WHERE tenant = $1 AND connection = $2 AND place > $3 ORDER BY place LIMIT $4",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .bind(place)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    let read = |(place, id, kind, received_at_ms, body)| Received {
+        place,
+        id,
+        kind,
+        received_at_ms,
+        body,
+    };
+    Ok(rows.into_iter().map(read).collect())
+}
+
+pub(super) async fn landed(
+    db: &mut AnyConnection,
+    (tenant, connection): (&str, &str),
+    place: i64,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE hooks SET landed = $3 WHERE tenant = $1 AND connection = $2 AND landed < $3 AND place >= $3",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .bind(place)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn prune(db: &mut AnyConnection, before_ms: i64, limit: i64) -> sqlx::Result<u64> {
+    let removed = sqlx::query(
+        "DELETE FROM received WHERE (tenant, connection, place) IN (
+             SELECT old.tenant, old.connection, old.place FROM received AS old
+             JOIN hooks ON hooks.tenant = old.tenant AND hooks.connection = old.connection
+             WHERE old.received_at_ms < $1 AND old.place <= hooks.landed
+             LIMIT $2)",
+    )
+    .bind(before_ms)
+    .bind(limit)
+    .execute(db)
+    .await?;
+    Ok(removed.rows_affected())
+}

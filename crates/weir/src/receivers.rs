@@ -1,0 +1,78 @@
+//! Who knows the messages of the project's connections, with their files as they are now.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use weir_control::hooks::Receivers;
+use weir_control::{DEFAULT_TENANT, Store};
+use weir_protocol::hook::Receiver;
+use weir_protocol::{Error, Result};
+
+use crate::commands::Context;
+use crate::wiring::Wiring;
+
+/// Files and secrets are looked at again after so long.
+const KEPT: Duration = Duration::from_secs(5);
+/// Connections whose receivers are kept; more are made anew for each message.
+const KEPT_MAX: usize = 1_000;
+
+pub(crate) struct ProjectReceivers {
+    context: Arc<Context>,
+    store: Store,
+    kept: Mutex<BTreeMap<String, (Instant, Arc<dyn Receiver>)>>,
+}
+
+impl ProjectReceivers {
+    pub(crate) fn new(context: Arc<Context>, store: Store) -> Self {
+        Self {
+            context,
+            store,
+            kept: Mutex::default(),
+        }
+    }
+
+    fn kept(&self, connection: &str) -> Option<Arc<dyn Receiver>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (made_at, receiver) = kept.get(connection)?;
+        (made_at.elapsed() < KEPT).then(|| receiver.clone())
+    }
+
+    fn keep(&self, connection: &str, receiver: &Arc<dyn Receiver>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, (made_at, _)| made_at.elapsed() < KEPT);
+        if kept.len() < KEPT_MAX {
+            kept.insert(connection.to_owned(), (Instant::now(), receiver.clone()));
+        }
+    }
+}
+
+#[async_trait]
+impl Receivers for ProjectReceivers {
+    async fn receiver(&self, tenant: &str, connection: &str) -> Result<Arc<dyn Receiver>> {
+        if tenant != DEFAULT_TENANT {
+            return Err(receives_nothing(connection));
+        }
+        if let Some(kept) = self.kept(connection) {
+            return Ok(kept);
+        }
+        let wiring = Wiring::open(&self.context)?.over(self.store.clone());
+        let spec = wiring.connection(connection)?;
+        let wiring = wiring.with_production(&spec.connector).await?;
+        let connector = wiring.connector(&spec)?;
+        if connector.spec.hook.is_none() {
+            return Err(receives_nothing(connection));
+        }
+        let resolved = wiring.resolved(&spec).await?;
+        let made = crate::engine::receiver(connector, &resolved)?;
+        let receiver: Arc<dyn Receiver> = Arc::new(made.ok_or_else(|| receives_nothing(connection))?);
+        self.keep(connection, &receiver);
+        Ok(receiver)
+    }
+}
+
+fn receives_nothing(connection: &str) -> Error {
+    Error::not_found(format!("connection '{connection}' receives no messages"))
+        .hint("use a connection whose connector declares `hook`")
+}
