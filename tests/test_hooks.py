@@ -106,7 +106,7 @@ def test_what_vendors_libraries_sign_is_taken_and_nothing_else(project):
             stale = post(url, body, sign(body, now - 600))
             assert stale == (401 if is_timed else 200), scheme
         token = first_token(server)
-        events = call(server.url, token, "/api/v1/events?family=hook.received")[1]["data"]
+        events = call(server.url, token, "/events?family=hook.received")[1]["items"]
         assert sorted(event["data"]["connection"] for event in events) == sorted(SIGNERS)
         # Who signs nothing learns nothing.
         assert post(f"{server.url}/hooks/unknown", "{}") == 404
