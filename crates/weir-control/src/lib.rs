@@ -32,6 +32,7 @@ pub mod schedules;
 pub mod schemas;
 pub mod secrets;
 pub mod sessions;
+pub mod slices;
 pub mod states;
 pub mod store;
 pub mod sync;

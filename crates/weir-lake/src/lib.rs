@@ -8,6 +8,7 @@
 //!   `silver/<source>_<entity>_<field>/` for each list that the stream explodes
 //! - `gold/<model>/`: Delta tables, one a model
 //! - `quarantine/<source>_<stream>/`: records that broke their contract
+//! - `spools/<connection>/<stream>/`: what other workers read of slices, until the run takes it in
 
 mod bronze;
 mod children;
@@ -17,6 +18,7 @@ mod held;
 mod lake;
 mod maintenance;
 pub mod quarantine;
+mod spools;
 mod storage;
 mod streams;
 mod table;
@@ -30,5 +32,6 @@ pub use maintenance::{
     Archived, BronzeRetention, Compacted, Compared, NextRead, RawBatch, Rebuilt, Restored, SilverRetention,
     Usage, Vacuumed,
 };
+pub use spools::SPOOL_BYTES_MAX;
 pub use storage::Storage;
 pub use table::{AsOf, DataFile};

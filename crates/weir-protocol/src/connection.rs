@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -42,6 +43,10 @@ pub struct ConnectionSpec {
     /// When it is synced by itself, by `weir serve`. Absent: only when somebody asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleSpec>,
+    /// How many workers may read the slices of one of its streams at once, the one that has the run
+    /// included. Absent: that one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<NonZeroU16>,
     /// Allows requests to private and loopback addresses, and plain HTTP to them.
     #[serde(default)]
     pub allow_private_hosts: bool,

@@ -20,6 +20,7 @@ pub mod query;
 pub mod record;
 pub mod schedule;
 pub mod secret;
+pub mod slices;
 pub mod source;
 pub mod spec;
 pub mod state;

@@ -1,12 +1,16 @@
 //! What every outside system that is read looks like.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::record::Batch;
+use crate::slices::{SliceReaders, SliceTask};
 use crate::spec::StreamPolicy;
 use crate::state::{StateChange, StreamState};
 use crate::sync_mode::{ReadMode, SyncMode};
@@ -30,6 +34,32 @@ pub trait Source: Send + Sync {
     async fn discover(&self) -> Result<Vec<StreamDescriptor>>;
 
     fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>>;
+
+    /// As [`Self::read`], with others that may take slices off its hands. What they read comes with the
+    /// same events as if it was read here.
+    fn read_with(
+        &self,
+        request: ReadRequest,
+        _others: Arc<dyn SliceReaders>,
+    ) -> BoxStream<'static, Result<ReadEvent>> {
+        self.read(request)
+    }
+
+    /// Slices of a stream that one process reads at once; 0 where they cannot be read one by one.
+    fn slices_at_once(&self, _stream: &str) -> usize {
+        0
+    }
+
+    /// Reads one slice for whoever holds its stream. Its events end with the slice's own end, never
+    /// with `Complete`.
+    fn read_slice(&self, task: SliceTask) -> BoxStream<'static, Result<ReadEvent>> {
+        let error = Error::usage(format!(
+            "slices of stream '{}' cannot be read one by one",
+            task.stream
+        ))
+        .hint("read the stream as a whole");
+        stream::once(async { Err(error) }).boxed()
+    }
 
     /// A state of elsewhere as this source's own. Refused where the source keeps states of another kind.
     fn foreign_state(&self, stream: &str, _state: &ForeignState) -> Result<StreamState> {

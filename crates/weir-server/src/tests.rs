@@ -248,6 +248,7 @@ impl Served {
             owner: Owner::this_process(),
             cancel: CancellationToken::new(),
             observer: Arc::new(Silent),
+            sharing: None,
         };
         weir_control::sync(&self.store, plan).await.unwrap().run
     }

@@ -8,9 +8,12 @@ use tokio_util::sync::CancellationToken;
 use weir_control::permits::Urgency;
 use weir_control::runs::Begin;
 use weir_control::runs::queue::Claimed;
+use weir_control::slices::{Helper, Sharing, Tools};
 use weir_control::sync::Silent;
 use weir_control::worker::Performer;
 use weir_control::{Acting, DEFAULT_TENANT, Owner, Store, SyncOptions, SyncOutcome, SyncPlan, schedules};
+use weir_lake::Lake;
+use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::commands::Context;
@@ -54,10 +57,11 @@ impl ProjectPerformer {
         let asked = &claimed.options;
         let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
         refuse_shared(&wiring.project, &wiring.catalog, &connection, &streams)?;
+        let lake = Arc::new(wiring.lake()?);
         Ok(SyncPlan {
             connection: registered(&connection),
             source,
-            destination: Arc::new(wiring.lake()?),
+            destination: lake.clone(),
             streams,
             options: SyncOptions {
                 full: asked.full,
@@ -71,6 +75,31 @@ impl ProjectPerformer {
             owner: Owner::this_process(),
             cancel,
             observer: Arc::new(Silent),
+            sharing: sharing(&connection, lake),
+        })
+    }
+}
+
+/// Other workers that the connection's file allows to read its slices.
+pub(crate) fn sharing(connection: &ConnectionSpec, lake: Arc<Lake>) -> Option<Sharing> {
+    let workers = u32::from(connection.workers?.get());
+    Some(Sharing {
+        workers,
+        spools: lake,
+    })
+}
+
+#[async_trait]
+impl Helper for ProjectPerformer {
+    async fn tools(&self, run: &Claimed) -> Result<Tools> {
+        refuse_without_files(run)?;
+        let wiring = Wiring::open(&self.context)?.over(self.store.acting_as(self.acting(&run.run)));
+        let connection = wiring.connection(&run.connection)?;
+        let wiring = wiring.with_production(&connection.connector).await?;
+        Ok(Tools {
+            source: wiring.source_for(&connection, Urgency::Sync).await?,
+            spools: Arc::new(wiring.lake()?),
+            hung_after: self.hung_after,
         })
     }
 }

@@ -9,17 +9,19 @@ use tokio_util::sync::CancellationToken;
 use weir_control::rpc::{Carrier, Papers, Remote};
 use weir_control::runs::Begin;
 use weir_control::runs::queue::Claimed;
+use weir_control::slices::{Helper, Tools};
 use weir_control::sync::Silent;
 use weir_control::worker::Performer;
 use weir_control::{Owner, SyncOptions, SyncPlan, sync_over};
 use weir_engine::catalog::Connector;
 use weir_engine::control::ControlClient;
 use weir_lake::{Lake, LakeConfig};
-use weir_protocol::Result;
+use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::{Result, Source};
 
 use crate::config::lake_credentials;
 use crate::engine::{self, Supplied};
-use crate::performer::log_failures;
+use crate::performer::{log_failures, sharing};
 use crate::wiring::{chosen_streams, registered};
 
 /// Calls over HTTPS.
@@ -49,36 +51,51 @@ impl RemotePerformer {
         }
     }
 
-    async fn plan(&self, claimed: &Claimed, cancel: CancellationToken) -> Result<SyncPlan> {
+    /// What a run's slices and streams are read with, as its papers and what is lent for it say.
+    async fn connect(&self, run: &str, papers: Papers) -> Result<Connected> {
         let Papers {
             mut connection,
             connector,
             lake_location,
             lake_options,
             roots_pem,
-        } = self.remote.papers(&claimed.run)?;
-        let lent = self.remote.lend(&claimed.run).await?;
+        } = papers;
+        let lent = self.remote.lend(run).await?;
         let supplied = Supplied {
-            tokens: lent.has_tokens.then(|| self.remote.tokens(&claimed.run)),
-            permits: Some(self.remote.permits(&claimed.run)),
-            inbox: Some(self.remote.inbox(&claimed.run)),
+            tokens: lent.has_tokens.then(|| self.remote.tokens(run)),
+            permits: Some(self.remote.permits(run)),
+            inbox: Some(self.remote.inbox(run)),
         };
         let pii_key = lent.give_to(&mut connection);
         let connector = Connector::carried(&connection.connector, connector)?;
         let source = engine::connect_elsewhere(&connector, &connection, roots_pem, supplied)?;
-        let asked = &claimed.options;
-        let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
         let lake = Lake::open(LakeConfig {
             location: lake_location,
             options: lake_options.into_iter().chain(lake_credentials()).collect(),
             pii_key,
         })?;
+        Ok(Connected {
+            connection,
+            source,
+            lake: Arc::new(lake),
+        })
+    }
+
+    async fn plan(&self, claimed: &Claimed, cancel: CancellationToken) -> Result<SyncPlan> {
+        let papers = self.remote.papers(&claimed.run)?;
+        let Connected {
+            connection,
+            source,
+            lake,
+        } = self.connect(&claimed.run, papers).await?;
+        let asked = &claimed.options;
+        let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
         let mut registered = registered(&connection);
         registered.tenant.clone_from(&claimed.tenant);
         Ok(SyncPlan {
             connection: registered,
             source,
-            destination: Arc::new(lake),
+            destination: lake.clone(),
             streams,
             options: SyncOptions {
                 full: asked.full,
@@ -92,6 +109,27 @@ impl RemotePerformer {
             owner: Owner::this_process(),
             cancel,
             observer: Arc::new(Silent),
+            sharing: sharing(&connection, lake),
+        })
+    }
+}
+
+/// A connection at hand, with the lake that its project writes to.
+struct Connected {
+    connection: ConnectionSpec,
+    source: Arc<dyn Source>,
+    lake: Arc<Lake>,
+}
+
+#[async_trait]
+impl Helper for RemotePerformer {
+    async fn tools(&self, run: &Claimed) -> Result<Tools> {
+        let papers = self.remote.helped_papers(&run.run)?;
+        let Connected { source, lake, .. } = self.connect(&run.run, papers).await?;
+        Ok(Tools {
+            source,
+            spools: lake,
+            hung_after: self.hung_after,
         })
     }
 }

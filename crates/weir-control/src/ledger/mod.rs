@@ -14,6 +14,7 @@ use weir_protocol::{Error, Receipt, Result, StreamState, SyncMode};
 
 use crate::leases::{self, Lease};
 use crate::runs::{Begin, Failure, RunStatus};
+use crate::slices::SliceLedger;
 use crate::states::StoredState;
 use crate::{Connection, Owner};
 
@@ -135,9 +136,9 @@ pub trait StreamLedger: Send + Sync {
 }
 
 /// All that a sync needs.
-pub trait Ledger: RunLedger + StreamLedger {}
+pub trait Ledger: RunLedger + StreamLedger + SliceLedger {}
 
-impl<L: RunLedger + StreamLedger> Ledger for L {}
+impl<L: RunLedger + StreamLedger + SliceLedger> Ledger for L {}
 
 pub type SharedLedger = Arc<dyn Ledger>;
 

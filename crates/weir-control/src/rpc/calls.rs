@@ -14,6 +14,7 @@ use super::Sender;
 use crate::leases::Lease;
 use crate::ledger::{Beginning, Begun, Ended, Entry, Renewed, Standing};
 use crate::runs::queue::{Claimed, Held};
+use crate::slices::{ClaimedSlice, HeldSlice, SliceAnswer, SliceAsk, SliceEnd};
 
 /// One thing that a worker asks.
 pub(super) trait Call: Serialize + DeserializeOwned + Send + Sync {
@@ -84,6 +85,13 @@ calls! {
     Received { pub(super) run: String, pub(super) place: i64, pub(super) limit: u32 } -> Vec<hook::Received> = "received";
     /// What a run's connection was sent is in the lake up to a place.
     Landed { pub(super) run: String, pub(super) place: i64 } -> () = "landed";
+    /// What the holder of a stream asks about its slices.
+    Slices { pub(super) lease: Lease, pub(super) ask: SliceAsk } -> SliceAnswer = "slices";
+    /// Takes slices of other workers' runs, of `run` or of any.
+    ClaimSlices { pub(super) run: Option<String>, pub(super) slices_max: usize } -> Vec<SliceAssignment> = "slices_claim", false;
+    /// Renews the right to slices. Answers which the worker has still.
+    RenewSlices { pub(super) held: Vec<HeldSlice> } -> Vec<String> = "slices_renew", false;
+    ReportSlice { pub(super) id: String, pub(super) attempt: i64, pub(super) end: SliceEnd } -> () = "slices_report";
 }
 
 /// A secret on its way between a server and whom it lends to.
@@ -112,6 +120,14 @@ pub(super) struct Assignment {
     /// The right to it ends then without a heartbeat.
     pub(super) lease_ms: i64,
     pub(super) papers: Papers,
+}
+
+/// A slice with all that reading it takes, but for what is secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SliceAssignment {
+    pub(super) slice: ClaimedSlice,
+    /// With the first slice of a run.
+    pub(super) papers: Option<Papers>,
 }
 
 /// What a run is made of, without anything that is secret.

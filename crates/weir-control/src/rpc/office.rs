@@ -8,11 +8,12 @@ use serde::de::DeserializeOwned;
 use weir_protocol::hook::{self, Inbox as _};
 use weir_protocol::oauth::AccessToken;
 use weir_protocol::permits::{Drawn, Permits as _};
-use weir_protocol::{Error, Result, Secret};
+use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::calls::{
-    Asked, Assignment, Begin, Call, Carried, Claim, Finish, Handed, Heartbeat, Hello, Incoming, Landed, Lend,
-    Lent, ModeOf, Papers, Quota, Received, Renew, Stand, Token, Welcome, Write,
+    Asked, Assignment, Begin, Call, Carried, Claim, ClaimSlices, Finish, Handed, Heartbeat, Hello, Incoming,
+    Landed, Lend, Lent, ModeOf, Papers, Quota, Received, Renew, RenewSlices, ReportSlice, SliceAssignment,
+    Slices, Stand, Token, Welcome, Write,
 };
 use super::{PROTOCOL, Sender};
 use crate::audit::{self, Record};
@@ -23,6 +24,7 @@ use crate::permits::{ConnectionPermits, Urgency};
 use crate::principals::{Access, Permission, may};
 use crate::runs::queue::{self, Claimed, Held};
 use crate::runs::{Begin as How, RunStatus};
+use crate::slices::{self, SliceEnd, SliceLedger as _};
 use crate::workers::{self, Identity};
 use crate::{Acting, Store};
 
@@ -118,6 +120,20 @@ impl Office {
             Quota::NAME => write(&self.quota(worker, asked(body)?).await?),
             Received::NAME => write(&self.received(worker, asked(body)?).await?),
             Landed::NAME => write(&self.landed(worker, asked(body)?).await?),
+            Slices::NAME => {
+                let Slices { lease, ask } = asked(body)?;
+                let lease = self.own(worker, lease).await?;
+                write(&self.store.slices(&lease, &ask).await?)
+            }
+            ClaimSlices::NAME => write(&self.claim_slices(worker, asked(body)?).await?),
+            RenewSlices::NAME => {
+                let RenewSlices { held } = asked(body)?;
+                write(&slices::renew(&self.store, worker.id(), &held).await?)
+            }
+            ReportSlice::NAME => {
+                let ReportSlice { id, attempt, end } = asked(body)?;
+                write(&slices::report(&self.store, worker.id(), (&id, attempt), &end).await?)
+            }
             unknown => Err(Error::not_found(format!("workers cannot call '{unknown}'"))
                 .hint("upgrade the server to the worker's version")),
         }
@@ -157,6 +173,39 @@ impl Office {
             }
         }
         Ok(assignments)
+    }
+
+    async fn claim_slices(&self, worker: &Worker<'_>, call: ClaimSlices) -> Result<Vec<SliceAssignment>> {
+        let ClaimSlices { run, slices_max } = call;
+        let (tenant, id) = (worker.tenant(), worker.id());
+        let claimed = slices::claim(&self.store, id, Some(tenant), run.as_deref(), slices_max).await?;
+        let mut assignments = Vec::with_capacity(claimed.len());
+        for slice in claimed {
+            let papers = match run {
+                Some(_) => None,
+                None => match self.supplies.papers(&slice.run).await {
+                    Ok(papers) => Some(papers),
+                    Err(error) => {
+                        let end = SliceEnd::Failed(error.to_string());
+                        slices::report(&self.store, id, (&slice.id, slice.attempt), &end).await?;
+                        return Err(error);
+                    }
+                },
+            };
+            assignments.push(SliceAssignment { slice, papers });
+        }
+        Ok(assignments)
+    }
+
+    /// The run that a worker reads for at this moment: one of its own, or one that it helps.
+    async fn read_for(&self, worker: &Worker<'_>, run: &str) -> Result<Claimed> {
+        match queue::held_by(&self.store, worker.tenant(), worker.id(), run).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let helped = slices::helped(&self.store, worker.tenant(), worker.id(), run).await?;
+                helped.ok_or(error)
+            }
+            held => held,
+        }
     }
 
     async fn heartbeat(&self, worker: &Worker<'_>, call: Heartbeat) -> Result<Vec<(String, Held)>> {
@@ -208,7 +257,7 @@ impl Office {
     }
 
     async fn lend(&self, worker: &Worker<'_>, call: Lend) -> Result<Lent> {
-        let claimed = queue::held_by(&self.store, worker.tenant(), worker.id(), &call.run).await?;
+        let claimed = self.read_for(worker, &call.run).await?;
         let acting = worker.acting(&claimed);
         let lent = self.supplies.lend(&claimed, acting.clone()).await?;
         self.note_lent(worker, &claimed, acting, lent.names()).await?;
@@ -216,7 +265,7 @@ impl Office {
     }
 
     async fn token(&self, worker: &Worker<'_>, call: Token) -> Result<Handed> {
-        let claimed = queue::held_by(&self.store, worker.tenant(), worker.id(), &call.run).await?;
+        let claimed = self.read_for(worker, &call.run).await?;
         let acting = worker.acting(&claimed);
         let refused = call.refused.as_ref().map(|Carried(token)| token);
         let given = self.supplies.token(&claimed, acting.clone(), refused).await?;
@@ -238,7 +287,7 @@ impl Office {
         names: Vec<String>,
     ) -> Result<()> {
         // The run may have been taken away meanwhile.
-        queue::held_by(&self.store, worker.tenant(), worker.id(), &claimed.run).await?;
+        self.read_for(worker, &claimed.run).await?;
         let subject = format!("connection:{}", claimed.connection);
         let record = Record::new(worker.tenant(), "secret.lend", subject)
             .with("worker", worker.id())
@@ -247,7 +296,7 @@ impl Office {
     }
 
     async fn quota(&self, worker: &Worker<'_>, call: Quota) -> Result<Drawn> {
-        let claimed = queue::held_by(&self.store, worker.tenant(), worker.id(), &call.run).await?;
+        let claimed = self.read_for(worker, &call.run).await?;
         ConnectionPermits::new(&self.store, worker.tenant(), &claimed.connection, Urgency::Sync)
             .draw(&call.draw)
             .await

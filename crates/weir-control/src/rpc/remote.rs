@@ -12,14 +12,15 @@ use weir_protocol::permits::{Draw, Drawn, Permits};
 use weir_protocol::{Error, ErrorKind, Result, Secret, SyncMode};
 
 use super::calls::{
-    Begin, Call, Carried, Claim, Finish, Handed, Heartbeat, Hello, Landed, Lend, Lent, ModeOf, Outgoing,
-    Papers, Quota, Received, Renew, Stand, Token, Write,
+    Begin, Call, Carried, Claim, ClaimSlices, Finish, Handed, Heartbeat, Hello, Landed, Lend, Lent, ModeOf,
+    Outgoing, Papers, Quota, Received, Renew, RenewSlices, ReportSlice, Slices, Stand, Token, Write,
 };
 use super::{Carrier, Sender, office};
 use crate::leases::Lease;
 use crate::ledger::{Beginning, Begun, Ended, Entry, Renewed, RunLedger, Standing, StreamLedger, failure};
 use crate::runs::RunStatus;
 use crate::runs::queue::{Claimed, Held};
+use crate::slices::{ClaimedSlice, HeldSlice, SliceAnswer, SliceAsk, SliceEnd, SliceLedger, SliceSupply};
 use crate::store::OUTAGE_MAX;
 use crate::worker::RunSupply;
 
@@ -32,6 +33,8 @@ pub struct Remote {
     sender: Sender,
     /// Of the runs that it has.
     papers: Mutex<HashMap<String, Papers>>,
+    /// Of the runs of others that it helps, until they are asked for.
+    helped: Mutex<HashMap<String, Papers>>,
 }
 
 impl Remote {
@@ -40,6 +43,7 @@ impl Remote {
             carrier,
             sender,
             papers: Mutex::default(),
+            helped: Mutex::default(),
         }
     }
 
@@ -53,6 +57,16 @@ impl Remote {
     pub fn papers(&self, run: &str) -> Result<Papers> {
         self.kept().get(run).cloned().ok_or_else(|| {
             Error::internal("the run came without its papers")
+                .with("run", run)
+                .hint("report it")
+        })
+    }
+
+    /// What a run is made of that this worker begins to help; given once.
+    pub fn helped_papers(&self, run: &str) -> Result<Papers> {
+        let mut helped = self.helped.lock().unwrap_or_else(PoisonError::into_inner);
+        helped.remove(run).ok_or_else(|| {
+            Error::internal("the slice came without its run's papers")
                 .with("run", run)
                 .hint("report it")
         })
@@ -242,5 +256,38 @@ impl StreamLedger for Remote {
     async fn write(&self, lease: &Lease, entry: &Entry) -> Result<()> {
         let (lease, entry) = (lease.clone(), entry.clone());
         self.ask(&Write { lease, entry }).await
+    }
+}
+
+#[async_trait]
+impl SliceLedger for Remote {
+    async fn slices(&self, lease: &Lease, ask: &SliceAsk) -> Result<SliceAnswer> {
+        let (lease, ask) = (lease.clone(), ask.clone());
+        self.ask(&Slices { lease, ask }).await
+    }
+}
+
+#[async_trait]
+impl SliceSupply for Remote {
+    async fn claim(&self, run: Option<&str>, slices_max: usize) -> Result<Vec<ClaimedSlice>> {
+        let run = run.map(str::to_owned);
+        let assignments = self.ask(&ClaimSlices { run, slices_max }).await?;
+        let mut helped = self.helped.lock().unwrap_or_else(PoisonError::into_inner);
+        let claimed = assignments.into_iter().map(|assignment| {
+            if let Some(papers) = assignment.papers {
+                helped.insert(assignment.slice.run.run.clone(), papers);
+            }
+            assignment.slice
+        });
+        Ok(claimed.collect())
+    }
+
+    async fn renew(&self, held: &[HeldSlice]) -> Result<Vec<String>> {
+        self.ask(&RenewSlices { held: held.to_vec() }).await
+    }
+
+    async fn report(&self, id: &str, attempt: i64, end: SliceEnd) -> Result<()> {
+        let id = id.to_owned();
+        self.ask(&ReportSlice { id, attempt, end }).await
     }
 }

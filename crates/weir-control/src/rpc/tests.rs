@@ -547,6 +547,7 @@ async fn a_sync_whose_answers_are_lost_ends_as_one_whose_are_not() {
             owner: Owner::this_process(),
             cancel: tokio_util::sync::CancellationToken::new(),
             observer: Arc::new(Silent),
+            sharing: None,
         };
         let outcome = sync_over(remote, plan).await.unwrap();
         assert!(outcome.first_error().is_none(), "{:?}", outcome.first_error());

@@ -9,6 +9,7 @@ use weir_protocol::{Books, Destination, Error, ErrorKind, Receipt, Source, Strea
 
 use super::Observer;
 use crate::runs::{Begin, RunStatus};
+use crate::slices::Sharing;
 use crate::{Connection, Owner};
 
 /// Longer than the pauses of all tries that a source is given, and than the commits of most lakes.
@@ -27,6 +28,8 @@ pub struct SyncPlan {
     /// Stops the run: what is covered by state is committed, the rest is left to the next run.
     pub cancel: CancellationToken,
     pub observer: Arc<dyn Observer>,
+    /// Other workers that may read slices of its streams; none: it reads all itself.
+    pub sharing: Option<Sharing>,
 }
 
 #[derive(Debug, Clone)]

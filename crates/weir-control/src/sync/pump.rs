@@ -104,7 +104,7 @@ impl<'a> Pump<'a> {
         if plan.options.from.is_some() && !is_incremental {
             self.job.note(&not_from(self.decision.mode)).await;
         }
-        let mut events = plan.source.read(ReadRequest {
+        let request = ReadRequest {
             stream: self.job.stream().name.clone(),
             mode: self.decision.mode.read(),
             state: self.decision.state.take(),
@@ -114,7 +114,11 @@ impl<'a> Pump<'a> {
             set_aside: self.decision.set_aside.take(),
             to: is_incremental.then(|| plan.options.to.clone()).flatten(),
             records_max: None,
-        });
+        };
+        let mut events = match self.job.shares().await? {
+            Some(others) => plan.source.read_with(request, others),
+            None => plan.source.read(request),
+        };
         let age_max = plan.options.bounds.age;
         let mut grace = None;
         loop {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use weir_protocol::destination::Committed;
+use weir_protocol::slices::SliceReaders;
 use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{
     Books, Error, ErrorKind, ReadMode, Receipt, Result, StreamDescriptor, StreamWriter, SyncMode,
@@ -20,6 +21,7 @@ use super::{backfill, failpoint};
 use crate::leases::{HEARTBEAT, Lease};
 use crate::ledger::{Entry, SharedLedger, Standing, failure};
 use crate::runs::RunStatus;
+use crate::slices::{Shares, Sharing, SliceAsk, may_share};
 use crate::states::Wish;
 
 pub(super) struct StreamJob {
@@ -166,6 +168,38 @@ impl StreamJob {
                 Fault::Conflict(error) | Fault::Final(error) => return Err(error),
             }
         }
+    }
+
+    /// Others that read the stream's slices, where it has some that may be shared. What earlier runs and
+    /// tries left on offer is taken away first.
+    pub(super) async fn shares(&self) -> Result<Option<Arc<dyn SliceReaders>>> {
+        let Some(sharing) = self.sharing() else {
+            return Ok(None);
+        };
+        self.stop_sharing(sharing).await?;
+        let at_once = self.plan.source.slices_at_once(&self.lease.stream);
+        let (ledger, lease, pulse) = (self.ledger.clone(), self.lease.clone(), self.pulse.clone());
+        let shares = Shares::new(ledger, lease, sharing, at_once, move || pulse.beat());
+        Ok(Some(Arc::new(shares)))
+    }
+
+    fn sharing(&self) -> Option<&Sharing> {
+        let sharing = self.plan.sharing.as_ref().filter(|sharing| sharing.workers > 1)?;
+        let has_slices = self.plan.source.slices_at_once(&self.lease.stream) > 0;
+        (has_slices && may_share(self.stream())).then_some(sharing)
+    }
+
+    /// Nothing is on offer any more, and nothing that was read for it is kept.
+    async fn stop_sharing(&self, sharing: &Sharing) -> Result<()> {
+        self.ledger.slices(&self.lease, &SliceAsk::Clear).await?;
+        let Lease {
+            connection, stream, ..
+        } = &self.lease;
+        if let Err(error) = sharing.spools.sweep(connection, stream).await {
+            // Nobody reads it: each reading lies in a place of its own. The stream's next run tries again.
+            tracing::warn!(run = self.lease.run, stream, %error, "what other workers read is kept");
+        }
+        Ok(())
     }
 
     /// Opens the stream where the lake says it stands, and pumps it to its end.
@@ -333,6 +367,12 @@ impl StreamJob {
             Ok(End::Cancelled) => (RunStatus::Cancelled, Some(cancelled(&self.lease.stream))),
             Err(error) => (RunStatus::Failed, Some(error)),
         };
+        if let Some(sharing) = self.sharing()
+            && let Err(trouble) = self.stop_sharing(sharing).await
+        {
+            // Who lost the lease has nothing to say about it; whoever has it did it already.
+            tracing::warn!(run = self.lease.run, stream = self.lease.stream, %trouble, "slices stay on offer");
+        }
         let stored = self.step(status, tally.mode, error.as_ref()).await;
         let stored = stored.and(failpoint::reach(failpoint::BEFORE_RELEASE));
         let released = self.write(&Entry::Release).await;

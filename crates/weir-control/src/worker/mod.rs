@@ -17,6 +17,7 @@ use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::leases::{HEARTBEAT, LEASE_TIME};
 use crate::runs::queue::{Claimed, Held};
+use crate::slices::{self, Helper, SliceSupply};
 use crate::{Store, runs, schedules};
 
 pub use supply::{RunSupply, StoreSupply};
@@ -59,6 +60,11 @@ pub struct Worker {
     tasks: JoinSet<Result<()>>,
     /// When the store last agreed that the runs are this worker's.
     renewed_at: Instant,
+    /// What it does with places that no run needs.
+    helping: Option<(Arc<dyn SliceSupply>, Arc<dyn Helper>)>,
+    helps: JoinSet<Result<()>>,
+    /// Ends what it helps with.
+    helps_stop: CancellationToken,
     /// Why it may not work any more.
     refusal: Option<Error>,
 }
@@ -77,8 +83,18 @@ impl Worker {
             running: HashMap::new(),
             tasks: JoinSet::new(),
             renewed_at: Instant::now(),
+            helping: None,
+            helps: JoinSet::new(),
+            helps_stop: CancellationToken::new(),
             refusal: None,
         }
+    }
+
+    /// Reads slices of other workers' runs with places that no run needs.
+    #[must_use]
+    pub fn helping(mut self, supply: Arc<dyn SliceSupply>, helper: Arc<dyn Helper>) -> Self {
+        self.helping = Some((supply, helper));
+        self
     }
 
     /// Works until `stop` is called, then ends what it has. An error says why it may not go on.
@@ -106,6 +122,7 @@ impl Worker {
                     // There is room again: no need to wait for the next look.
                     self.claim(&stop).await;
                 }
+                Some(ended) = self.helps.join_next() => self.helped(ended),
             }
         }
         self.drain(beats).await
@@ -125,7 +142,7 @@ impl Worker {
     }
 
     async fn claim(&mut self, stop: &CancellationToken) {
-        let room = self.limits.runs_at_once.saturating_sub(self.running.len());
+        let room = (self.limits.runs_at_once).saturating_sub(self.running.len() + self.helps.len());
         if room == 0 {
             return;
         }
@@ -138,7 +155,41 @@ impl Worker {
         };
         match claimed {
             Ok(claimed) => claimed.into_iter().for_each(|claimed| self.begin(claimed)),
-            Err(error) => self.trouble(error, "cannot look for work"),
+            Err(error) => return self.trouble(error, "cannot look for work"),
+        }
+        if self.running.len() + self.helps.len() < self.limits.runs_at_once {
+            self.help(stop).await;
+        }
+    }
+
+    /// Joins another worker's run, where one has slices to spare.
+    async fn help(&mut self, stop: &CancellationToken) {
+        let Some((supply, helper)) = self.helping.clone() else {
+            return;
+        };
+        let first = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            first = supply.claim(None, 1) => first,
+        };
+        match first {
+            Ok(first) if first.is_empty() => {}
+            Ok(first) => {
+                let stop = self.helps_stop.clone();
+                self.helps.spawn(slices::help(supply, helper, first, stop));
+            }
+            // A server of before slices were shared.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.helping = None,
+            Err(error) => self.trouble(error, "cannot look for slices"),
+        }
+    }
+
+    fn helped(&mut self, ended: std::result::Result<Result<()>, JoinError>) {
+        match ended {
+            Ok(Ok(())) => {}
+            // The run's own worker reads what this one does not.
+            Ok(Err(error)) => tracing::error!(%error, "cannot help a run"),
+            Err(panic) => tracing::error!(%panic, "helping a run broke off"),
         }
     }
 
@@ -218,12 +269,15 @@ impl Worker {
         let deadline = tokio::time::sleep(self.limits.drain);
         tokio::pin!(deadline);
         let mut is_asked = false;
-        while !self.tasks.is_empty() {
+        // What it helps with others can go on with at once.
+        self.helps_stop.cancel();
+        while !self.tasks.is_empty() || !self.helps.is_empty() {
             tokio::select! {
                 () = &mut deadline, if !is_asked => {
                     is_asked = true;
                     self.stop_all();
                 }
+                Some(ended) = self.helps.join_next() => self.helped(ended),
                 _ = beats.tick() => self.renew().await,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
             }

@@ -40,6 +40,11 @@ impl StoreSupply {
         };
         Self { store, identity }
     }
+
+    /// As runs and slices name the worker.
+    pub fn worker(&self) -> &str {
+        &self.identity.id
+    }
 }
 
 #[async_trait]

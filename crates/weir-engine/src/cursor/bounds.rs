@@ -1,6 +1,7 @@
 //! From where to where a stream is read.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_protocol::spec::{CursorOrder, CursorRequest, CursorSpec};
 use weir_protocol::{Error, Result};
@@ -24,7 +25,8 @@ pub struct CursorPlan {
 }
 
 /// Lower (inclusive) and upper bound of a read, or of one window of it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Bounds {
     pub lower: Option<Point>,
     pub upper: Option<Point>,

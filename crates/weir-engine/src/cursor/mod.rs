@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_protocol::spec::CursorFormats;
 use weir_protocol::units::Span;
@@ -18,7 +19,8 @@ pub use bounds::{Bounds, CursorPlan};
 pub use format::Format;
 
 /// A cursor's value in a form that compares.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Point {
     Instant(Timestamp),
     Integer(i128),

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::mpsc;
+use weir_protocol::slices::SliceReaders;
 use weir_protocol::source::{Notice, Progress};
 use weir_protocol::spec::CursorOrder;
 use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, StateChange, StreamState};
@@ -50,6 +52,8 @@ pub(super) struct ReadContext {
     pub(super) notices: Notices,
     /// Whoever has it may give records away; see [`super::turn`].
     pub(super) turn: Arc<Turn>,
+    /// Who reads slices besides this process.
+    pub(super) others: Option<Arc<dyn SliceReaders>>,
     out: mpsc::Sender<Result<Events>>,
 }
 
@@ -69,8 +73,18 @@ impl ReadContext {
         request: ReadRequest,
         out: mpsc::Sender<Result<Events>>,
     ) -> Result<Self> {
-        let plan = source.plan(&request.stream)?.clone();
         let started_at = source.clock.now();
+        Self::started(source, request, out, started_at)
+    }
+
+    /// Of a read that began at another moment, maybe elsewhere.
+    pub(super) fn started(
+        source: Arc<Inner>,
+        request: ReadRequest,
+        out: mpsc::Sender<Result<Events>>,
+        started_at: Timestamp,
+    ) -> Result<Self> {
+        let plan = source.plan(&request.stream)?.clone();
         let state = request.state.clone().unwrap_or_default();
         let is_incremental = request.mode == ReadMode::Incremental;
         // What an interrupted read of the other mode got through says nothing about this one.
@@ -91,6 +105,7 @@ impl ReadContext {
             counts: Counts::default(),
             notices: Notices::default(),
             turn: Arc::default(),
+            others: None,
             source,
             plan,
             request,
@@ -99,6 +114,12 @@ impl ReadContext {
             scope,
             out,
         })
+    }
+
+    pub(super) fn with_others(self, others: Option<Arc<dyn SliceReaders>>) -> Self {
+        // Where there is but one slice, there is nothing to share.
+        let others = others.filter(|_| !self.plan.slicing.is_whole() && self.request.records_max.is_none());
+        Self { others, ..self }
     }
 
     pub(super) fn is_incremental(&self) -> bool {
@@ -161,19 +182,7 @@ impl ReadContext {
     /// The first changes of the state: which read runs, and that an earlier one that was given up
     /// left nothing to rely on.
     pub(super) fn opening(&self) -> Result<Events> {
-        let running = Running {
-            is_incremental: self.request.mode == ReadMode::Incremental,
-            until: self.until,
-        };
-        let running = serde_json::to_value(running).map_err(|error| {
-            Error::internal("the running read cannot be written")
-                .caused_by(error)
-                .hint("report this as a bug of weir")
-        })?;
-        let running = SliceState {
-            cursor: Some(running),
-            ..SliceState::default()
-        };
+        let running = Self::running_entry(self.request.mode == ReadMode::Incremental, self.until)?;
         let stale = self
             .state
             .slices
@@ -181,10 +190,28 @@ impl ReadContext {
             .filter(|(key, _)| !self.resumes && !is_reserved(key));
         let stale = stale.filter(|(_, state)| state.done || state.page.is_some() || state.pending.is_some());
         let reset = stale.map(|(key, state)| (key.clone(), rested(state.clone())));
-        let changes = reset.chain([(Arc::from(RUNNING), running)]);
+        let changes = reset.chain([running]);
         Ok(changes
             .map(|(key, state)| ReadEvent::Advance(StateChange::Slice { key, state }))
             .collect())
+    }
+
+    /// The entry that says which read runs.
+    pub(super) fn running_entry(is_incremental: bool, until: Timestamp) -> Result<(Arc<str>, SliceState)> {
+        let running = serde_json::to_value(Running {
+            is_incremental,
+            until,
+        })
+        .map_err(|error| {
+            Error::internal("the running read cannot be written")
+                .caused_by(error)
+                .hint("report this as a bug of weir")
+        })?;
+        let state = SliceState {
+            cursor: Some(running),
+            ..SliceState::default()
+        };
+        Ok((Arc::from(RUNNING), state))
     }
 
     /// Waits for room. An error means that nobody reads on.
@@ -234,7 +261,8 @@ fn running(state: &StreamState) -> Option<Running> {
 }
 
 /// What happens often and is told once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Oddity {
     CursorMissing,
     CursorUnreadable,
@@ -251,13 +279,43 @@ pub(super) struct Notices(Mutex<Vec<(Oddity, u64, String)>>);
 
 impl Notices {
     pub(super) fn note(&self, oddity: Oddity, example: &[u8]) {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, count, _)) = noted.iter_mut().find(|(other, _, _)| *other == oddity) {
-            *count += 1;
-            return;
-        }
         let example = example.get(..example.len().min(120)).unwrap_or_default();
-        noted.push((oddity, 1, String::from_utf8_lossy(example).into_owned()));
+        self.add(oddity, 1, || String::from_utf8_lossy(example).into_owned());
+    }
+
+    fn add(&self, oddity: Oddity, times: u64, example: impl FnOnce() -> String) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match noted.iter_mut().find(|(other, _, _)| *other == oddity) {
+            Some((_, count, _)) => *count += times,
+            None => noted.push((oddity, times, example())),
+        }
+    }
+
+    /// What was noted, for whoever holds the stream; none where nothing was.
+    pub(super) fn carried(&self) -> Result<Option<Value>> {
+        let noted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let carried = (!noted.is_empty()).then(|| serde_json::to_value(noted));
+        carried.transpose().map_err(|error| {
+            Error::internal("what was noticed cannot be written")
+                .caused_by(error)
+                .hint("report this as a bug of weir")
+        })
+    }
+
+    /// Adds what was noted elsewhere.
+    pub(super) fn merge(&self, carried: Option<&Value>) -> Result<()> {
+        let Some(carried) = carried else {
+            return Ok(());
+        };
+        let noted = Vec::<(Oddity, u64, String)>::deserialize(carried).map_err(|error| {
+            Error::internal("what another worker noticed cannot be read")
+                .caused_by(error)
+                .hint("use workers of one version of weir")
+        })?;
+        for (oddity, times, example) in noted {
+            self.add(oddity, times, || example);
+        }
+        Ok(())
     }
 
     pub(super) fn take(&self, plan: &StreamPlan) -> Vec<ReadEvent> {

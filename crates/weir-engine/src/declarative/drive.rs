@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
@@ -11,6 +11,7 @@ use weir_protocol::{Error, ReadEvent, Result};
 
 use super::context::ReadContext;
 use super::producer::Producer;
+use super::share;
 use super::slice_reader::SliceReader;
 use crate::slicing::Slice;
 
@@ -50,14 +51,17 @@ async fn read_slices(context: &Arc<ReadContext>, slices: &mut mpsc::Receiver<Sli
     // Dropping the set stops what is still being read.
     let mut readers: JoinSet<Result<()>> = JoinSet::new();
     let concurrency = context.source.concurrency;
+    let places = Arc::new(Semaphore::new(concurrency));
+    let others = context.others.as_ref();
+    let out_max = others.map_or(concurrency, |others| others.out_max().max(concurrency));
     let mut is_open = true;
     loop {
         if context.records_left() == Some(0) {
             return Ok(true);
         }
         tokio::select! {
-            slice = slices.recv(), if is_open && readers.len() < concurrency => match slice {
-                Some(slice) => start(context, &mut readers, slice)?,
+            slice = slices.recv(), if is_open && readers.len() < out_max => match slice {
+                Some(slice) => start(context, &mut readers, slice, &places)?,
                 None => is_open = false,
             },
             Some(ended) = readers.join_next() => ended.map_err(broke_off)??,
@@ -66,7 +70,12 @@ async fn read_slices(context: &Arc<ReadContext>, slices: &mut mpsc::Receiver<Sli
     }
 }
 
-fn start(context: &Arc<ReadContext>, readers: &mut JoinSet<Result<()>>, slice: Slice) -> Result<()> {
+fn start(
+    context: &Arc<ReadContext>,
+    readers: &mut JoinSet<Result<()>>,
+    slice: Slice,
+    places: &Arc<Semaphore>,
+) -> Result<()> {
     let stored = context.stored(&slice.key);
     if stored.done {
         // An interrupted read came to this slice's end already.
@@ -74,6 +83,11 @@ fn start(context: &Arc<ReadContext>, readers: &mut JoinSet<Result<()>>, slice: S
             .ends
             .add(&slice.base, context.plan.cursor.as_ref(), stored);
         context.counts.slices_done.fetch_add(1, Ordering::Relaxed);
+        return Ok(());
+    }
+    if let Some(others) = &context.others {
+        let reading = share::here_or_elsewhere(context.clone(), slice, others.clone(), places.clone());
+        readers.spawn(reading.in_current_span());
         return Ok(());
     }
     let reader = SliceReader::new(context.clone(), slice)?;

@@ -9,6 +9,7 @@ mod page;
 mod plan;
 mod producer;
 mod rules;
+mod share;
 mod slice_reader;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
+use weir_protocol::slices::{SliceReaders, SliceTask};
 use weir_protocol::{Error, ReadEvent, ReadRequest, Result, Source, StreamDescriptor};
 
 use crate::clock::Clock;
@@ -151,6 +153,27 @@ impl Source for DeclarativeSource {
         self.inner.clone().read(request)
     }
 
+    fn read_with(
+        &self,
+        request: ReadRequest,
+        others: Arc<dyn SliceReaders>,
+    ) -> BoxStream<'static, Result<ReadEvent>> {
+        self.inner.clone().read_by(request, Some(others))
+    }
+
+    fn slices_at_once(&self, stream: &str) -> usize {
+        match self.inner.plan(stream) {
+            Ok(plan) if !plan.slicing.is_whole() => self.inner.concurrency,
+            _ => 0,
+        }
+    }
+
+    fn read_slice(&self, task: SliceTask) -> BoxStream<'static, Result<ReadEvent>> {
+        let (out, waiting) = mpsc::channel(PAGES_WAITING);
+        let reading = share::read_handed(self.inner.clone(), task, out);
+        Reading::of(reading, waiting)
+    }
+
     fn cursor_value(&self, stream: &str, written: &str) -> Result<Value> {
         match &self.inner.plan(stream)?.cursor {
             Some(cursor) => cursor
@@ -173,16 +196,20 @@ impl Inner {
 
     /// Reads in a task of its own, which ends when the events are dropped.
     pub(crate) fn read(self: Arc<Self>, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>> {
+        self.read_by(request, None)
+    }
+
+    fn read_by(
+        self: Arc<Self>,
+        request: ReadRequest,
+        others: Option<Arc<dyn SliceReaders>>,
+    ) -> BoxStream<'static, Result<ReadEvent>> {
         let (out, waiting) = mpsc::channel(PAGES_WAITING);
         let context = match ReadContext::new(self, request, out) {
-            Ok(context) => Arc::new(context),
+            Ok(context) => Arc::new(context.with_others(others)),
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
-        let task = AbortOnDropHandle::new(tokio::spawn(drive::drive(context).in_current_span()));
-        let reading = Reading { waiting, task };
-        stream::unfold(reading, Reading::next)
-            .flat_map(stream::iter)
-            .boxed()
+        Reading::of(drive::drive(context), waiting)
     }
 }
 
@@ -193,6 +220,17 @@ struct Reading {
 }
 
 impl Reading {
+    /// The events that a task sends, which ends when they are dropped.
+    fn of(
+        work: impl Future<Output = ()> + Send + 'static,
+        waiting: mpsc::Receiver<Result<Events>>,
+    ) -> BoxStream<'static, Result<ReadEvent>> {
+        let task = AbortOnDropHandle::new(tokio::spawn(work.in_current_span()));
+        stream::unfold(Self { waiting, task }, Self::next)
+            .flat_map(stream::iter)
+            .boxed()
+    }
+
     async fn next(mut self) -> Option<(Vec<Result<ReadEvent>>, Self)> {
         if let Some(events) = self.waiting.recv().await {
             let events = match events {

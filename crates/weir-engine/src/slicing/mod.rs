@@ -4,6 +4,7 @@ mod window;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use weir_protocol::spec::SliceSpec;
 use weir_protocol::state::WHOLE;
@@ -43,7 +44,8 @@ pub struct ParentPlan {
 }
 
 /// One part of a stream.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Slice {
     /// Key in the state.
     pub key: Arc<str>,

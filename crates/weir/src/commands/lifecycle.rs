@@ -229,6 +229,7 @@ async fn sync_beside(
         owner: Owner::this_process(),
         cancel: interrupt::token(),
         observer: Arc::new(Watcher::new(context)),
+        sharing: None,
     };
     let outcome = Box::pin(weir_control::sync(store, plan)).await?;
     let run = outcome.run;

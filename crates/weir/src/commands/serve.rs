@@ -10,7 +10,8 @@ use weir_control::connectors::Prober;
 use weir_control::oauth::{Desk, Servers, keep_fresh};
 use weir_control::policies::InForce;
 use weir_control::rpc::Office;
-use weir_control::worker::{Limits, Worker, schedule};
+use weir_control::slices::StoreSlices;
+use weir_control::worker::{Limits, StoreSupply, Worker, schedule};
 use weir_control::{Acting, DEFAULT_TENANT, Store, calls, deliveries, hooks, principals};
 use weir_protocol::Result;
 use weir_protocol::units::{ByteSize, Span};
@@ -221,10 +222,16 @@ async fn work(args: ServeArgs, context: Arc<Context>, store: Store, stop: Cancel
         return Ok(());
     }
     let performer = ProjectPerformer::new(context, store.clone(), args.memory.bytes(), args.hung_after.get());
+    let performer = Arc::new(performer);
+    let supply = StoreSupply::new(store.clone());
+    let slices = StoreSlices::new(store, supply.worker().to_owned());
     let limits = Limits {
         runs_at_once: usize::from(args.runs_at_once),
         poll: POLL,
         drain: args.drain.get(),
     };
-    Worker::new(store, Arc::new(performer), limits).run(stop).await
+    Worker::over(Arc::new(supply), performer.clone(), limits)
+        .helping(Arc::new(slices), performer)
+        .run(stop)
+        .await
 }

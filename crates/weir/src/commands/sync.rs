@@ -12,6 +12,7 @@ use weir_protocol::{Error, Result, StreamDescriptor, WriteMode};
 
 use super::Context;
 use crate::output::{Format, Sheet, line};
+use crate::performer::sharing;
 use crate::progress::Watcher;
 use crate::wiring::{Wiring, chosen_streams, registered};
 use crate::writers::refuse_shared;
@@ -115,16 +116,18 @@ pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
         say_full(&streams, &options, context.format());
     }
     let store = wiring.store().await?;
+    let lake = Arc::new(wiring.lake()?);
     let plan = SyncPlan {
         connection: registered(&connection),
         source,
-        destination: Arc::new(wiring.lake()?),
+        destination: lake.clone(),
         streams,
         options,
         begin: Begin::Anew(Trigger::Person),
         owner: Owner::this_process(),
         cancel,
         observer: Arc::new(Watcher::new(context)),
+        sharing: sharing(&connection, lake),
     };
     let outcome = Box::pin(weir_control::sync(&store, plan)).await?;
     // Before anything downstream reads what changed.

@@ -83,7 +83,11 @@ pub(crate) async fn run(args: &WorkerArgs, context: &Context) -> Result<()> {
         poll: POLL,
         drain: args.drain.get(),
     };
-    Worker::over(remote, Arc::new(performer), limits).run(stop).await
+    let performer = Arc::new(performer);
+    Worker::over(remote.clone(), performer.clone(), limits)
+        .helping(remote, performer)
+        .run(stop)
+        .await
 }
 
 /// Waits for a server that is not up yet; what it refuses is told at once. None: asked to stop.

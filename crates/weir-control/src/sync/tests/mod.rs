@@ -56,6 +56,7 @@ impl World {
             owner: Owner::this_process(),
             cancel: CancellationToken::new(),
             observer: Arc::new(Silent),
+            sharing: None,
         }
     }
 

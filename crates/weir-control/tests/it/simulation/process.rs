@@ -121,6 +121,7 @@ async fn sync_once(place: &Place, full: bool, restart: bool) -> Result<String> {
         owner: owner(),
         cancel: CancellationToken::new(),
         observer: Arc::new(Silent),
+        sharing: None,
     };
     let mut outcome = sync(&store, plan).await?;
     let stream = outcome.streams.remove(0);
