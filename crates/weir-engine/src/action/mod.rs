@@ -2,6 +2,7 @@
 //! its answer made into an output. Who may call, and whether it happened before, is decided above.
 
 mod answer;
+mod fingerprint;
 mod input;
 mod lookup;
 mod pages;
@@ -31,6 +32,7 @@ use plan::ActionPlan;
 pub struct HttpActions {
     connection: String,
     connector: (String, String),
+    fingerprint: String,
     approval: Approval,
     client: Arc<Client>,
     scope: Scope,
@@ -73,6 +75,7 @@ impl HttpActions {
         Ok(Self {
             connection: connection.connection.clone(),
             connector: (spec.connector.clone(), spec.version.clone()),
+            fingerprint: fingerprint::of(spec, connection)?,
             approval: spec.governance.approval,
             client: Arc::new(client),
             scope,
@@ -142,6 +145,10 @@ impl HttpActions {
 impl Actions for HttpActions {
     fn connector(&self) -> (&str, &str) {
         (&self.connector.0, &self.connector.1)
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     fn specs(&self) -> Vec<&ActionSpec> {

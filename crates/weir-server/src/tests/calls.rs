@@ -40,6 +40,10 @@ impl Actions for Till {
         ("till", "1.0.0")
     }
 
+    fn fingerprint(&self) -> &str {
+        "till"
+    }
+
     fn specs(&self) -> Vec<&ActionSpec> {
         self.specs.iter().collect()
     }
