@@ -14,10 +14,9 @@ pub trait Actions: Send + Sync {
     /// Key and version of the connector that declares them.
     fn connector(&self) -> (&str, &str);
 
-    /// SHA-256 of what decides where requests go and how they are signed: the connector's hosts, HTTP and auth
-    /// parts, the connection's settings and method. The secrets of its credential are not in it, so that an
-    /// exchanged one changes nothing.
-    fn destination(&self) -> &str;
+    /// Names exactly what a call would be made by: the connector's whole spec and the connection's settings,
+    /// without secrets. A call that was sent under another one is neither sent again nor looked up.
+    fn fingerprint(&self) -> &str;
 
     fn specs(&self) -> Vec<&ActionSpec>;
 
@@ -37,7 +36,7 @@ pub trait Actions: Send + Sync {
     async fn perform(&self, call: &Call) -> Performed;
 
     /// The effect of an earlier try of this call, where the action declares how to find it. None: the vendor
-    /// has no such effect.
+    /// surely has no such effect. Where the search ended before that was sure, it is an error.
     async fn look_up(&self, call: &Call) -> Result<Option<Reply>>;
 }
 
@@ -48,6 +47,8 @@ pub struct Call {
     pub action: String,
     pub input: Map<String, Value>,
     pub idempotency_key: String,
+    /// When it began, before anything was sent: milliseconds since 1970. None where it has not begun.
+    pub began_at_ms: Option<i64>,
 }
 
 /// What a call came to.

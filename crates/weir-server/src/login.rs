@@ -32,6 +32,11 @@ impl Login {
         }
     }
 
+    /// Takes away from sessions what the rules of logging in give no more.
+    pub async fn narrow(&self) -> Result<usize> {
+        self.desk.narrow().await
+    }
+
     /// Refuses what another site had a browser send: a browser says where a change comes from.
     pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<()> {
         self.site.check_origin(headers)

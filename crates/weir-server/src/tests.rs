@@ -155,6 +155,7 @@ pub(crate) async fn token(store: &Store, tenant: &str, role: Role) -> String {
         kind: Kind::Token,
         roles: [role].into(),
         scopes: std::collections::BTreeSet::new(),
+        groups: [].into(),
         expires_in: principals::EXPIRY_DEFAULT,
     };
     let issued = principals::create(store, &Access::command_line(tenant), &new).await;

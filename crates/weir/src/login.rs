@@ -39,6 +39,7 @@ pub(crate) fn login(
             .unwrap_or_else(|| file.login.role_claim.clone()),
         roles: file.login.roles.clone(),
         principal_claim: file.login.principal_claim.clone(),
+        group_claim: file.login.group_claim.clone(),
     };
     if rules.roles.is_empty() {
         tracing::warn!("login.roles in weir.yaml names no role: nobody can log in");

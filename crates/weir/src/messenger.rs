@@ -165,6 +165,12 @@ impl Carrier for Messenger {
     }
 
     async fn tell(&self, channel: &str, note: &Note, event: &StoredEvent) -> Result<()> {
+        if event.tenant != DEFAULT_TENANT {
+            return Err(Error::denied("the channels are another tenant's")
+                .with("channel", channel)
+                .with("tenant", &event.tenant)
+                .hint("add a webhook for this tenant"));
+        }
         let channels = &self.wiring.project.file.alerts.channels;
         match channels.get(channel) {
             Some(found) => self

@@ -73,11 +73,12 @@ impl Batch {
 
     async fn end(&mut self, db: &mut AnyConnection, rule: Rule, event: &StoredEvent) -> Outcome<()> {
         let open = sql::open_of(db, &event.tenant, rule, &event.subject).await?;
-        // One that happened after what ends it stands.
-        for alert in open
-            .into_iter()
-            .filter(|alert| alert.seen_at_ms <= event.happened_at_ms)
-        {
+        // One that happened after what ends it stands, and so does one about another credential.
+        let is_about = |alert: &Alert| {
+            alert.seen_at_ms <= event.happened_at_ms
+                && (!rule.is_of_credential() || alert.facts.get("credential") == event.data.get("credential"))
+        };
+        for alert in open.into_iter().filter(is_about) {
             let reason = format!("weir.{}", event.family);
             if sql::resolve(db, &alert.id, &reason).await? {
                 let silences = sql::silences(db, &event.tenant).await?;

@@ -118,12 +118,17 @@ impl Rule {
         !self.ended_by().is_empty() || self == Self::AuditBroken
     }
 
+    /// Whether it is about one credential of what it is about.
+    pub(super) fn is_of_credential(self) -> bool {
+        matches!(self, Self::CredentialExpiring | Self::CredentialExpired)
+    }
+
     /// What has to be the same for two events to be about the same.
     pub(super) fn fingerprint(self, event: &StoredEvent) -> String {
         let text = |key: &str| event.data.get(key).and_then(Value::as_str).unwrap_or_default();
         let detail = match self {
             Self::SchemaChanged | Self::QuarantineGrowing => text("stream"),
-            Self::CredentialExpiring | Self::CredentialExpired => text("credential"),
+            _ if self.is_of_credential() => text("credential"),
             _ => "",
         };
         let whole = format!("{self}\n{}\n{detail}", event.subject);

@@ -44,7 +44,7 @@ pub struct Rule {
     /// Different people that have to approve.
     #[serde(default = "one")]
     pub needed: u32,
-    /// Who may decide: names of principals, groups or roles. Empty: whoever has `approvals:write`.
+    /// Who may decide: names of principals, groups or roles, as `group:finance` where one of them is meant. Empty: whoever has `approvals:write`.
     #[serde(default)]
     pub deciders: Vec<String>,
     /// Nobody decided by then: it is rejected.
@@ -222,11 +222,14 @@ fn fits(rule: &Rule, asked: &Asked<'_>, past: &Past) -> bool {
 fn holds(condition: &Condition, input: &Map<String, Value>, past: &Past) -> Option<bool> {
     match condition {
         Condition::Above { field, value } => number(at(input, field)?).map(|found| found > *value),
-        Condition::AnyOf { field, values } => Some(values.contains(at(input, field)?)),
-        Condition::NoneOf { field, values } => Some(!values.contains(at(input, field)?)),
+        Condition::AnyOf { field, values } => Some(is_among(values, at(input, field)?)),
+        Condition::NoneOf { field, values } => Some(!is_among(values, at(input, field)?)),
         Condition::FirstTime { field } => {
             let value = at(input, field)?;
-            Some(!past.inputs.iter().any(|other| at(other, field) == Some(value)))
+            let is_known = |other: &Map<String, Value>| {
+                at(other, field).is_some_and(|known| means_the_same(known, value))
+            };
+            Some(!past.inputs.iter().any(is_known))
         }
         Condition::MoreThan { count, per } => {
             let per = i64::try_from(per.get().as_millis()).unwrap_or(i64::MAX);
@@ -234,6 +237,50 @@ fn holds(condition: &Condition, input: &Map<String, Value>, past: &Past) -> Opti
             let found = past.asked_at_ms.iter().filter(|at| **at > since).count() as u64;
             Some(found >= *count)
         }
+    }
+}
+
+fn is_among(values: &[Value], found: &Value) -> bool {
+    values.iter().any(|value| means_the_same(value, found))
+}
+
+/// Whether two values mean the same, however their numbers are written: `100`, `100.0`, `1e2`, and `"100"` where
+/// the other one is a number.
+fn means_the_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(_), Value::Number(_) | Value::String(_)) | (Value::String(_), Value::Number(_)) => {
+            // Whole numbers as they are: beyond 2^53 different ones have the same float.
+            match (whole(one), whole(other)) {
+                (Some(one), Some(other)) => one == other,
+                _ => number(one).is_some_and(|value| number(other) == Some(value)),
+            }
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| means_the_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let is_same = |(key, value): (&String, &Value)| {
+                other.get(key).is_some_and(|other| means_the_same(value, other))
+            };
+            one.len() == other.len() && one.iter().all(is_same)
+        }
+        _ => one == other,
+    }
+}
+
+/// A whole number that is written as one.
+fn whole(value: &Value) -> Option<i128> {
+    match value {
+        Value::Number(number) => number
+            .as_i64()
+            .map(i128::from)
+            .or(number.as_u64().map(i128::from)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
     }
 }
 
@@ -258,9 +305,13 @@ fn at<'a>(input: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
 pub(crate) fn may_decide(access: &Access, deciders: &[Vec<String>]) -> bool {
     deciders.iter().all(|list| {
         list.iter().any(|wanted| {
-            *wanted == access.principal
-                || access.groups.contains(wanted)
-                || access.roles.iter().any(|role| role.as_str() == wanted)
+            let is_role = |name: &str| access.roles.iter().any(|role| role.as_str() == name);
+            match wanted.split_once(':') {
+                Some(("principal", name)) => name == access.principal,
+                Some(("group", name)) => access.groups.contains(name),
+                Some(("role", name)) => is_role(name),
+                _ => *wanted == access.principal || access.groups.contains(wanted) || is_role(wanted),
+            }
         })
     })
 }
@@ -339,6 +390,55 @@ mod tests {
         // What cannot be judged is on the strict side.
         assert_eq!(take(json!({}), "DE").class, Approval::Forbidden);
         assert_eq!(take(json!("NaN"), "DE").class, Approval::Forbidden);
+    }
+
+    #[test]
+    fn numbers_are_compared_by_value() {
+        let class = |values: Value, amount: Value| {
+            let all = rules(json!([
+                { "name": "a", "class": "forbidden", "when": [{ "any_of": { "field": "amount", "values": values } }] },
+            ]));
+            decided(
+                &all,
+                Approval::Auto,
+                json!({ "amount": amount }),
+                &Past::default(),
+            )
+            .class
+        };
+        for (value, amount) in [
+            (json!(100), json!(100.0)),
+            (json!(100.0), json!(100)),
+            (json!(1e2), json!("100")),
+            (json!("100.00"), json!(100)),
+            (json!([{ "a": 1 }]), json!([{ "a": 1.0 }])),
+            (json!(9_007_199_254_740_993_i64), json!(9_007_199_254_740_993_u64)),
+        ] {
+            assert_eq!(class(json!([value]), amount), Approval::Forbidden, "{value}");
+        }
+        for (value, amount) in [
+            (json!(100), json!(100.5)),
+            (json!("007"), json!("7")),
+            (json!(true), json!(1)),
+            (json!(9_007_199_254_740_993_i64), json!(9_007_199_254_740_992_i64)),
+            (json!([1]), json!([1, 1])),
+        ] {
+            assert_eq!(class(json!([value]), amount), Approval::Auto, "{value}");
+        }
+        let all = rules(
+            json!([{ "name": "new", "class": "required", "when": [{ "first_time": { "field": "to" } }] }]),
+        );
+        let Value::Object(known) = json!({ "to": 7.0 }) else {
+            panic!()
+        };
+        let past = Past {
+            inputs: vec![known],
+            ..Past::default()
+        };
+        assert_eq!(
+            decided(&all, Approval::Auto, json!({ "to": 7 }), &past).class,
+            Approval::Auto
+        );
     }
 
     #[test]

@@ -242,7 +242,7 @@ async fn whatever_an_approval_is_bound_to_voids_it_by_its_change() {
     .await;
     voided(&world().await, async |world: &World, _: &Access| {
         let mut elsewhere = Vendor::new(world.vendor.specs[0].clone());
-        elsewhere.destination = "evil.example".to_owned();
+        elsewhere.fingerprint = "elsewhere".to_owned();
         *world.known.vendor.lock().unwrap() = elsewhere.into();
     })
     .await;
@@ -313,4 +313,46 @@ async fn the_glass_is_broken_with_a_reason_and_looked_at_by_somebody_else() {
         refused(&world, &admin, &firm.id, &emergency()).await,
         ErrorKind::Denied
     );
+}
+
+#[tokio::test]
+async fn a_rule_by_group_is_decided_by_who_is_in_it() {
+    let world = world().await;
+    let agent = world.agent().await;
+    let maker = Access::command_line(crate::DEFAULT_TENANT);
+    let member = async |name: &str, groups: &[&str]| {
+        let new = principals::NewToken {
+            principal: name.to_owned(),
+            kind: Kind::User,
+            roles: [Role::Approver].into(),
+            scopes: [].into(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            expires_in: principals::EXPIRY_DEFAULT,
+        };
+        let issued = principals::create(&world.store, &maker, &new).await.unwrap();
+        principals::authenticate(&world.store, issued.text.expose())
+            .await
+            .unwrap()
+    };
+    for deciders in [json!(["finance"]), json!(["group:finance"])] {
+        world.rule(json!([{ "name": "money", "class": "required", "deciders": deciders }]));
+        let call = world.ask(&agent, 5, None).await.unwrap().call;
+        // Of that name, and not in the group.
+        if deciders == json!(["group:finance"]) {
+            let named = member("finance", &[]).await;
+            assert_eq!(
+                refused(&world, &named, &call.id, &approve()).await,
+                ErrorKind::Denied
+            );
+        }
+        let other = member("ann", &["sales"]).await;
+        assert_eq!(
+            refused(&world, &other, &call.id, &approve()).await,
+            ErrorKind::Denied
+        );
+        let right = member("bea", &["sales", "finance"]).await;
+        world.desk.decide(&right, &call.id, &approve()).await.unwrap();
+        world.desk.work().await.unwrap();
+        assert_eq!(world.call(&call.id).await.status, calls::Status::Done);
+    }
 }

@@ -15,6 +15,8 @@ pub(super) fn edges(from: &str, to: &str, chunk: Option<&str>) -> Result<Vec<Str
     if let (Ok(first), Ok(last)) = (from.parse::<i64>(), to.parse::<i64>()) {
         return numbers(first, last, chunk);
     }
+    let whole_day = end_of_day(to)?;
+    let to = whole_day.as_deref().unwrap_or(to);
     let (first, last) = (moment(from)?, moment(to)?);
     if first >= last {
         return Err(empty(from, to));
@@ -29,7 +31,7 @@ pub(super) fn edges(from: &str, to: &str, chunk: Option<&str>) -> Result<Vec<Str
         .ok()
         .filter(SignedDuration::is_positive)
         .ok_or_else(|| wrong_chunk(chunk, "more than nothing"))?;
-    let is_date = from.parse::<Date>().is_ok() && to.parse::<Date>().is_ok();
+    let is_date = from.parse::<Date>().is_ok() && whole_day.is_some();
     let whole_days = step.as_secs() % 86_400 == 0 && step.subsec_nanos() == 0;
     let written = |at: Timestamp| {
         if is_date && whole_days {
@@ -76,16 +78,29 @@ fn numbers(first: i64, last: i64, chunk: Option<&str>) -> Result<Vec<String>> {
     Ok(edges)
 }
 
+/// The last moment of a day that is named as the end of a range: all of it is meant. None where it is no date.
+fn end_of_day(text: &str) -> Result<Option<String>> {
+    let Ok(date) = text.parse::<Date>() else {
+        return Ok(None);
+    };
+    let next = date.tomorrow().and_then(|next| next.to_zoned(TimeZone::UTC));
+    let last = next.and_then(|next| next.timestamp().checked_sub(SignedDuration::from_micros(1)));
+    let last = last.map_err(|_| wrong_moment(text))?;
+    Ok(Some(last.to_string()))
+}
+
 fn moment(text: &str) -> Result<Timestamp> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
     let date: Option<Date> = text.parse().ok();
     let at = date.and_then(|date| date.to_zoned(TimeZone::UTC).ok());
-    at.map(|at| at.timestamp()).ok_or_else(|| {
-        Error::usage(format!("'{text}' is no beginning or end of a range"))
-            .hint("write a date (2026-01-31), a time (2026-01-31T12:00:00Z), or whole numbers for both ends")
-    })
+    at.map(|at| at.timestamp()).ok_or_else(|| wrong_moment(text))
+}
+
+fn wrong_moment(text: &str) -> Error {
+    Error::usage(format!("'{text}' is no beginning or end of a range"))
+        .hint("write a date (2026-01-31), a time (2026-01-31T12:00:00Z), or whole numbers for both ends")
 }
 
 fn empty(from: &str, to: &str) -> Error {

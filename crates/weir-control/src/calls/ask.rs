@@ -120,6 +120,7 @@ impl Desk {
             action: spec.name.clone(),
             input: input.clone(),
             idempotency_key: carry::vendor_key(&id),
+            began_at_ms: None,
         })?;
         let digest = self.digest(actions.as_ref(), &wanted.connection, spec, &input, &rules)?;
         let (connector, version) = actions.connector();
@@ -137,6 +138,7 @@ impl Desk {
             asked_digest: rules::asked_digest(&wanted.connection, &wanted.action, &wanted.input),
             input,
             digest,
+            fingerprint: Some(actions.fingerprint().to_owned()),
             status: Status::Waiting,
             term: 0,
             created_at_ms: 0,
@@ -148,6 +150,7 @@ impl Desk {
             error: None,
             settled_by: None,
             settled_reason: None,
+            erased_at_ms: None,
         };
         Ok(Prepared {
             new,
@@ -172,7 +175,7 @@ impl Desk {
             tenant: &self.tenant,
             connection,
             connector: actions.connector(),
-            destination: actions.destination(),
+            fingerprint: actions.fingerprint(),
             spec,
             input,
             versions: (policies.version(), &approvals::version(rules)?),

@@ -48,6 +48,7 @@ fn vendor_call(call: &Call) -> action::Call {
         action: call.action.clone(),
         input: call.input.clone(),
         idempotency_key: vendor_key(&call.id),
+        began_at_ms: Some(call.began_at_ms.unwrap_or(call.created_at_ms)),
     }
 }
 
@@ -198,7 +199,12 @@ impl Desk {
             Err(error) => return self.give_up(call, Err(error)).await,
         };
         let spec = actions.spec(&call.action)?;
+        let changed = rules::changed(call, actions.connector(), actions.fingerprint());
         match (call.status, remedy(spec)) {
+            // What another connector, or another account, would do or find says nothing of what was sent.
+            (Status::Running | Status::Uncertain, _) if changed.is_some() => {
+                self.give_up(call, changed.map_or(Ok(()), Err)).await
+            }
             (Status::Ready, _) => self.begin_approved(call, actions.as_ref(), spec).await,
             (Status::Running | Status::Uncertain, Remedy::Again)
                 if call.term < TERMS_MAX && self.is_young(call).await? =>
@@ -256,14 +262,17 @@ impl Desk {
         }
         if matches!(call.status, Status::Running | Status::Uncertain) {
             let mut error = match (&call.error, call.status) {
-                (Some(known), Status::Uncertain) => Error::from(known.clone()),
+                // Without its hint: what was advised before is not the next step any more.
+                (Some(known), Status::Uncertain) => {
+                    Error::new(Error::from(known.clone()).kind(), known.message.clone())
+                }
                 _ => Error::unavailable(
                     "the process that made the call died or hung, and what came of it is not known",
                 ),
             }
             .hint("find out at the vendor, then say it: `weir call settle`");
             if let Err(cause) = why {
-                error = error.caused_by(cause);
+                error = error.with("why nobody goes on with it", &cause).caused_by(cause);
             }
             self.end(call, &Outcome::without(Status::Uncertain, &error), None)
                 .await?;
@@ -307,6 +316,9 @@ impl Desk {
     }
 
     async fn still_holds(&self, call: &Call, actions: &dyn Actions, spec: &ActionSpec) -> Result<()> {
+        if let Some(changed) = rules::changed(call, actions.connector(), actions.fingerprint()) {
+            return Err(changed.hint("ask for the call again: it is decided anew"));
+        }
         let rules = self.vendors.rules(&self.tenant).await?;
         if self.digest(actions, &call.connection, spec, &call.input, &rules)? != call.digest {
             return Err(Error::new(
@@ -334,7 +346,7 @@ impl Desk {
             kind: token.kind,
             permissions: token.permissions(),
             roles: token.roles.clone(),
-            groups: std::collections::BTreeSet::new(),
+            groups: token.groups.clone(),
             token: Some(token.id),
         };
         self.refuse_by_policy(&access, &call.connection, spec, "approval")

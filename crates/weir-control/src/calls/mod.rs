@@ -5,6 +5,7 @@
 mod ask;
 mod carry;
 mod desk;
+mod keep;
 mod rules;
 mod settle;
 pub(crate) mod sql;
@@ -31,6 +32,7 @@ use crate::{Owner, Store};
 pub(crate) use ask::PAST_MAX;
 pub(crate) use carry::told;
 pub use desk::Desk;
+pub use keep::{KEPT_DEFAULT, KEPT_MIN, erase, keep};
 pub use settle::{Found, settle};
 
 /// Calls are listed so many at once at most.
@@ -169,6 +171,9 @@ pub struct Call {
     pub idempotency_key: Option<String>,
     #[serde(skip)]
     pub(crate) asked_digest: String,
+    /// Of the connector and the connection's settings when it was asked for; none of calls of older versions.
+    #[serde(skip)]
+    pub(crate) fingerprint: Option<String>,
     pub input: Map<String, Value>,
     /// SHA-256 of all that an approval is bound to.
     pub digest: String,
@@ -187,6 +192,8 @@ pub struct Call {
     /// Who found out what became of it.
     pub settled_by: Option<String>,
     pub settled_reason: Option<String>,
+    /// When input, output and idempotency key were erased, as they had been kept for long enough.
+    pub erased_at_ms: Option<i64>,
 }
 
 /// A call that is asked for.

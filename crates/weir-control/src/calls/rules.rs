@@ -50,12 +50,30 @@ pub(super) fn asked_digest(connection: &str, action: &str, input: &Map<String, V
     digest(&json!({ "connection": connection, "action": action, "input": input }))
 }
 
+/// Why a call cannot be gone on with by these actions: the connector or the connection is not what it was asked under.
+pub(super) fn changed(call: &Call, (connector, version): (&str, &str), fingerprint: &str) -> Option<Error> {
+    let is_same = call.connector == connector
+        && call.version == version
+        && call
+            .fingerprint
+            .as_deref()
+            .is_none_or(|known| known == fingerprint);
+    (!is_same).then(|| {
+        Error::new(
+            ErrorKind::Conflict,
+            "the connector or the connection's settings changed after it was asked for",
+        )
+        .with("asked under", format!("{}@{}", call.connector, call.version))
+        .with("now", format!("{connector}@{version}"))
+    })
+}
+
 /// All that an approval is bound to: any change of it voids the approval.
 pub(super) struct Bound<'a> {
     pub(super) tenant: &'a str,
     pub(super) connection: &'a str,
     pub(super) connector: (&'a str, &'a str),
-    pub(super) destination: &'a str,
+    pub(super) fingerprint: &'a str,
     pub(super) spec: &'a ActionSpec,
     pub(super) input: &'a Map<String, Value>,
     /// Of the policies and of the rules of approvals.
@@ -74,7 +92,7 @@ impl Bound<'_> {
             "connection": self.connection,
             "connector": self.connector.0,
             "version": self.connector.1,
-            "destination": self.destination,
+            "fingerprint": self.fingerprint,
             "action": spec,
             "input": self.input,
             "policies": self.versions.0,

@@ -39,6 +39,7 @@ impl FromRow<'_, AnyRow> for Call {
             asked_digest: row.try_get("asked_digest")?,
             input: parsed(row, "input")?.unwrap_or_default(),
             digest: row.try_get("digest")?,
+            fingerprint: row.try_get("fingerprint")?,
             status: decode(status)?,
             term: row.try_get("term")?,
             created_at_ms: row.try_get("created_at_ms")?,
@@ -50,13 +51,18 @@ impl FromRow<'_, AnyRow> for Call {
             error: parsed(row, "error")?,
             settled_by: row.try_get("settled_by")?,
             settled_reason: row.try_get("settled_reason")?,
+            erased_at_ms: row.try_get("erased_at_ms")?,
         })
     }
 }
 
-const CALLS: &str = "SELECT id, tenant, connection, connector, connector_version, action, effect, principal, token,
-     idempotency_key, asked_digest, input, digest, status, term, created_at_ms, began_at_ms, finished_at_ms, output,
-     remote_id, http_status, error, settled_by, settled_reason FROM calls";
+/// What is left of a request that was shown: the path alone may name people.
+const ERASED_REQUEST: &str = r#"{"method":"","url":"","headers":[],"body":null}"#;
+
+const CALLS: &str =
+    "SELECT id, tenant, connection, connector, connector_version, action, effect, principal, token,
+     idempotency_key, asked_digest, input, digest, fingerprint, status, term, created_at_ms, began_at_ms,
+     finished_at_ms, output, remote_id, http_status, error, settled_by, settled_reason, erased_at_ms FROM calls";
 
 /// A call that begins at once has a lease from its first moment on.
 pub(super) async fn insert(
@@ -68,10 +74,10 @@ pub(super) async fn insert(
     let inserted = sqlx::query(
         "INSERT INTO calls (id, tenant, connection, connector, connector_version, action, effect, principal, token,
              idempotency_key, asked_digest, input, digest, status, term, owner, lease_until_ms, created_at_ms,
-             began_at_ms)
+             began_at_ms, fingerprint)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
              CASE WHEN $14 = 'running' THEN $16 END, CASE WHEN $14 = 'running' THEN now_ms + $17 END, now_ms,
-             CASE WHEN $14 = 'running' THEN now_ms END
+             CASE WHEN $14 = 'running' THEN now_ms END, $18
          FROM clock WHERE true ON CONFLICT (id) DO NOTHING",
     )
     .bind(&new.id)
@@ -91,6 +97,7 @@ pub(super) async fn insert(
     .bind(new.term)
     .bind(json(owner)?)
     .bind(lease_ms)
+    .bind(&new.fingerprint)
     .execute(db)
     .await?;
     Ok(inserted.rows_affected() == 1)
@@ -291,7 +298,7 @@ pub(super) async fn past_inputs(
     limit: i64,
 ) -> sqlx::Result<Vec<Map<String, Value>>> {
     let texts: Vec<String> = sqlx::query_scalar(
-        "SELECT input FROM calls WHERE tenant = $1 AND connection = $2 AND action = $3 AND status = 'done'
+        "SELECT input FROM calls WHERE tenant = $1 AND connection = $2 AND action = $3 AND status = 'done' AND erased_at_ms IS NULL
          ORDER BY id DESC LIMIT $4",
     )
     .bind(&new.tenant)
@@ -304,6 +311,52 @@ pub(super) async fn past_inputs(
         .iter()
         .map(|text| decode(serde_json::from_str(text)))
         .collect()
+}
+
+/// Tenants with calls that ended before and still have their inputs.
+pub(super) async fn tenants_to_erase(db: &mut AnyConnection, before_ms: i64) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT DISTINCT tenant FROM calls
+         WHERE erased_at_ms IS NULL AND finished_at_ms < $1 AND status IN ('done', 'failed', 'refused')
+         ORDER BY tenant",
+    )
+    .bind(before_ms)
+    .fetch_all(db)
+    .await
+}
+
+/// Leaves of ended calls, some at once, what says that they were made, and nothing of what they said. Gives back
+/// how many.
+pub(super) async fn erase(
+    db: &mut AnyConnection,
+    tenant: &str,
+    before_ms: i64,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "UPDATE calls SET input = '{}', output = NULL, idempotency_key = NULL,
+             erased_at_ms = (SELECT now_ms FROM clock)
+         WHERE id IN (
+             SELECT id FROM calls
+             WHERE tenant = $1 AND erased_at_ms IS NULL AND finished_at_ms < $2
+               AND status IN ('done', 'failed', 'refused')
+             ORDER BY id LIMIT $3)
+         RETURNING id",
+    )
+    .bind(tenant)
+    .bind(before_ms)
+    .bind(limit)
+    .fetch_all(&mut *db)
+    .await?;
+    for id in &ids {
+        sqlx::query("UPDATE approvals SET request = $3 WHERE tenant = $1 AND call = $2")
+            .bind(tenant)
+            .bind(id)
+            .bind(ERASED_REQUEST)
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(u64::try_from(ids.len()).unwrap_or(u64::MAX))
 }
 
 /// When the caller asked for the action, newest first.

@@ -3,24 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use serde_json::Value;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use weir_protocol::{Error, Result, Secret};
 
 use super::sql::{Claimed, Ended};
 use super::{Answer, Carrier, Post, Settings, route, rules, sql};
-use crate::Store;
 use crate::alerts::{self, note};
 use crate::events::{self, CONTENT_TYPE, Envelope, Event, Family, StoredEvent};
 use crate::hooks;
 use crate::store::Scope;
 use crate::webhooks::{self, old_secret_name, secret_name, signed};
+use crate::{DEFAULT_TENANT, Store};
 
 /// A delivery that takes longer is given up by its server, and another may make it.
 const HOLD: Duration = Duration::from_secs(40);
+/// So many are on their way at once from one process, each to another receiver.
+const AT_ONCE: usize = 64;
 /// How often alerts are looked after, and old events removed.
 const WATCH_EVERY: Duration = Duration::from_secs(15);
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -37,7 +41,7 @@ pub struct Passed {
     pub failed: u64,
 }
 
-/// Routes and sends until `stop` is called.
+/// Routes and sends until `stop` is called, and looks after alerts, each in its own time.
 pub async fn run(
     store: Store,
     carrier: Arc<dyn Carrier>,
@@ -45,32 +49,55 @@ pub async fn run(
     poll: Duration,
     stop: CancellationToken,
 ) {
-    let mut polls = interval(poll);
-    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watched: Option<Instant> = None;
-    let mut pruned: Option<Instant> = None;
+    let line = Line::new(&store, carrier.as_ref(), &settings, None);
+    let all = async {
+        tokio::join!(
+            keep_sending(&line, poll),
+            keep_watching(&store, &settings),
+            keep_pruning(&store, settings.keep)
+        )
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        _ = all => {}
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Begins what is due at every look, whatever is still on its way.
+async fn keep_sending(line: &Line<'_>, poll: Duration) {
+    let mut polls = every(poll);
+    let mut under_way = FuturesUnordered::new();
+    let mut ended = |ended: Result<bool>| say(ended.map(drop), "cannot end a delivery");
     loop {
-        let look = async {
-            polls.tick().await;
-            if watched.is_none_or(|at| at.elapsed() >= WATCH_EVERY) {
-                watched = Some(Instant::now());
-                say(
-                    alerts::watch(&store, &settings.alerts).await,
-                    "cannot look after alerts",
-                );
-            }
-            if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
-                pruned = Some(Instant::now());
-                say(prune(&store, settings.keep).await, "cannot remove old events");
-            }
-            let passed = once(&store, carrier.as_ref(), &settings, None).await;
-            say(passed.map(drop), "cannot send events");
-        };
+        say(line.begin(&mut under_way, &mut ended).await, "cannot send events");
         tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = look => {}
+            _ = polls.tick() => {}
+            Some(done) = under_way.next() => ended(done),
         }
+    }
+}
+
+async fn keep_watching(store: &Store, settings: &Settings) {
+    let mut looks = every(WATCH_EVERY);
+    loop {
+        looks.tick().await;
+        let watched = alerts::watch(store, &settings.alerts).await;
+        say(watched, "cannot look after alerts");
+    }
+}
+
+async fn keep_pruning(store: &Store, keep: Duration) {
+    let mut looks = every(PRUNE_EVERY);
+    loop {
+        looks.tick().await;
+        say(prune(store, keep).await, "cannot remove old events");
     }
 }
 
@@ -87,44 +114,105 @@ pub async fn once(
     settings: &Settings,
     only: Option<&str>,
 ) -> Result<Passed> {
-    route::route(store, settings).await?;
-    let holder = Uuid::now_v7().to_string();
+    let line = Line::new(store, carrier, settings, only);
+    let mut under_way = FuturesUnordered::new();
     let mut passed = Passed::default();
+    let mut failure = None;
+    let mut ended = |ended: Result<bool>| match ended {
+        Ok(true) => passed.delivered += 1,
+        Ok(false) => passed.failed += 1,
+        Err(error) => failure = Some(error),
+    };
     loop {
-        let is_waiting = store
+        // What went wrong may have been told of.
+        line.begin(&mut under_way, &mut ended).await?;
+        match under_way.next().await {
+            None => break,
+            Some(done) => ended(done),
+        }
+    }
+    failure.map_or(Ok(passed), Err)
+}
+
+type UnderWay<'a> = FuturesUnordered<BoxFuture<'a, Result<bool>>>;
+
+/// What one process sends. Each receiver has one delivery under way at most: one that is slow keeps only its own
+/// waiting.
+struct Line<'a> {
+    store: &'a Store,
+    carrier: &'a dyn Carrier,
+    settings: &'a Settings,
+    only: Option<&'a str>,
+    holder: String,
+}
+
+impl<'a> Line<'a> {
+    fn new(
+        store: &'a Store,
+        carrier: &'a dyn Carrier,
+        settings: &'a Settings,
+        only: Option<&'a str>,
+    ) -> Self {
+        let holder = Uuid::now_v7().to_string();
+        Self {
+            store,
+            carrier,
+            settings,
+            only,
+            holder,
+        }
+    }
+
+    /// Takes what is due as far as there is room. What is under way goes on meanwhile: stopped in the middle, it could
+    /// hold what the look waits for.
+    async fn begin<'l>(
+        &'l self,
+        under_way: &mut UnderWay<'l>,
+        ended: &mut (dyn FnMut(Result<bool>) + Send),
+    ) -> Result<()> {
+        let due = self.due(AT_ONCE.saturating_sub(under_way.len()));
+        tokio::pin!(due);
+        let due = loop {
+            tokio::select! {
+                due = &mut due => break due?,
+                Some(done) = under_way.next() => ended(done),
+            }
+        };
+        for claimed in due {
+            under_way.push(Box::pin(async move {
+                deliver(self.store, self.carrier, self.settings, &self.holder, &claimed).await
+            }));
+        }
+        Ok(())
+    }
+
+    /// Routes what is new, and claims what is due.
+    async fn due(&self, room: usize) -> Result<Vec<Claimed>> {
+        route::route(self.store, self.settings).await?;
+        if room == 0 || !self.is_waiting().await? {
+            return Ok(Vec::new());
+        }
+        self.claim(room).await
+    }
+
+    async fn is_waiting(&self) -> Result<bool> {
+        self.store
             .read(Scope::Everyone, "look for deliveries", |db, _| {
                 Box::pin(async move { Ok(sql::is_waiting(db).await?) })
             })
-            .await?;
-        if !is_waiting {
-            return Ok(passed);
-        }
-        let claimed = claim(store, &holder, only).await?;
-        if claimed.is_empty() {
-            return Ok(passed);
-        }
-        let sent = claimed
-            .iter()
-            .map(|claimed| deliver(store, carrier, settings, &holder, claimed));
-        for done in join_all(sent).await {
-            if done? {
-                passed.delivered += 1;
-            } else {
-                passed.failed += 1;
-            }
-        }
-        // What went wrong may have been told of.
-        route::route(store, settings).await?;
+            .await
     }
-}
 
-async fn claim(store: &Store, holder: &str, only: Option<&str>) -> Result<Vec<Claimed>> {
-    let hold_ms = i64::try_from(HOLD.as_millis()).unwrap_or(i64::MAX);
-    store
-        .write_alone(Scope::Everyone, "deliveries", "claim deliveries", |db, _| {
-            Box::pin(async move { Ok(sql::claim(db, holder, hold_ms, only).await?) })
-        })
-        .await
+    async fn claim(&self, room: usize) -> Result<Vec<Claimed>> {
+        let hold_ms = i64::try_from(HOLD.as_millis()).unwrap_or(i64::MAX);
+        let room = i64::try_from(room).unwrap_or(i64::MAX);
+        let (holder, only) = (self.holder.as_str(), self.only);
+        self.store
+            .write_alone(Scope::Everyone, "deliveries", "claim deliveries", |db, _| {
+                Box::pin(async move { Ok(sql::claim(db, holder, (hold_ms, room), only).await?) })
+            })
+            .await
+    }
 }
 
 /// How a try went.
@@ -174,6 +262,11 @@ async fn send(
 ) -> Result<Went> {
     match claimed.target.split_once(':') {
         Some(("webhook", name)) => to_webhook(store, carrier, claimed, name, event).await,
+        // Whoever asks for it, by a replay or a test: the channels are those of the project's own tenant.
+        Some(("channel", _)) if claimed.tenant != DEFAULT_TENANT => Ok(Went::Dead {
+            error: "the channels are another tenant's".to_owned(),
+            answer: None,
+        }),
         Some(("channel", name)) => {
             let note = note(event, settings.alerts.language);
             Ok(match carrier.tell(name, &note, event).await {

@@ -20,7 +20,7 @@ use crate::alerts::{self, Note};
 use crate::audit::{self, Record};
 use crate::events::{self, Event, Family, StoredEvent};
 use crate::store::Scope;
-use crate::{Store, webhooks};
+use crate::{DEFAULT_TENANT, Store, webhooks};
 
 pub use carry::{Passed, once, run};
 
@@ -113,6 +113,9 @@ pub async fn list(store: &Store, tenant: &str, filter: &DeliveryFilter) -> Resul
 /// back to how many.
 pub async fn replay(store: &Store, tenant: &str, event: &str, target: Option<&str>) -> Result<u64> {
     events::get(store, tenant, event).await?;
+    if target.is_some_and(|target| target.starts_with("channel:")) {
+        refuse_others(tenant)?;
+    }
     if let Some(name) = target.and_then(|target| target.strip_prefix("webhook:")) {
         webhooks::get(store, tenant, name).await?;
     }
@@ -140,6 +143,16 @@ pub async fn replay(store: &Store, tenant: &str, event: &str, target: Option<&st
     Ok(sent)
 }
 
+/// Channels are told by whose project names them, and by nobody else.
+fn refuse_others(tenant: &str) -> Result<()> {
+    if tenant == DEFAULT_TENANT {
+        return Ok(());
+    }
+    Err(Error::denied("the channels are another tenant's")
+        .with("tenant", tenant)
+        .hint("add a webhook for this tenant: `weir webhook add`"))
+}
+
 /// Sends a test to a webhook (`webhook:NAME`) or channel (`channel:NAME`); gives back the event's id.
 pub async fn test(store: &Store, tenant: &str, target: &str) -> Result<String> {
     let (family, key, name) = match target.split_once(':') {
@@ -147,7 +160,10 @@ pub async fn test(store: &Store, tenant: &str, target: &str) -> Result<String> {
             webhooks::get(store, tenant, name).await?;
             (Family::WebhookTest, "webhook", name)
         }
-        Some(("channel", name)) => (Family::AlertTest, "channel", name),
+        Some(("channel", name)) => {
+            refuse_others(tenant)?;
+            (Family::AlertTest, "channel", name)
+        }
         _ => {
             return Err(
                 Error::usage(format!("'{target}' is neither a webhook nor a channel"))

@@ -12,9 +12,6 @@ pub(super) struct Claimed {
     pub(super) attempts: i64,
 }
 
-/// So many are on their way at once from one process.
-const AT_ONCE: i64 = 16;
-
 pub(super) async fn insert(
     db: &mut AnyConnection,
     tenant: &str,
@@ -46,11 +43,11 @@ pub(super) async fn is_waiting(db: &mut AnyConnection) -> sqlx::Result<bool> {
     Ok(waiting.is_some())
 }
 
-/// Takes what is due, of each target the oldest: what is newer waits behind it, unless it failed often.
+/// Takes what is due, as far as there is room, of each target the oldest: what is newer waits behind it, unless it failed often.
 pub(super) async fn claim(
     db: &mut AnyConnection,
     holder: &str,
-    hold_ms: i64,
+    (hold_ms, room): (i64, i64),
     only: Option<&str>,
 ) -> sqlx::Result<Vec<Claimed>> {
     sqlx::query_as(
@@ -71,7 +68,7 @@ pub(super) async fn claim(
     .bind(holder)
     .bind(hold_ms)
     .bind(IN_LINE_MAX)
-    .bind(AT_ONCE)
+    .bind(room)
     .bind(only)
     .fetch_all(db)
     .await

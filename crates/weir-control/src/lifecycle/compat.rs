@@ -107,6 +107,8 @@ fn stream(found: &mut Findings, place: &str, old: &StreamSpec, new: &StreamSpec)
                 format!("its cursor changes from {before} to {after}"),
             );
         }
+        // The state holds values as they were written: read otherwise, it means another moment, or nothing.
+        (Some(_), Some(_)) => cursor_format(found, place, old, new),
         (Some(before), None) => found.add(Level::Major, place, format!("its cursor {before} is removed")),
         (None, Some(after)) => found.add(Level::Minor, place, format!("it gets the cursor {after}")),
         _ => {}
@@ -142,6 +144,30 @@ fn stream(found: &mut Findings, place: &str, old: &StreamSpec, new: &StreamSpec)
         found.add(Level::Minor, place, format!("{added} gets a child table"));
     }
     fields(found, place, old.schema.as_ref(), new.schema.as_ref());
+}
+
+/// How the cursor's values are written. Further formats behind those there are change nothing of what is stored.
+fn cursor_format(found: &mut Findings, place: &str, old: &StreamSpec, new: &StreamSpec) {
+    let formats = |stream: &StreamSpec| -> Vec<String> {
+        let cursor = stream.cursor.iter();
+        cursor
+            .flat_map(|cursor| cursor.format.iter().map(ToOwned::to_owned))
+            .collect()
+    };
+    let (before, after) = (formats(old), formats(new));
+    if before == after {
+        return;
+    }
+    if after.starts_with(&before) {
+        found.add(Level::Minor, place, "its cursor is read in further formats");
+        return;
+    }
+    let reason = format!(
+        "the format of its cursor changes from {} to {}",
+        before.join(" or "),
+        after.join(" or ")
+    );
+    found.add(Level::Major, place, reason);
 }
 
 /// Fields of the declared schemas. A stream without one is typed by its data, which says nothing here.

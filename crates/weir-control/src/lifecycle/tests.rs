@@ -242,6 +242,16 @@ fn every_difference_of_a_stream_is_found_with_its_reach() {
         "its key changes",
     );
     finds(
+        |s| s["streams"][0]["cursor"]["format"] = json!("epoch_s"),
+        Level::Major,
+        "the format of its cursor changes from rfc3339 to epoch_s",
+    );
+    finds(
+        |s| s["streams"][0]["cursor"]["format"] = json!(["rfc3339", "date"]),
+        Level::Minor,
+        "further formats",
+    );
+    finds(
         |s| s["streams"][0]["cursor"]["field"] = json!("created_at"),
         Level::Major,
         "its cursor changes",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sqlx::AnyConnection;
 use uuid::Uuid;
 use weir_protocol::oauth::{AuthorizationServer, Exchange, Exchanged, Granted, OauthClient};
 use weir_protocol::{Error, Result, Secret};
@@ -12,7 +13,7 @@ use crate::Store;
 use crate::audit;
 use crate::events::{self, Event, Family};
 use crate::secrets::remove_in;
-use crate::store::Scope;
+use crate::store::{Outcome, Scope};
 
 /// How long a person may take.
 const LOGIN_LIFE: Duration = Duration::from_secs(600);
@@ -163,19 +164,15 @@ impl Grants {
         }
     }
 
-    /// Stores what a consent gave. Whatever was there before is replaced.
+    /// Stores what a consent gave. Whatever was there before is replaced; but where the provider gave no refresh
+    /// token, as many do at a second consent, one that is still good for the same client stays.
     pub async fn connect(&self, client: &OauthClient, connection: &str, granted: &Granted) -> Result<Grant> {
         let (asked, seed) = (&rules::json(&client.scopes)?, &rules::seed(client));
         let scopes = &granted.scopes.as_deref().map(rules::json).transpose()?;
-        let held = &stored::Held {
-            access: Some(granted.access_token.clone()),
-            refresh: granted.refresh_token.clone(),
-        };
         let (named, id) = (&rules::client(client), &Uuid::now_v7().to_string());
         let record = &self
             .record("oauth.connect", connection)
-            .with("method", client.grant.as_str())
-            .with("can_refresh", granted.refresh_token.is_some());
+            .with("method", client.grant.as_str());
         let (tenant, secrets, acting) = (self.tenant.as_str(), &self.secrets, self.store.acting());
         let name = &stored::name(connection);
         let told = &Event::of_connection(&self.tenant, Family::CredentialRotated, connection)
@@ -190,15 +187,29 @@ impl Grants {
                         asked,
                         seed: seed.as_deref(),
                     };
+                    let kept = match &granted.refresh_token {
+                        Some(_) => None,
+                        None => self.still_good(db, connection, &begun).await?,
+                    };
+                    let (kept_token, kept_life_ms) = kept.unzip();
+                    let record = record.clone().with("kept_refresh_token", kept_token.is_some());
+                    let held = stored::Held {
+                        access: Some(granted.access_token.clone()),
+                        refresh: granted.refresh_token.clone().or(kept_token),
+                    };
                     sql::begin(db, tenant, connection, &begun).await?;
                     let known = sql::Stored {
                         scopes: scopes.as_deref(),
-                        can_refresh: granted.refresh_token.is_some(),
+                        can_refresh: held.refresh.is_some(),
                         access_life_ms: granted.expires_in.map(rules::life_ms),
-                        refresh_life_ms: granted.refresh_expires_in.map(rules::life_ms),
+                        refresh_life_ms: granted
+                            .refresh_expires_in
+                            .map(rules::life_ms)
+                            .or(kept_life_ms.flatten()),
                     };
                     sql::granted(db, tenant, connection, &known).await?;
-                    stored::put(secrets, db, connection, id, held).await?;
+                    stored::put(secrets, db, connection, id, &held).await?;
+                    let record = &record.with("can_refresh", held.refresh.is_some());
                     let row = sql::get(db, tenant, connection).await?;
                     events::append_in(db, told).await?;
                     audit::append_in(db, acting, record).await?;
@@ -207,14 +218,38 @@ impl Grants {
             })
             .await?;
         let grant = row.ok_or_else(|| super::no_grant(connection))?.shown()?;
-        if !grant.missing_scopes.is_empty() {
-            let missing = grant.missing_scopes.join(" ");
-            tracing::warn!(
-                connection,
-                missing,
-                "the provider granted less than was asked for"
-            );
-        }
+        warn_missing(connection, &grant);
         Ok(grant)
+    }
+
+    /// The refresh token that is there, with what is left of its life, where it is this client's and the provider
+    /// took it until now.
+    async fn still_good(
+        &self,
+        db: &mut AnyConnection,
+        connection: &str,
+        begun: &sql::Begun<'_>,
+    ) -> Outcome<Option<(Secret, Option<i64>)>> {
+        let Some(row) = sql::get(db, &self.tenant, connection).await? else {
+            return Ok(None);
+        };
+        let is_over = row.refresh_expires_at_ms.is_some_and(|at| at <= row.now_ms);
+        if row.client != begun.client || row.state != "connected" || is_over {
+            return Ok(None);
+        }
+        let held = stored::get(&self.secrets, db, connection).await?;
+        let life_ms = row.refresh_expires_at_ms.map(|at| at - row.now_ms);
+        Ok(held.and_then(|held| held.refresh).map(|token| (token, life_ms)))
+    }
+}
+
+fn warn_missing(connection: &str, grant: &Grant) {
+    if !grant.missing_scopes.is_empty() {
+        let missing = grant.missing_scopes.join(" ");
+        tracing::warn!(
+            connection,
+            missing,
+            "the provider granted less than was asked for"
+        );
     }
 }

@@ -12,6 +12,7 @@ mod sql;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod under_way;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub use keep::{Servers, keep_fresh};
 pub(crate) use login::random_text;
 pub use login::{Callback, Proof, authorize_url, code_of, redirect_uri};
 pub use logins::{Finished, Started, pending};
+pub use under_way::settled;
 
 /// Where a grant stands. `refreshing` is `connected` while somebody asks for the next tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -15,7 +15,7 @@ use weir_protocol::{Error, Result, Secret};
 
 use super::notices::{Notice, What};
 use super::rules::{Verdict, Want, judge, reconnect};
-use super::{Grants, rules, sql, stored};
+use super::{Grants, rules, sql, stored, under_way};
 use crate::audit;
 use crate::store::Outcome;
 
@@ -137,7 +137,8 @@ impl Grants {
         }
     }
 
-    /// Goes on where the caller goes away: an answer that nobody stores may be the last one.
+    /// Goes on where the caller goes away: an answer that nobody stores may be the last one. The end of a command
+    /// or server waits for it ([`super::settled`]).
     async fn in_background(
         &self,
         connection: &str,
@@ -152,11 +153,13 @@ impl Grants {
             outcome
         };
         let span = tracing::Span::current();
-        tokio::spawn(work.instrument(span)).await.unwrap_or_else(|error| {
-            Err(Error::internal("the refresh broke off")
-                .caused_by(error)
-                .hint("try again; report it"))
-        })
+        under_way::spawn(work.instrument(span))
+            .await
+            .unwrap_or_else(|error| {
+                Err(Error::internal("the refresh broke off")
+                    .caused_by(error)
+                    .hint("try again; report it"))
+            })
     }
 
     /// Looks at the grant and decides, in one transaction; takes the turn where there is a holder for it.

@@ -89,6 +89,15 @@ impl Provider {
         self.next.lock().unwrap().push_back(answer);
     }
 
+    /// Lets the answer go a while after: by then whoever does not wait for it is gone.
+    fn opens_once_somebody_waits(self: &Arc<Self>) {
+        let provider = self.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            provider.gate.add_permits(1000);
+        });
+    }
+
     fn first(&self) -> Granted {
         Granted {
             refresh_token: Some(Secret::new("refresh-0")),
@@ -441,6 +450,75 @@ async fn a_late_answer_saves_a_grant_that_another_server_took_for_void() {
     assert_eq!(rig.state().await, GrantState::Connected);
     rig.pass(3600).await;
     assert_eq!(rig.access().await.unwrap(), "access-2");
+}
+
+#[test]
+fn a_runtime_that_ends_loses_no_tokens() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let main = runtime();
+    let rig = main.block_on(Rig::new(provider()));
+    main.block_on(rig.pass(3600));
+    rig.provider.gate.forget_permits(1000);
+    let (folder, keys) = (rig.folder.path().to_owned(), rig.keys.clone());
+    let (provider, as_server) = (rig.provider.clone(), rig.server.clone());
+    // A command that is given up while the provider is asked.
+    let command = std::thread::spawn(move || {
+        runtime().block_on(async {
+            let grants = server(&folder, &keys).await;
+            let asking = grants.access("crm", &as_server, None);
+            tokio::select! {
+                _ = asking => panic!("the gate is closed"),
+                arrived = provider.arrived.acquire() => arrived.unwrap().forget(),
+            }
+            provider.opens_once_somebody_waits();
+            settled().await;
+        });
+    });
+    command.join().unwrap();
+    assert_eq!(main.block_on(rig.access()).unwrap(), "access-1");
+    assert_eq!(rig.provider.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_second_consent_without_a_refresh_token_keeps_the_good_one() {
+    let rig = Rig::new(provider()).await;
+    let again = |number: usize| Granted {
+        access_token: Secret::new(format!("again-{number}")),
+        refresh_token: None,
+        expires_in: Some(Duration::from_secs(3600)),
+        refresh_expires_in: None,
+        scopes: None,
+    };
+    let client = rig.provider.client.clone();
+    let grant = rig.grants.connect(&client, "crm", &again(1)).await.unwrap();
+    assert!(grant.can_refresh);
+    assert_eq!(rig.access().await.unwrap(), "again-1");
+    rig.pass(3600).await;
+    assert_eq!(rig.access().await.unwrap(), "access-1");
+    // Of another client it is worth nothing.
+    let other = OauthClient {
+        client_id: "other".to_owned(),
+        ..client.clone()
+    };
+    let grant = rig.grants.connect(&other, "crm", &again(2)).await.unwrap();
+    assert!(!grant.can_refresh);
+    // One that the provider takes no more is not kept.
+    rig.grants
+        .connect(&client, "crm", &rig.provider.first())
+        .await
+        .unwrap();
+    rig.pass(3600).await;
+    rig.provider.answers(Ok(refused()));
+    rig.access().await.unwrap_err();
+    assert_eq!(rig.state().await, GrantState::ReconnectNeeded);
+    let grant = rig.grants.connect(&client, "crm", &again(3)).await.unwrap();
+    assert!(!grant.can_refresh);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use weir_protocol::{Error, Result};
 
 use super::{Decision, Policies, PolicyFile, Reason, Resource, Surroundings, Target, sql};
-use crate::audit::{self, Ending, Record};
+use crate::audit::{self, Ending, Entry, EntryFilter, Record};
 use crate::principals::{Access, Permission};
 use crate::runs::Failure;
 use crate::store::{Scope, stored_badly};
@@ -206,28 +206,53 @@ fn denied(
 
 /// Keeps which policies were in force, for the decisions that name their version.
 async fn keep(store: &Store, policies: &Policies) -> Result<()> {
-    if policies.files().is_empty() {
-        return Ok(());
-    }
+    let before = noted_last(store).await?;
     let version = policies.version();
+    let subject = format!("policies:{version}");
+    if policies.files().is_empty() {
+        let Some(gone) = before else { return Ok(()) };
+        return audit::append(store, &Record::new(DEFAULT_TENANT, "policy.remove", gone)).await;
+    }
+    let is_other = before.as_ref() != Some(&subject);
     let files = serde_json::to_string(policies.files()).map_err(|error| {
         Error::internal("cannot keep the policies")
             .caused_by(error)
             .hint("report it")
     })?;
-    let record = &Record::new(DEFAULT_TENANT, "policy.take", format!("policies:{version}"))
-        .with("policies", policies.names().to_vec());
+    let record =
+        &Record::new(DEFAULT_TENANT, "policy.take", subject).with("policies", policies.names().to_vec());
     let (acting, files) = (store.acting(), files.as_str());
     store
         .write(Scope::Tenant(DEFAULT_TENANT), "keep the policies", |db, _| {
             Box::pin(async move {
-                if sql::insert(db, DEFAULT_TENANT, version, files).await? {
+                sql::insert(db, DEFAULT_TENANT, version, files).await?;
+                if is_other {
                     audit::append_in(db, acting, record).await?;
                 }
                 Ok(())
             })
         })
         .await
+}
+
+/// The version that was in force last, as the audit trail names it; none where policies were removed since.
+async fn noted_last(store: &Store) -> Result<Option<String>> {
+    let newest = async |action: &str| -> Result<Option<Entry>> {
+        let filter = EntryFilter {
+            action: Some(action.to_owned()),
+            limit: 1,
+            ..EntryFilter::default()
+        };
+        Ok(audit::list(store, DEFAULT_TENANT, &filter)
+            .await?
+            .into_iter()
+            .next())
+    };
+    let (taken, removed) = (newest("policy.take").await?, newest("policy.remove").await?);
+    let removed_at = removed.map_or(0, |entry| entry.number);
+    Ok(taken
+        .filter(|entry| entry.number > removed_at)
+        .map(|entry| entry.subject))
 }
 
 /// Every version that was in force, the newest first.

@@ -313,7 +313,29 @@ async fn broken_newer_files_leave_the_older_in_force_and_say_so() {
         .rev()
         .map(|entry| (entry.action.as_str(), entry.outcome.as_str()))
         .collect();
-    assert_eq!(actions, [("policy.take", "done"), ("policy.refuse", "refused")]);
+    let expected = [
+        ("policy.take", "done"),
+        ("policy.refuse", "refused"),
+        ("policy.remove", "done"),
+    ];
+    assert_eq!(actions, expected);
+    // A server that begins with what is known notes nothing; the same files after their removal are taken anew.
+    for (files, action) in [
+        (Vec::new(), "policy.remove"),
+        (file(first), "policy.take"),
+        (file(first), "policy.take"),
+        (Vec::new(), "policy.remove"),
+    ] {
+        InForce::begin(&store, files, Surroundings::default())
+            .await
+            .unwrap();
+        let noted = audit::list(&store, DEFAULT_TENANT, &filter).await.unwrap();
+        assert_eq!(noted[0].action, action);
+    }
+    assert_eq!(
+        audit::list(&store, DEFAULT_TENANT, &filter).await.unwrap().len(),
+        5
+    );
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use weir_protocol::{Error, Result};
 use crate::Acting;
 
 pub use rights::{Permission, Role};
-pub(crate) use rules::granted;
+pub(crate) use rules::{check_groups, granted};
 pub use rules::{check_name, may};
 pub use tokens::{
     EXPIRY_DEFAULT, EXPIRY_MAX, Grant, Issued, NewToken, Token, TokenStatus, authenticate, bootstrap, create,

@@ -7,6 +7,8 @@ use weir_protocol::{Error, Result};
 use super::{Access, Permission, Role};
 
 const NAME_LENGTH_MAX: usize = 128;
+const GROUPS_MAX: usize = 200;
+const GROUP_CHARS_MAX: usize = 200;
 
 /// Whether a request may do what it asks for.
 pub fn may(access: &Access, permission: Permission) -> Result<()> {
@@ -51,6 +53,39 @@ pub(super) fn may_grant(access: &Access, permissions: &BTreeSet<Permission>) -> 
     ))
     .with("missing", beyond.join(", "))
     .hint("leave these roles or scopes out, or ask somebody who has them"))
+}
+
+/// Groups are what rules and policies decide by: only who is in one, or an admin, puts somebody into it.
+pub(super) fn may_group(access: &Access, groups: &BTreeSet<String>) -> Result<()> {
+    let beyond: Vec<&str> = groups.difference(&access.groups).map(String::as_str).collect();
+    if beyond.is_empty() || access.roles.contains(&Role::Admin) {
+        return Ok(());
+    }
+    Err(Error::denied(format!(
+        "'{}' cannot put anybody into groups that it is not in",
+        access.principal
+    ))
+    .with("groups", beyond.join(", "))
+    .hint("leave these groups out, or ask an admin"))
+}
+
+/// Refuses what cannot be a set of groups.
+pub(crate) fn check_groups(groups: &BTreeSet<String>) -> Result<()> {
+    if groups.len() > GROUPS_MAX {
+        return Err(Error::limit(format!("{} groups are named", groups.len()))
+            .hint(format!("name {GROUPS_MAX} at most")));
+    }
+    let is_plain = |group: &String| {
+        (1..=GROUP_CHARS_MAX).contains(&group.chars().count()) && !group.chars().any(|c| c.is_ascii_control())
+    };
+    match groups.iter().find(|group| !is_plain(group)) {
+        None => Ok(()),
+        Some(group) => Err(
+            Error::usage(format!("{group:?} cannot be the name of a group")).hint(format!(
+                "use 1 to {GROUP_CHARS_MAX} characters without control characters"
+            )),
+        ),
+    }
 }
 
 /// Refuses what cannot be a principal's name.

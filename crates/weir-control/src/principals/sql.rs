@@ -52,6 +52,7 @@ impl FromRow<'_, AnyRow> for Token {
             kind: kind(row)?,
             roles: words(row, "roles")?,
             scopes: words(row, "scopes")?,
+            groups: words(row, "member_of")?,
             status,
             created_at_ms: row.try_get("created_at_ms")?,
             created_by: row.try_get("created_by")?,
@@ -62,7 +63,7 @@ impl FromRow<'_, AnyRow> for Token {
     }
 }
 
-const TOKENS: &str = "SELECT tokens.id, tokens.tenant, tokens.principal, tokens.hash, tokens.roles, tokens.scopes,
+const TOKENS: &str = "SELECT tokens.id, tokens.tenant, tokens.principal, tokens.hash, tokens.roles, tokens.scopes, tokens.member_of,
      tokens.created_at_ms, tokens.created_by, tokens.expires_at_ms, tokens.revoked_at_ms, tokens.last_used_at_ms,
      principals.kind, clock.now_ms
  FROM tokens JOIN principals ON principals.tenant = tokens.tenant AND principals.name = tokens.principal, clock";
@@ -114,8 +115,9 @@ pub(super) async fn insert_token(
     life_ms: i64,
 ) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO tokens (id, tenant, principal, hash, roles, scopes, created_at_ms, created_by, expires_at_ms)
-         SELECT $1, $2, $3, $4, $5, $6, now_ms, $7, now_ms + $8 FROM clock WHERE true
+        "INSERT INTO tokens (id, tenant, principal, hash, roles, scopes, created_at_ms, created_by, expires_at_ms,
+             member_of)
+         SELECT $1, $2, $3, $4, $5, $6, now_ms, $7, now_ms + $8, $9 FROM clock WHERE true
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(id)
@@ -126,6 +128,7 @@ pub(super) async fn insert_token(
     .bind(json(&new.scopes)?)
     .bind(&access.principal)
     .bind(life_ms)
+    .bind(json(&new.groups)?)
     .execute(db)
     .await
     .map(drop)

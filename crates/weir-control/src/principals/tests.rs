@@ -39,6 +39,7 @@ fn asked(principal: &str, role: Role) -> NewToken {
         kind: Kind::Token,
         roles: BTreeSet::from([role]),
         scopes: BTreeSet::new(),
+        groups: [].into(),
         expires_in: EXPIRY_DEFAULT,
     }
 }
@@ -166,6 +167,13 @@ async fn what_makes_no_sense_is_refused() {
         (
             NewToken {
                 expires_in: EXPIRY_MAX + Duration::from_secs(1),
+                ..good.clone()
+            },
+            ErrorKind::Usage,
+        ),
+        (
+            NewToken {
+                groups: ["a\nb".to_owned()].into(),
                 ..good.clone()
             },
             ErrorKind::Usage,
@@ -345,4 +353,37 @@ async fn a_token_that_is_not_as_expected_is_not_revoked() {
         .unwrap_err();
     let token = get(&world.store, DEFAULT_TENANT, &issued.token.id).await.unwrap();
     assert_eq!(token.status, TokenStatus::Active);
+}
+
+#[tokio::test]
+async fn only_an_admin_puts_others_into_groups() {
+    let world = World::new().await;
+    let grouped = |groups: &[&str]| NewToken {
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..asked("ann", Role::Approver)
+    };
+    let issued = create(
+        &world.store,
+        &Access::command_line(DEFAULT_TENANT),
+        &grouped(&["finance"]),
+    )
+    .await
+    .unwrap();
+    let access = authenticate(&world.store, issued.text.expose()).await.unwrap();
+    assert_eq!(access.groups, BTreeSet::from(["finance".to_owned()]));
+    assert_eq!(issued.token.groups, access.groups);
+    // Who may make tokens gives away the groups that they are in.
+    let maker = Access {
+        permissions: Permission::ALL.into_iter().collect(),
+        roles: BTreeSet::new(),
+        ..access
+    };
+    create(&world.store, &maker, &grouped(&["finance"]))
+        .await
+        .unwrap();
+    let error = create(&world.store, &maker, &grouped(&["board"]))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.to_string().contains("board"), "{error}");
 }

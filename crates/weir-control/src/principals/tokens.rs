@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
-use super::rules::{check_name, granted, may_grant};
+use super::rules::{check_groups, check_name, granted, may_grant, may_group};
 use super::{Access, Kind, Permission, Principal, Role, sql};
 use crate::audit::{self, Record};
 use crate::store::{Expected, Outcome, Scope, int};
@@ -52,6 +52,8 @@ pub struct Token {
     pub kind: Kind,
     pub roles: BTreeSet<Role>,
     pub scopes: BTreeSet<Permission>,
+    /// What rules of approvals and policies may name.
+    pub groups: BTreeSet<String>,
     pub status: TokenStatus,
     pub created_at_ms: i64,
     /// Principal that made it.
@@ -76,6 +78,8 @@ pub struct NewToken {
     pub kind: Kind,
     pub roles: BTreeSet<Role>,
     pub scopes: BTreeSet<Permission>,
+    /// What rules of approvals and policies may name. Only an admin, or who is in them, gives them away.
+    pub groups: BTreeSet<String>,
     pub expires_in: Duration,
 }
 
@@ -140,6 +144,7 @@ fn random_hex(bytes: usize) -> Result<String> {
 pub async fn create(store: &Store, access: &Access, new: &NewToken) -> Result<Issued> {
     check(new)?;
     may_grant(access, &granted(&new.roles, &new.scopes))?;
+    may_group(access, &new.groups)?;
     tenants::get(store, &access.tenant).await?;
     let parts = &Parts::random()?;
     let noted = &Noted::of(access, new, parts);
@@ -167,6 +172,7 @@ pub async fn create(store: &Store, access: &Access, new: &NewToken) -> Result<Is
 
 fn check(new: &NewToken) -> Result<()> {
     check_name(&new.principal)?;
+    check_groups(&new.groups)?;
     if new.kind == Kind::System {
         return Err(Error::usage("weir itself needs no token").hint("use the kind user, agent or token"));
     }
@@ -207,6 +213,7 @@ impl Noted {
                 "scopes",
                 words(new.scopes.iter().map(|scope| scope.as_str()).collect()),
             )
+            .with("groups", words(new.groups.iter().map(String::as_str).collect()))
             .with("expires_in_s", new.expires_in.as_secs());
         Self {
             principal: Record::new(&access.tenant, "principal.create", &subject)
@@ -251,6 +258,7 @@ pub async fn bootstrap(store: &Store) -> Result<Option<Issued>> {
         kind: Kind::User,
         roles: BTreeSet::from([Role::Admin]),
         scopes: BTreeSet::new(),
+        groups: BTreeSet::new(),
         expires_in: EXPIRY_DEFAULT,
     };
     let parts = &Parts::random()?;
@@ -314,7 +322,7 @@ pub async fn authenticate(store: &Store, text: &str) -> Result<Access> {
     Ok(Access {
         permissions: token.permissions(),
         roles: token.roles,
-        groups: BTreeSet::new(),
+        groups: token.groups,
         tenant: token.tenant,
         principal: token.principal,
         kind: token.kind,

@@ -19,6 +19,7 @@ use weir_protocol::{Error, Result, Secret, yaml};
 
 use crate::Store;
 use crate::audit::{self, Ending, Record};
+use crate::events;
 use crate::store::Scope;
 
 pub use keys::{MasterKey, MasterKeys};
@@ -126,6 +127,7 @@ impl Secrets {
         let (tenant, keys) = (self.tenant.as_str(), &*self.keys);
         let acting = self.store.acting();
         let is_other_value = action == "secret.set";
+        let told = &rotation::replaced(tenant, name);
         self.store
             .write_alone(
                 self.scope(),
@@ -143,6 +145,11 @@ impl Secrets {
                         };
                         let sealed = encrypt(&keys.current, place, &value)?;
                         sql::put(db, place, keys.current.id(), &sealed, is_other_value).await?;
+                        if is_other_value && row.is_some() {
+                            // When the value before would have ended says nothing of this one.
+                            sql::expires(db, tenant, name, None).await?;
+                            events::append_in(db, told).await?;
+                        }
                         audit::append_in(db, acting, &record.clone().with("version", version)).await?;
                         Ok(version)
                     })

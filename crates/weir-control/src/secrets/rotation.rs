@@ -78,6 +78,7 @@ impl Secrets {
                 Event::of_connection(&self.tenant, Family::CredentialRotated, connection)
                     .with("credential", name)
             })
+            .chain([replaced(&self.tenant, name)])
             .collect::<Vec<_>>();
         let (tenant, acting) = (self.tenant.as_str(), self.store.acting());
         let users = &serde_json::to_string(connections).map_err(|error| {
@@ -179,6 +180,14 @@ pub async fn keep(store: Store, tenant: String, every: Duration, stop: Cancellat
             () = tokio::time::sleep(every) => {}
         }
     }
+}
+
+/// The event of another value, about the secret itself: what was said of its end is over.
+pub(super) fn replaced(tenant: &str, name: &str) -> Event {
+    let subject = format!("secret:{name}");
+    Event::new(tenant, Family::CredentialRotated, subject.clone())
+        .with("connection", subject)
+        .with("credential", name)
 }
 
 fn changed(name: &str) -> Error {

@@ -360,10 +360,10 @@ async fn what_ends_is_told_a_day_before_and_once() {
     secrets.expires("key", now + 86_000_000).await.unwrap();
     assert_eq!(rotation::tell_ending(&store, "default").await.unwrap(), 1);
     assert_eq!(rotation::tell_ending(&store, "default").await.unwrap(), 0);
-    let told = crate::events::list(
+    let told = events::list(
         &store,
         "default",
-        &crate::events::EventFilter {
+        &events::EventFilter {
             limit: 9,
             ..Default::default()
         },

@@ -1,6 +1,7 @@
 //! People who log in with a browser: who an identity provider says that they are, what its claims let them
 //! do here, and for how long.
 
+mod open;
 mod rules;
 mod sql;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use crate::principals::{Kind, Role};
 use crate::store::{Scope, int};
 use crate::{Access, Store};
 
+pub use open::{OpenSession, get, list, revoke};
 pub use rules::LoginRules;
 
 /// Unused for so long, a session ends.
@@ -56,6 +58,13 @@ pub struct Session {
     pub access: Access,
     pub roles: BTreeSet<Role>,
     pub cookie: Secret,
+}
+
+/// What the provider's claims come to.
+struct Vouched {
+    roles: BTreeSet<Role>,
+    groups: BTreeSet<String>,
+    role_words: BTreeSet<String>,
 }
 
 /// What the browser kept of a login; None where it is not ours.
@@ -135,19 +144,34 @@ impl LoginDesk {
             audit::append(&self.store.acting_as(acting), &refused.ended(Ending::Refused)).await?;
             return Err(self.rules.no_role(&principal));
         }
-        self.open(&principal, roles).await
+        let vouched = Vouched {
+            groups: self.rules.groups(&identity)?,
+            role_words: self.rules.role_words(&identity),
+            roles,
+        };
+        self.open(&principal, vouched).await
     }
 
-    async fn open(&self, principal: &str, roles: BTreeSet<Role>) -> Result<Session> {
+    async fn open(&self, principal: &str, vouched: Vouched) -> Result<Session> {
+        let roles = &vouched.roles;
         let id = &Uuid::new_v4().simple().to_string();
         let secret = random_text()?;
         let hash = &rules::hash(secret.expose());
-        let words = &rules::json(&roles)?;
+        let texts = (
+            rules::json(roles)?,
+            rules::json(&vouched.groups)?,
+            rules::json(&vouched.role_words)?,
+        );
+        let stored = &sql::Vouched {
+            roles: &texts.0,
+            groups: &texts.1,
+            role_words: &texts.2,
+        };
         let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         let record = &Record::new(&self.tenant, "session.login", format!("principal:{principal}"))
             .with("session", id.as_str())
             .with("roles", names.join(" "));
-        let acting = &Acting::new(principal);
+        let (acting, told) = (&Acting::new(principal), &vouched);
         let tenant = self.tenant.as_str();
         self.store
             .write_alone(Scope::Tenant(tenant), principal, "open the session", |db, _| {
@@ -165,16 +189,42 @@ impl LoginDesk {
                     sql::insert_principal(db, tenant, principal).await?;
                     sql::remove_over(db, tenant, idle_ms()).await?;
                     let life_ms = int(LIFE_MAX.as_secs()) * 1000;
-                    sql::insert(db, (tenant, id, principal), (hash, words), life_ms).await?;
+                    // What the provider says now holds for what it said before, too.
+                    open::narrow_in(db, tenant, Some(principal), acting, &|open| {
+                        Ok((&open.roles & &told.roles, &open.groups & &told.groups))
+                    })
+                    .await?;
+                    sql::insert(db, (tenant, id, principal), hash, stored, life_ms).await?;
                     audit::append_in(db, acting, record).await
                 })
             })
             .await?;
         Ok(Session {
-            access: access(tenant, principal, id, &roles),
-            roles,
+            access: access(tenant, principal, id, (&vouched.roles, &vouched.groups)),
+            roles: vouched.roles,
             cookie: Secret::new(format!("{id}.{}", secret.expose())),
         })
+    }
+
+    /// Takes away from sessions what `login.roles` gives no more: called where a server begins with its rules. Gives
+    /// back how many were changed.
+    pub async fn narrow(&self) -> Result<usize> {
+        let (tenant, rules, acting) = (self.tenant.as_str(), &self.rules, self.store.acting());
+        self.store
+            .write_alone(Scope::Tenant(tenant), "sessions", "narrow sessions", |db, _| {
+                Box::pin(async move {
+                    open::narrow_in(db, tenant, None, acting, &|open| {
+                        let words = open.role_words.iter().flatten().map(String::as_str);
+                        let roles = match open.role_words {
+                            Some(_) => &open.roles & &rules.roles_by(words),
+                            None => open.roles.clone(),
+                        };
+                        Ok((roles, open.groups.clone()))
+                    })
+                    .await
+                })
+            })
+            .await
     }
 
     /// Where a person logs out at the provider, if that is offered.
@@ -203,7 +253,7 @@ pub(crate) async fn holder(store: &Store, tenant: &str, token: &str) -> Result<A
         &row.tenant,
         &row.principal,
         id,
-        &rules::roles_of(&row.roles)?,
+        (&rules::set_of(&row.roles)?, &rules::set_of(&row.member_of)?),
     ))
 }
 
@@ -211,7 +261,12 @@ fn idle_ms() -> i64 {
     int(IDLE_MAX.as_secs()) * 1000
 }
 
-fn access(tenant: &str, principal: &str, id: &str, roles: &BTreeSet<Role>) -> Access {
+fn access(
+    tenant: &str,
+    principal: &str,
+    id: &str,
+    (roles, groups): (&BTreeSet<Role>, &BTreeSet<String>),
+) -> Access {
     Access {
         tenant: tenant.to_owned(),
         principal: principal.to_owned(),
@@ -219,7 +274,7 @@ fn access(tenant: &str, principal: &str, id: &str, roles: &BTreeSet<Role>) -> Ac
         token: Some(format!("{PREFIX}{id}")),
         permissions: roles.iter().flat_map(|role| role.permissions()).collect(),
         roles: roles.clone(),
-        groups: BTreeSet::new(),
+        groups: groups.clone(),
     }
 }
 
@@ -247,8 +302,8 @@ pub async fn authenticate(store: &Store, cookie: &str) -> Result<Access> {
             })
             .await?;
     }
-    let roles = rules::roles_of(&row.roles)?;
-    Ok(access(&row.tenant, &row.principal, id, &roles))
+    let (roles, groups) = (rules::set_of(&row.roles)?, rules::set_of(&row.member_of)?);
+    Ok(access(&row.tenant, &row.principal, id, (&roles, &groups)))
 }
 
 /// Ends a session. One that is over already stays so.

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use weir_protocol::oidc::Identity;
 use weir_protocol::{Error, Result};
 
-use crate::principals::{Role, check_name};
+use crate::principals::{Role, check_groups, check_name};
 use crate::store::stored_badly;
 
 /// How claims are read.
@@ -19,6 +21,16 @@ pub struct LoginRules {
     pub roles: BTreeMap<String, Role>,
     /// The claim that names people, instead of their verified email address.
     pub principal_claim: Option<String>,
+    /// Path of the claim whose values are the groups of people, as rules of approvals and policies name them.
+    pub group_claim: String,
+}
+
+fn words<'a>(identity: &'a Identity, path: &str) -> Vec<&'a str> {
+    match find(identity, path) {
+        Some(Value::String(text)) => vec![text.as_str()],
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn find<'a>(identity: &'a Identity, path: &str) -> Option<&'a Value> {
@@ -34,15 +46,33 @@ fn find<'a>(identity: &'a Identity, path: &str) -> Option<&'a Value> {
 impl LoginRules {
     /// What the claims let somebody do: nothing, unless a value is named.
     pub(super) fn roles(&self, identity: &Identity) -> BTreeSet<Role> {
-        let words: Vec<&str> = match find(identity, &self.role_claim) {
-            Some(Value::String(text)) => vec![text.as_str()],
-            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        words
-            .into_iter()
-            .filter_map(|word| self.roles.get(word).copied())
+        self.roles_by(words(identity, &self.role_claim))
+    }
+
+    /// What values of the claim stand for now.
+    pub(super) fn roles_by<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> BTreeSet<Role> {
+        let role = |word: &str| self.roles.get(word).copied();
+        words.into_iter().filter_map(role).collect()
+    }
+
+    /// Of the claim's values, those that stand for a role.
+    pub(super) fn role_words(&self, identity: &Identity) -> BTreeSet<String> {
+        let all = words(identity, &self.role_claim).into_iter();
+        all.filter(|word| self.roles.contains_key(*word))
+            .map(ToOwned::to_owned)
             .collect()
+    }
+
+    /// The groups that the provider vouches for.
+    pub(super) fn groups(&self, identity: &Identity) -> Result<BTreeSet<String>> {
+        let all = words(identity, &self.group_claim).into_iter();
+        let groups: BTreeSet<String> = all.map(ToOwned::to_owned).collect();
+        check_groups(&groups).map_err(|error| {
+            Error::denied(format!("the groups of your claim '{}' cannot be taken", self.group_claim))
+                .caused_by(error)
+                .hint("have the identity provider put fewer or other groups into it, or name another claim: login.group_claim in weir.yaml")
+        })?;
+        Ok(groups)
     }
 
     /// The name of a person. Two people never have the same: what could be said otherwise, or is no name,
@@ -95,16 +125,16 @@ pub(super) fn hash(text: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(super) fn json(roles: &BTreeSet<Role>) -> Result<String> {
-    serde_json::to_string(roles).map_err(|error| {
-        Error::internal("cannot write a set of roles")
+pub(super) fn json<T: Serialize>(set: &BTreeSet<T>) -> Result<String> {
+    serde_json::to_string(set).map_err(|error| {
+        Error::internal("cannot write a set of roles or groups")
             .caused_by(error)
             .hint("report it")
     })
 }
 
-pub(super) fn roles_of(text: &str) -> Result<BTreeSet<Role>> {
-    serde_json::from_str(text).map_err(|error| stored_badly("set of roles", text, error))
+pub(super) fn set_of<T: DeserializeOwned + Ord>(text: &str) -> Result<BTreeSet<T>> {
+    serde_json::from_str(text).map_err(|error| stored_badly("set of roles or groups", text, error))
 }
 
 #[cfg(test)]
@@ -129,7 +159,7 @@ mod tests {
                 ("ops".to_owned(), Role::Operator),
                 ("boss".to_owned(), Role::Admin),
             ]),
-            principal_claim: None,
+            ..LoginRules::default()
         };
         let of = |claim: &str, claims: Value| rules(claim).roles(&identity(claims));
         assert_eq!(

@@ -6,6 +6,7 @@ pub(super) struct Row {
     pub(super) principal: String,
     pub(super) hash: String,
     pub(super) roles: String,
+    pub(super) member_of: String,
     pub(super) last_used_at_ms: i64,
     pub(super) is_over: i64,
     pub(super) now_ms: i64,
@@ -13,7 +14,7 @@ pub(super) struct Row {
 
 pub(super) async fn get(db: &mut AnyConnection, id: &str, idle_ms: i64) -> sqlx::Result<Option<Row>> {
     sqlx::query_as(
-        "SELECT tenant, principal, hash, roles, last_used_at_ms, now_ms,
+        "SELECT tenant, principal, hash, roles, member_of, last_used_at_ms, now_ms,
              CASE WHEN expires_at_ms <= now_ms OR last_used_at_ms + $2 <= now_ms THEN 1 ELSE 0 END AS is_over
          FROM sessions, clock WHERE id = $1",
     )
@@ -23,23 +24,85 @@ pub(super) async fn get(db: &mut AnyConnection, id: &str, idle_ms: i64) -> sqlx:
     .await
 }
 
+/// What the provider's claims come to; JSON each.
+pub(super) struct Vouched<'a> {
+    pub(super) roles: &'a str,
+    pub(super) groups: &'a str,
+    pub(super) role_words: &'a str,
+}
+
+/// A session as it is shown and narrowed; sets as JSON.
+#[derive(Debug, FromRow)]
+pub(super) struct Open {
+    pub(super) id: String,
+    pub(super) principal: String,
+    pub(super) roles: String,
+    pub(super) member_of: String,
+    pub(super) role_words: Option<String>,
+    pub(super) created_at_ms: i64,
+    pub(super) last_used_at_ms: i64,
+    pub(super) expires_at_ms: i64,
+}
+
+/// Those that are not over, newest first; of one principal, or with one id, where they are named.
+pub(super) async fn open(
+    db: &mut AnyConnection,
+    tenant: &str,
+    (principal, id): (Option<&str>, Option<&str>),
+    idle_ms: i64,
+) -> sqlx::Result<Vec<Open>> {
+    sqlx::query_as(
+        "SELECT id, principal, roles, member_of, role_words, created_at_ms, last_used_at_ms, expires_at_ms
+         FROM sessions, clock
+         WHERE tenant = $1 AND ($2 IS NULL OR principal = $2) AND ($3 IS NULL OR id = $3)
+           AND expires_at_ms > now_ms AND last_used_at_ms + $4 > now_ms
+         ORDER BY created_at_ms DESC, id",
+    )
+    .bind(tenant)
+    .bind(principal)
+    .bind(id)
+    .bind(idle_ms)
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn narrow(
+    db: &mut AnyConnection,
+    (tenant, id): (&str, &str),
+    roles: &str,
+    groups: &str,
+) -> sqlx::Result<()> {
+    sqlx::query("UPDATE sessions SET roles = $3, member_of = $4 WHERE tenant = $1 AND id = $2")
+        .bind(tenant)
+        .bind(id)
+        .bind(roles)
+        .bind(groups)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
 pub(super) async fn insert(
     db: &mut AnyConnection,
     (tenant, id, principal): (&str, &str, &str),
-    (hash, roles): (&str, &str),
+    hash: &str,
+    vouched: &Vouched<'_>,
     life_ms: i64,
 ) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO sessions (id, tenant, principal, hash, roles, created_at_ms, last_used_at_ms, expires_at_ms)
-         SELECT $1, $2, $3, $4, $5, now_ms, now_ms, now_ms + $6 FROM clock WHERE true
+        "INSERT INTO sessions (id, tenant, principal, hash, roles, created_at_ms, last_used_at_ms, expires_at_ms,
+             member_of, role_words)
+         SELECT $1, $2, $3, $4, $5, now_ms, now_ms, now_ms + $6, $7, $8 FROM clock WHERE true
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(id)
     .bind(tenant)
     .bind(principal)
     .bind(hash)
-    .bind(roles)
+    .bind(vouched.roles)
     .bind(life_ms)
+    .bind(vouched.groups)
+    .bind(vouched.role_words)
     .execute(db)
     .await
     .map(drop)

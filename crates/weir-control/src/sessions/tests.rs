@@ -21,7 +21,8 @@ impl IdentityProvider for Provider {
     }
 
     async fn identify(&self, code: &Secret, _: Option<&str>, _: &str, _: &LoginProof) -> Result<Identity> {
-        let claims = json!({ "groups": *self.groups.lock().unwrap() });
+        let groups = self.groups.lock().unwrap().clone();
+        let claims = json!({ "groups": groups, "teams": groups });
         Ok(Identity {
             issuer: "https://id.example.com".to_owned(),
             subject: code.expose().to_owned(),
@@ -37,6 +38,7 @@ impl IdentityProvider for Provider {
 struct Rig {
     store: Store,
     desk: LoginDesk,
+    provider: Arc<Provider>,
     _folder: tempfile::TempDir,
 }
 
@@ -48,13 +50,24 @@ async fn rig(groups: Vec<&'static str>) -> Rig {
     });
     let rules = LoginRules {
         role_claim: "groups".to_owned(),
-        roles: BTreeMap::from([("ops".to_owned(), Role::Operator)]),
+        roles: BTreeMap::from([
+            ("ops".to_owned(), Role::Operator),
+            ("boss".to_owned(), Role::Admin),
+        ]),
+        group_claim: "teams".to_owned(),
         principal_claim: None,
     };
-    let desk = LoginDesk::new(&store, "default", provider, rules, "https://weir.example.com/");
+    let desk = LoginDesk::new(
+        &store,
+        "default",
+        provider.clone(),
+        rules,
+        "https://weir.example.com/",
+    );
     Rig {
         store,
         desk,
+        provider,
         _folder: folder,
     }
 }
@@ -174,10 +187,107 @@ async fn nobody_logs_in_as_a_program() {
         kind: Kind::Agent,
         roles: BTreeSet::from([Role::Agent]),
         scopes: BTreeSet::new(),
+        groups: [].into(),
         expires_in: Duration::from_secs(60),
     };
     principals::create(&rig.store, &Access::command_line("default"), &new)
         .await
         .unwrap();
     assert_eq!(rig.login("robot").await.unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+async fn noted(rig: &Rig, action: &str) -> usize {
+    let filter = audit::EntryFilter {
+        action: Some(action.to_owned()),
+        limit: 100,
+        ..Default::default()
+    };
+    audit::list(&rig.store, "default", &filter).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn an_admin_sees_sessions_and_ends_them() {
+    let rig = rig(vec!["ops", "finance"]).await;
+    let session = rig.login("ali").await.unwrap();
+    rig.login("eve").await.unwrap();
+    let open = list(&rig.store, "default").await.unwrap();
+    assert_eq!(open.len(), 2);
+    assert!(list(&rig.store, "other").await.unwrap().is_empty());
+    let own = open.iter().find(|open| open.principal == "ali").unwrap();
+    assert_eq!(
+        own.groups,
+        BTreeSet::from(["finance".to_owned(), "ops".to_owned()])
+    );
+    assert!(
+        !serde_json::to_string(own)
+            .unwrap()
+            .contains(session.cookie.expose())
+    );
+    revoke(&rig.store, "other", &own.id, &|_| Ok(()))
+        .await
+        .unwrap_err();
+    authenticate(&rig.store, session.cookie.expose()).await.unwrap();
+    let ended = revoke(&rig.store, "default", &own.id, &|_| Ok(())).await.unwrap();
+    assert_eq!(ended.principal, "ali");
+    let error = authenticate(&rig.store, session.cookie.expose())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth);
+    let error = revoke(&rig.store, "default", &own.id, &|_| Ok(()))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(noted(&rig, "session.revoke").await, 1);
+    assert_eq!(list(&rig.store, "default").await.unwrap().len(), 1);
+    rig.pass(3).await;
+    assert!(list(&rig.store, "default").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_role_that_went_is_taken_from_sessions_that_are_open() {
+    let rig = rig(vec!["ops", "boss"]).await;
+    let first = rig.login("ali").await.unwrap();
+    let roles = async |session: &Session| {
+        let access = authenticate(&rig.store, session.cookie.expose()).await;
+        access.map(|access| {
+            (
+                access.roles,
+                access.permissions.contains(&Permission::TokensWrite),
+            )
+        })
+    };
+    assert!(roles(&first).await.unwrap().1);
+    // The provider says less at the next login: it holds for the session before, too.
+    *rig.provider.groups.lock().unwrap() = vec!["ops"];
+    let second = rig.login("ali").await.unwrap();
+    let operator = (BTreeSet::from([Role::Operator]), false);
+    assert_eq!(roles(&first).await.unwrap(), operator);
+    // And not more than it had.
+    *rig.provider.groups.lock().unwrap() = vec!["ops", "boss"];
+    let third = rig.login("ali").await.unwrap();
+    assert_eq!(roles(&second).await.unwrap(), operator);
+    let other = rig.login("eve").await.unwrap();
+    // A server that begins with other rules.
+    let with = |words: &[(&str, Role)]| LoginDesk {
+        rules: LoginRules {
+            roles: words
+                .iter()
+                .map(|(word, role)| ((*word).to_owned(), *role))
+                .collect(),
+            ..rig.desk.rules.clone()
+        },
+        ..rig.desk.clone()
+    };
+    assert_eq!(rig.desk.narrow().await.unwrap(), 0);
+    let fewer = with(&[("ops", Role::Operator), ("boss", Role::Operator)]);
+    assert_eq!(fewer.narrow().await.unwrap(), 2);
+    assert_eq!(roles(&third).await.unwrap(), operator);
+    assert_eq!(roles(&other).await.unwrap(), operator);
+    let none = with(&[("guests", Role::Analyst)]);
+    assert_eq!(none.narrow().await.unwrap(), 4);
+    for session in [first, second, third, other] {
+        roles(&session).await.unwrap_err();
+    }
+    assert_eq!(noted(&rig, "session.narrow").await, 3);
+    assert_eq!(noted(&rig, "session.revoke").await, 4);
 }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
+use uuid::Uuid;
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, ErrorKind, Result, Secret, name};
 use zeroize::Zeroizing;
@@ -91,37 +92,49 @@ impl Webhook {
     }
 }
 
+/// Changes of a tenant's webhooks are made one after another, each with its secrets in one transaction.
+const TURN: &str = "webhooks";
+
 /// Adds a receiver. The secret is given back this once.
 pub async fn add(store: &Store, keeper: &Secrets, new: &NewWebhook) -> Result<(Webhook, Secret)> {
     check(new)?;
     let tenant = keeper.tenant();
-    let known = list(store, tenant).await?;
-    if known.len() >= WEBHOOKS_MAX {
-        return Err(Error::limit(format!("there are {WEBHOOKS_MAX} webhooks already"))
-            .hint("remove one that is no longer needed: `weir webhook remove NAME`"));
-    }
-    if known.iter().any(|webhook| webhook.name == new.name) {
-        return Err(exists(&new.name));
-    }
     let secret = generate()?;
-    keeper.set(&secret_name(&new.name), &secret).await?;
-    let record = &noted(tenant, "webhook.add", &new.name);
-    let acting = store.acting();
-    let is_new = store
-        .write(Scope::Tenant(tenant), "add the webhook", |db, _| {
+    let (id, record, acting) = (
+        &Uuid::now_v7().to_string(),
+        &noted(tenant, "webhook.add", &new.name),
+        store.acting(),
+    );
+    let kept = &secret;
+    let webhook = store
+        .write_alone(Scope::Tenant(tenant), TURN, "add the webhook", |db, _| {
             Box::pin(async move {
-                let is_new = sql::insert(db, tenant, new).await?;
-                if is_new {
-                    audit::append_in(db, acting, record).await?;
+                let known = sql::list(db, tenant).await?;
+                if let Some(own) = known.iter().find(|webhook| webhook.name == new.name) {
+                    // By a commit whose answer was lost.
+                    if audit::is_noted_in(db, record).await? {
+                        return Ok(own.clone());
+                    }
+                    return Err(exists(&new.name).into());
                 }
-                Ok(is_new)
+                if known.len() >= WEBHOOKS_MAX {
+                    return Err(too_many().into());
+                }
+                sql::insert(db, tenant, new).await?;
+                keeper.put_in(db, &secret_name(&new.name), id, kept).await?;
+                audit::append_in(db, acting, record).await?;
+                let all = sql::list(db, tenant).await?;
+                let found = all.into_iter().find(|webhook| webhook.name == new.name);
+                Ok(found.ok_or_else(|| no_such_webhook(&new.name, &[]))?)
             })
         })
         .await?;
-    if !is_new {
-        return Err(exists(&new.name));
-    }
-    Ok((get(store, tenant, &new.name).await?, secret))
+    Ok((webhook, secret))
+}
+
+fn too_many() -> Error {
+    Error::limit(format!("there are {WEBHOOKS_MAX} webhooks already"))
+        .hint("remove one that is no longer needed: `weir webhook remove NAME`")
 }
 
 fn exists(name: &str) -> Error {
@@ -163,23 +176,18 @@ pub async fn remove(store: &Store, tenant: &str, name: &str) -> Result<()> {
     let record = &noted(tenant, "webhook.remove", name);
     let acting = store.acting();
     store
-        .write(Scope::Tenant(tenant), "remove the webhook", |db, _| {
+        .write_alone(Scope::Tenant(tenant), TURN, "remove the webhook", |db, _| {
             Box::pin(async move {
                 if sql::remove(db, tenant, name).await? {
+                    for secret in [secret_name(name), old_secret_name(name)] {
+                        secrets::remove_in(db, tenant, &secret).await?;
+                    }
                     audit::append_in(db, acting, record).await?;
                 }
                 Ok(())
             })
         })
-        .await?;
-    for secret in [secret_name(name), old_secret_name(name)] {
-        match secrets::delete(store, tenant, &secret).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+        .await
 }
 
 /// Stops sending, or goes on; what happened meanwhile is not sent.
@@ -203,25 +211,34 @@ pub async fn pause(store: &Store, tenant: &str, name: &str, because: Option<&str
     get(store, tenant, name).await
 }
 
-/// Gives it another secret; the one before it signs too for a day. The new one is given back this once.
+/// Gives it another secret; the one before it signs too for a day. The new one is given back this once. Of two
+/// rotations the second's secret and the first's sign, whatever the order in which they are asked for.
 pub async fn rotate(store: &Store, keeper: &Secrets, name: &str) -> Result<Secret> {
     let tenant = keeper.tenant();
     get(store, tenant, name).await?;
-    let old = keeper.read(&secret_name(name)).await?;
     let secret = generate()?;
-    // The old one is stored first: at no moment is there none that the receiver knows.
-    keeper.set(&old_secret_name(name), &old).await?;
+    let ids = &(Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
     let record = &noted(tenant, "webhook.rotate", name);
-    let acting = store.acting();
+    let (acting, new) = (store.acting(), &secret);
+    let doing = "rotate the webhook's secret";
     store
-        .write(Scope::Tenant(tenant), "rotate the webhook's secret", |db, _| {
+        .write_alone(Scope::Tenant(tenant), TURN, doing, |db, _| {
             Box::pin(async move {
-                sql::keep_old_secret(db, tenant, name, OLD_SECRET_MS).await?;
+                // By a commit whose answer was lost.
+                if audit::is_noted_in(db, record).await? {
+                    return Ok(());
+                }
+                if !sql::keep_old_secret(db, tenant, name, OLD_SECRET_MS).await? {
+                    return Err(no_such_webhook(name, &[]).into());
+                }
+                if let Some(old) = keeper.get_in(db, &secret_name(name)).await? {
+                    keeper.put_in(db, &old_secret_name(name), &ids.0, &old).await?;
+                }
+                keeper.put_in(db, &secret_name(name), &ids.1, new).await?;
                 audit::append_in(db, acting, record).await
             })
         })
         .await?;
-    keeper.set(&secret_name(name), &secret).await?;
     Ok(secret)
 }
 

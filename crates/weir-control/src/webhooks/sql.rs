@@ -78,13 +78,14 @@ pub(crate) async fn pause(
     .map(drop)
 }
 
+/// False where there is none of that name.
 pub(super) async fn keep_old_secret(
     db: &mut AnyConnection,
     tenant: &str,
     name: &str,
     for_ms: i64,
-) -> sqlx::Result<()> {
-    sqlx::query(
+) -> sqlx::Result<bool> {
+    let kept = sqlx::query(
         "UPDATE webhooks SET old_secret_until_ms = (SELECT now_ms FROM clock) + $3
          WHERE tenant = $1 AND name = $2",
     )
@@ -92,6 +93,6 @@ pub(super) async fn keep_old_secret(
     .bind(name)
     .bind(for_ms)
     .execute(db)
-    .await
-    .map(drop)
+    .await?;
+    Ok(kept.rows_affected() == 1)
 }

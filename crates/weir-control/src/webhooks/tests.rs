@@ -102,3 +102,40 @@ fn what_cannot_be_a_webhook_is_refused_with_a_next_step() {
     }
     assert!(check(&new("ops", "https://example.com", &["run.*"])).is_ok());
 }
+
+#[tokio::test]
+async fn no_race_loses_a_secret_that_somebody_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    let keeper = secrets(&store).await;
+    let wanted = new("ops", "https://example.com/hook", &["*"]);
+    // Of several that add the same, one gets the secret that signs.
+    let adding = (0..4).map(|_| add(&store, &keeper, &wanted));
+    let added = futures::future::join_all(adding).await;
+    let mut given: Vec<Secret> = added.into_iter().flatten().map(|(_, secret)| secret).collect();
+    assert_eq!(given.len(), 1);
+    let signing = || async {
+        let mut all = Vec::new();
+        for name in [secret_name("ops"), old_secret_name("ops")] {
+            all.push(keeper.read(&name).await.unwrap().expose().to_owned());
+        }
+        all
+    };
+    assert_eq!(
+        keeper.read(&secret_name("ops")).await.unwrap().expose(),
+        given[0].expose()
+    );
+    // Of two that rotate at once, both were given one that signs.
+    for _ in 0..5 {
+        let (one, other) = tokio::join!(rotate(&store, &keeper, "ops"), rotate(&store, &keeper, "ops"));
+        given = vec![one.unwrap(), other.unwrap()];
+        let signing = signing().await;
+        for secret in &given {
+            assert!(signing.iter().any(|text| text == secret.expose()));
+        }
+    }
+    // One after another: the newest and the one before.
+    let third = rotate(&store, &keeper, "ops").await.unwrap();
+    let fourth = rotate(&store, &keeper, "ops").await.unwrap();
+    assert_eq!(signing().await, [fourth.expose(), third.expose()]);
+}

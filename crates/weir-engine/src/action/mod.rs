@@ -2,7 +2,7 @@
 //! its answer made into an output. Who may call, and whether it happened before, is decided above.
 
 mod answer;
-mod destination;
+mod fingerprint;
 mod input;
 mod lookup;
 mod pages;
@@ -32,7 +32,7 @@ use plan::ActionPlan;
 pub struct HttpActions {
     connection: String,
     connector: (String, String),
-    destination: String,
+    fingerprint: String,
     approval: Approval,
     client: Arc<Client>,
     scope: Scope,
@@ -75,7 +75,7 @@ impl HttpActions {
         Ok(Self {
             connection: connection.connection.clone(),
             connector: (spec.connector.clone(), spec.version.clone()),
-            destination: destination::digest(spec, connection)?,
+            fingerprint: fingerprint::of(spec, connection),
             approval: spec.governance.approval,
             client: Arc::new(client),
             scope,
@@ -147,8 +147,8 @@ impl Actions for HttpActions {
         (&self.connector.0, &self.connector.1)
     }
 
-    fn destination(&self) -> &str {
-        &self.destination
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     fn specs(&self) -> Vec<&ActionSpec> {

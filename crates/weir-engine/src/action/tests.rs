@@ -58,6 +58,7 @@ fn call(action: &str, input: Value) -> Call {
         action: action.to_owned(),
         input,
         idempotency_key: "call-1".to_owned(),
+        began_at_ms: Some(1_700_000_000_000),
     }
 }
 
@@ -390,6 +391,7 @@ async fn a_lookup_finds_the_effect_of_an_earlier_try() {
     action["idempotency"] = json!({ "lookup": {
         "request": { "path": "/orders" }, "select": { "path": "data" },
         "where": "{{ record.reference == idempotency_key }}", "output": { "id": "id" },
+        "complete_when": "{{ record.id == 2 and began_at == 1700000000 and response.data | length == 2 }}",
     } });
     let actions = connect(&server.uri(), json!([action])).unwrap();
     let mine = checked(&actions, "create_order", json!({ "item": "a" }));
@@ -400,6 +402,47 @@ async fn a_lookup_finds_the_effect_of_an_earlier_try() {
         ..mine
     };
     assert_eq!(actions.look_up(&other).await.unwrap(), None);
+    // One page whose end is not known proves nothing.
+    for unproven in [Value::Null, json!("{{ record.id == 3 }}")] {
+        action["idempotency"]["lookup"]["complete_when"] = unproven;
+        let actions = connect(&server.uri(), json!([action])).unwrap();
+        let error = actions.look_up(&other).await.unwrap_err();
+        assert!(error.to_string().contains("not all was seen"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_leaves_open_what_happened_is_uncertain_or_asked_again() {
+    let server = answering(200, r#"{"ok": false}"#).await;
+    let rules = json!([{ "when": "{{ not response.ok }}", "action": "open", "message": "It broke off." }]);
+    for (mut action, tries) in [(unkeyed(), 1), (create(), 3)] {
+        server.reset().await;
+        Mock::given(method("POST"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "ok": false })))
+            .mount(&server)
+            .await;
+        action["errors"] = rules.clone();
+        let actions = connect(&server.uri(), json!([action])).unwrap();
+        let order = checked(&actions, "create_order", json!({ "item": "a" }));
+        let error = uncertain(actions.perform(&order).await);
+        assert!(error.to_string().contains("It broke off."), "{error}");
+        assert_eq!(requests(&server).await, tries);
+    }
+}
+
+#[test]
+fn a_fingerprint_names_the_connector_and_the_settings_and_no_secret() {
+    let one = connect("http://127.0.0.1:9", json!([create()])).unwrap();
+    let same = connect("http://127.0.0.1:9", json!([create()])).unwrap();
+    assert_eq!(one.fingerprint(), same.fingerprint());
+    let mut other = create();
+    other["request"]["path"] = json!("/elsewhere");
+    for changed in [
+        connect("http://127.0.0.1:10", json!([create()])),
+        connect("http://127.0.0.1:9", json!([other])),
+    ] {
+        assert_ne!(one.fingerprint(), changed.unwrap().fingerprint());
+    }
 }
 
 #[tokio::test]
@@ -458,7 +501,7 @@ fn specs_that_cannot_be_right_are_refused() {
 }
 
 #[test]
-fn the_destination_is_another_one_with_every_way_to_send_a_request_elsewhere() {
+fn the_fingerprint_is_another_one_with_every_way_to_send_a_request_elsewhere() {
     let connector = json!({
         "spec": 1, "connector": "test", "version": "1.2.0", "name": { "en": "Test" },
         "hosts": ["api.example"], "http": { "base_url": "https://api.example" }, "actions": [create()],
@@ -472,7 +515,7 @@ fn the_destination_is_another_one_with_every_way_to_send_a_request_elsewhere() {
     let of = |connector: &Value, connection: &Value| {
         let spec: ConnectorSpec = serde_json::from_value(connector.clone()).unwrap();
         let connection: ConnectionSpec = serde_json::from_value(connection.clone()).unwrap();
-        destination::digest(&spec, &connection).unwrap()
+        fingerprint::of(&spec, &connection)
     };
     let with = |value: &Value, path: &str, new: Value| {
         let mut changed = value.clone();

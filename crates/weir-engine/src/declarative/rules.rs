@@ -73,6 +73,10 @@ impl Rule {
             ErrorAction::Retry => Verdict::Retry { wait },
             ErrorAction::RateLimited => Verdict::RateLimited { wait },
             ErrorAction::Fail => Verdict::Fail(self.failure(answer)),
+            ErrorAction::Open => Verdict::Open {
+                wait,
+                error: self.failure(answer),
+            },
         }
     }
 

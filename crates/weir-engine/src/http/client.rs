@@ -213,6 +213,17 @@ impl Client {
             Verdict::Ignore => Ok(Step::done(Sent::Ignored(answer))),
             Verdict::NotModified => Ok(Step::done(Sent::NotModified(answer))),
             Verdict::Fail(error) => Err(error),
+            Verdict::Open { wait, error } => {
+                out.delivery.leaves_open();
+                if !out.repeatable {
+                    return Err(error);
+                }
+                Ok(Step::Wait {
+                    wait,
+                    rate: false,
+                    error,
+                })
+            }
             Verdict::Unauthorized => {
                 if !journey.renewed && self.authenticator.renew(generation).await? {
                     journey.renewed = true;

@@ -23,6 +23,11 @@ pub enum Verdict {
         wait: Option<Duration>,
     },
     Fail(Error),
+    /// The request may have had its effect; nothing here tells.
+    Open {
+        wait: Option<Duration>,
+        error: Error,
+    },
 }
 
 /// Decides before the default classification does; `None` leaves it to the default.

@@ -37,6 +37,7 @@ fn call(actions: &HttpActions, action: &str, input: &Value) -> Call {
         action: action.to_owned(),
         input: actions.check(action, input.as_object().unwrap()).unwrap(),
         idempotency_key: KEY.to_owned(),
+        began_at_ms: Some(1_700_000_000_000),
     }
 }
 
@@ -66,7 +67,10 @@ async fn a_message_carries_its_key_and_is_found_by_it() {
     for (name, more) in [("history", None), ("replies", Some("1.0"))] {
         let mut mock = Mock::given(path(format!("/api/conversations.{name}")))
             .and(query_param("channel", "C01"))
-            .and(query_param("include_all_metadata", "true"));
+            .and(query_param("include_all_metadata", "true"))
+            // Five minutes before the call began.
+            .and(query_param("oldest", "1699999700"))
+            .and(query_param("limit", "200"));
         if let Some(ts) = more {
             mock = mock.and(query_param("ts", ts));
         }
@@ -103,6 +107,79 @@ async fn a_message_carries_its_key_and_is_found_by_it() {
         actions
             .check("post_message", wrong.as_object().unwrap())
             .unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_looked_for_to_the_end_and_no_further_than_is_allowed() {
+    let server = MockServer::start().await;
+    let page = |key: &str, next: &str| {
+        let metadata = json!({ "event_type": "weir_call", "event_payload": { "key": key } });
+        let messages = json!([{ "ts": "1.2", "metadata": metadata }]);
+        answer(json!({ "ok": true, "messages": messages, "response_metadata": { "next_cursor": next } }))
+    };
+    Mock::given(path("/api/conversations.history"))
+        .and(query_param("cursor", "second"))
+        .respond_with(page(KEY, ""))
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    Mock::given(path("/api/conversations.history"))
+        .respond_with(page("weir-0", "second"))
+        .mount(&server)
+        .await;
+    let actions = actions(&server);
+    let post = call(
+        &actions,
+        "post_message",
+        &json!({ "channel": "C01", "text": "Hi" }),
+    );
+    assert!(actions.look_up(&post).await.unwrap().is_some());
+    let absent = Call {
+        idempotency_key: "weir-2".to_owned(),
+        ..post
+    };
+    assert_eq!(actions.look_up(&absent).await.unwrap(), None);
+    server.reset().await;
+    let pages = std::sync::atomic::AtomicU32::new(0);
+    Mock::given(path("/api/conversations.history"))
+        .respond_with(move |_: &wiremock::Request| {
+            let number = pages.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            page("weir-0", &format!("page-{number}"))
+        })
+        .mount(&server)
+        .await;
+    let error = actions.look_up(&absent).await.unwrap_err();
+    assert!(error.to_string().contains("not all was seen"), "{error}");
+    assert_eq!(server.received_requests().await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn what_slack_leaves_open_is_uncertain() {
+    let server = MockServer::start().await;
+    for (error, is_open) in [
+        ("internal_error", true),
+        ("fatal_error", true),
+        ("request_timeout", true),
+        ("is_archived", false),
+    ] {
+        server.reset().await;
+        Mock::given(path("/api/chat.postMessage"))
+            .respond_with(answer(json!({ "ok": false, "error": error })))
+            .mount(&server)
+            .await;
+        let actions = actions(&server);
+        let post = call(
+            &actions,
+            "post_message",
+            &json!({ "channel": "C01", "text": "Hi" }),
+        );
+        match actions.perform(&post).await {
+            Performed::Uncertain(_) => assert!(is_open, "{error}"),
+            Performed::Failed(_) => assert!(!is_open, "{error}"),
+            Performed::Done(reply) => panic!("{reply:?}"),
+        }
+        assert_eq!(server.received_requests().await.unwrap().len(), 1);
     }
 }
 

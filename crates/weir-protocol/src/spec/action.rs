@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::name;
 use crate::units::Span;
 
+const LOOKUP_PAGES_MAX: u32 = 100;
+
 /// One bounded call that an app or an agent may make through a connection.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -110,19 +112,36 @@ pub enum Idempotency {
     Lookup(Box<Lookup>),
 }
 
-/// Finds the effect of an earlier call at the vendor.
+/// Finds the effect of an earlier call at the vendor. That it finds nothing is believed only where it saw the
+/// end: the last page of `paginate`, or an answer for which `complete_when` is true.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lookup {
+    /// Templates in it may also name `began_at`, when the call began: whole seconds since 1970.
     pub request: Request,
     #[serde(default)]
     pub select: Select,
+    /// How the search goes on. Absent: one page, whose end is not known but by `complete_when`.
+    #[serde(default)]
+    pub paginate: Paginate,
+    /// Pages that are looked through at most. More than that: it stays unknown whether it happened.
+    #[serde(default = "lookup_pages")]
+    pub pages_max: u32,
+    /// True where everything that could be the effect was seen with this page, over `response`, `headers`, `record`
+    /// (the page's last), `input`, `idempotency_key` and `began_at`; `"{{ true }}"` where the request asks for the
+    /// key itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_when: Option<Template>,
     /// True for the record that is the effect, over `record`, `input` and `idempotency_key`. Absent: any record is.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     pub condition: Option<Template>,
     /// Output field to path in that record. Empty: the paths of the action's own output.
     #[serde(default)]
     pub output: BTreeMap<String, String>,
+}
+
+fn lookup_pages() -> u32 {
+    20
 }
 
 /// The action that takes an effect back.
@@ -173,6 +192,14 @@ impl ActionSpec {
         if self.effect.is_harmless() && self.compensate.is_some() {
             return Err(Error::spec("an action that only reads has a compensation")
                 .hint("take `compensate` away, or say what the action does by `effect`"));
+        }
+        if let Idempotency::Lookup(lookup) = &self.idempotency
+            && !(1..=LOOKUP_PAGES_MAX).contains(&lookup.pages_max)
+        {
+            return Err(
+                Error::spec(format!("idempotency.lookup.pages_max is {}", lookup.pages_max))
+                    .hint(format!("use 1 to {LOOKUP_PAGES_MAX}")),
+            );
         }
         match &self.remote_id {
             Some(field) if !self.output.contains_key(field) => Err(Error::spec(format!(

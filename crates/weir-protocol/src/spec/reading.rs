@@ -251,6 +251,9 @@ pub enum ErrorAction {
     Retry,
     RateLimited,
     Fail,
+    /// The answer leaves open whether it was done, although its status does not say so: a call of an action is
+    /// uncertain. What may be repeated is tried again.
+    Open,
     /// The answer is good after all.
     Success,
 }

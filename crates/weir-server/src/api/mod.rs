@@ -19,6 +19,7 @@ mod page;
 mod policies;
 mod runs;
 mod schedules;
+mod sessions;
 mod tokens;
 mod webhooks;
 mod workers;
@@ -47,6 +48,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         approvals::endpoints(),
         schedules::endpoints(),
         tokens::endpoints(),
+        sessions::endpoints(),
         access::endpoints(),
         workers::endpoints(),
         policies::endpoints(),

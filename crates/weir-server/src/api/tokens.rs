@@ -59,6 +59,13 @@ struct Wanted {
     roles: BTreeSet<Role>,
     #[serde(default)]
     scopes: BTreeSet<Permission>,
+    /// What rules of approvals and policies may name. An admin gives any, others those that they are in.
+    #[serde(default)]
+    #[schemars(
+        length(max = 200),
+        inner(length(min = 1, max = 200), regex(pattern = "^[^\\x00-\\x1f\\x7f]+$"))
+    )]
+    groups: BTreeSet<String>,
     /// 90 days if left out.
     #[schemars(range(min = 1, max = 366))]
     expires_in_days: Option<u16>,
@@ -120,6 +127,7 @@ async fn create(
         },
         roles: wanted.roles,
         scopes: wanted.scopes,
+        groups: wanted.groups,
         expires_in: wanted.expires_in_days.map_or(EXPIRY_DEFAULT, |days| {
             Duration::from_secs(u64::from(days) * 86_400)
         }),

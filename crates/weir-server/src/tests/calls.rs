@@ -40,8 +40,8 @@ impl Actions for Till {
         ("till", "1.0.0")
     }
 
-    fn destination(&self) -> &str {
-        "till.example"
+    fn fingerprint(&self) -> &str {
+        "till"
     }
 
     fn specs(&self) -> Vec<&ActionSpec> {

@@ -35,6 +35,7 @@ async fn admin_called(served: &Served, tenant: &str, name: &str) -> String {
         kind: Kind::Token,
         roles: [Role::Admin].into(),
         scopes: std::collections::BTreeSet::new(),
+        groups: [].into(),
         expires_in: principals::EXPIRY_DEFAULT,
     };
     let issued = principals::create(&served.store, &Access::command_line(tenant), &new).await;

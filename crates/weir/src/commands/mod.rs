@@ -35,6 +35,7 @@ mod schedule;
 mod schema;
 mod secret;
 mod serve;
+mod session;
 mod source;
 mod state;
 mod sync;
@@ -132,6 +133,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Worker(worker::WorkerArgs),
     Token(token::TokenArgs),
+    Session(session::SessionArgs),
     Access(access::AccessArgs),
     Policy(policy::PolicyArgs),
     Tenant(tenant::TenantArgs),
@@ -196,6 +198,7 @@ impl Cli {
             Command::Serve(args) => wait(serve::run(&args, &context)),
             Command::Worker(args) => wait(worker::run(&args, &context)),
             Command::Token(args) => wait(token::run(&args, &context)),
+            Command::Session(args) => wait(session::run(&args, &context)),
             Command::Access(args) => wait(access::run(&args, &context)),
             Command::Policy(args) => wait(policy::run(&args, &context)),
             Command::Tenant(args) => wait(tenant::run(&args, &context)),
@@ -246,5 +249,10 @@ fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
                 .caused_by(error)
                 .hint("the system is out of threads or file descriptors; close something and try again")
         })?
-        .block_on(Box::pin(work))
+        .block_on(Box::pin(async {
+            let outcome = work.await;
+            // The runtime ends here, and cuts off what it still carries.
+            weir_control::oauth::settled().await;
+            outcome
+        }))
 }

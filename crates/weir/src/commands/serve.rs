@@ -129,13 +129,17 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     );
     parts.start("refreshing of grants", done(refreshing));
     let base = context.settings.public_url.as_deref().unwrap_or(&address);
+    let login = login::login(&wiring.project.file, &context.settings.login, &store, base)?;
+    if let Some(login) = &login {
+        login.narrow().await?;
+    }
     let settings = Settings {
         policies,
         calls: Some(calls),
         hooks: Some(hooks::Desk::new(&store, Arc::new(receivers))),
         base: base.to_owned(),
         oauth: Some(Desk::new(&store, DEFAULT_TENANT, servers, base)),
-        login: login::login(&wiring.project.file, &context.settings.login, &store, base)?,
+        login,
         catalog: catalog(&wiring.catalog),
         prober: Some(Prober::new(Arc::new(ProjectConnections(wiring.clone())))),
         office: Some(Office::new(store.clone(), Arc::new(supplies))),
@@ -166,6 +170,9 @@ fn take_care(parts: &mut Parts, wiring: &Arc<Wiring>, store: &Store, stop: &Canc
     parts.start("care of secrets", done(rotating));
     let verifying = audit_trail::keep_verified(store.clone(), wiring.audit_key()?, stop.clone());
     parts.start("verifying of the audit trail", done(verifying));
+    let kept = wiring.project.file.calls.kept();
+    let erasing = weir_control::calls::keep(store.clone(), kept, stop.clone());
+    parts.start("care of old calls", done(erasing));
     let disk = watch_disk(wiring.clone(), store.clone(), stop.clone());
     parts.start("watch over the disk", done(disk));
     let telling = deliveries::run(

@@ -41,6 +41,9 @@ enum TokenCommand {
         /// One thing that it may do; may be given again
         #[arg(long = "scope", value_name = "SCOPE", value_parser = words(&Permission::ALL, Permission::as_str))]
         scopes: Vec<Permission>,
+        /// A group that rules of approvals and policies may name; may be given again
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
         /// How long it lives, at most a year [default: 90d]
         #[arg(long, value_name = "TIME")]
         expires: Option<Span>,
@@ -81,6 +84,7 @@ pub(crate) async fn run(args: &TokenArgs, context: &Context) -> Result<()> {
             kind,
             roles,
             scopes,
+            groups,
             expires,
             tenant,
         } => {
@@ -92,6 +96,7 @@ pub(crate) async fn run(args: &TokenArgs, context: &Context) -> Result<()> {
                 kind: *kind,
                 roles: roles.iter().copied().collect(),
                 scopes: scopes.iter().copied().collect(),
+                groups: groups.iter().cloned().collect(),
                 expires_in: expires.map_or(EXPIRY_DEFAULT, Span::get),
             };
             let issued = principals::create(&store, &Access::command_line(tenant), &new).await?;
@@ -125,6 +130,7 @@ fn list(tokens: &[Token], format: Format) -> Result<()> {
         "kind",
         "roles",
         "scopes",
+        "groups",
         "status",
         "created",
         "created_by",
@@ -138,6 +144,7 @@ fn list(tokens: &[Token], format: Format) -> Result<()> {
             token.kind.as_str().into(),
             joined(&token.roles),
             joined(&token.scopes),
+            joined(&token.groups),
             token.status.as_str().into(),
             time(Some(token.created_at_ms)),
             token.created_by.as_str().into(),

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_control::Role;
 use weir_control::approvals::{self, Rule};
-use weir_protocol::{Result, name, yaml};
+use weir_control::calls;
+use weir_protocol::units::Span;
+use weir_protocol::{Error, Result, name, yaml};
 
 use super::alerts::{AlertsFile, EventsFile};
 
@@ -40,6 +43,35 @@ pub(crate) struct ProjectFile {
     pub(crate) alerts: AlertsFile,
     #[serde(default)]
     pub(crate) events: EventsFile,
+    #[serde(default)]
+    pub(crate) calls: CallsFile,
+}
+
+/// What is kept of calls of actions.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CallsFile {
+    /// Inputs and outputs, and the keys of callers, are kept for so long after a call ended: 90d where it is left
+    /// out, 2d at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keep: Option<Span>,
+}
+
+impl CallsFile {
+    fn check(&self) -> Result<()> {
+        match self.keep {
+            Some(keep) if keep.get() < calls::KEPT_MIN => Err(Error::spec(
+                "calls.keep is too short: callers count on their keys for a day",
+            )
+            .hint("use 2d or more")),
+            _ => Ok(()),
+        }
+    }
+
+    /// How long inputs and outputs are kept.
+    pub(crate) fn kept(&self) -> Duration {
+        self.keep.map_or(calls::KEPT_DEFAULT, Span::get)
+    }
 }
 
 /// How the claims of an identity provider are read.
@@ -52,6 +84,8 @@ pub(crate) struct LoginFile {
     pub(crate) roles: BTreeMap<String, Role>,
     /// The claim that names people, instead of their verified email address.
     pub(crate) principal_claim: Option<String>,
+    /// The claim whose values are the groups of people, as rules under `approvals` and policies name them.
+    pub(crate) group_claim: String,
     /// What is asked for besides `openid`.
     pub(crate) scopes: Vec<String>,
 }
@@ -62,6 +96,7 @@ impl Default for LoginFile {
             role_claim: "groups".to_owned(),
             roles: BTreeMap::new(),
             principal_claim: None,
+            group_claim: "groups".to_owned(),
             scopes: vec!["profile".to_owned(), "email".to_owned()],
         }
     }
@@ -93,6 +128,7 @@ impl ProjectFile {
             .and_then(|()| name::check("prefix", &found.prefix))
             .and_then(|()| name::check("environment", &found.environment))
             .and_then(|()| found.alerts.check())
+            .and_then(|()| found.calls.check())
             .and_then(|()| approvals::check(&found.approvals))
             .map_err(|error| error.with("file", file.display()))?;
         Ok(found)

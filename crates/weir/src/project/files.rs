@@ -15,6 +15,8 @@ use super::{Project, read, substitute, walk};
 /// Stands for the value of a variable, where only its place counts.
 const VARIABLE: char = '\u{e000}';
 /// Settings whose names say that they are secret.
+/// What may stand before a variable in a header's value.
+const SCHEMES: [&str; 4] = ["", "bearer", "basic", "token"];
 const SECRET_WORDS: [&str; 6] = [
     "secret",
     "token",
@@ -116,8 +118,39 @@ fn literal(file: &str, field: &str) -> Error {
         .hint("write ${NAME} or secret:NAME in its place; `weir secret set NAME` keeps the value")
 }
 
+/// Whether a text is nothing but a reference: beside a variable only the word of an HTTP scheme may stand.
 fn is_reference(text: &str) -> bool {
-    text.contains(VARIABLE) || Reference::parse(text).is_some()
+    if Reference::parse(text).is_some() {
+        return true;
+    }
+    let rest = text.replace(VARIABLE, "");
+    let is_scheme = SCHEMES
+        .iter()
+        .any(|scheme| rest.trim().eq_ignore_ascii_case(scheme));
+    rest.len() < text.len() && is_scheme
+}
+
+/// A secret that stands as itself below a setting whose schema says that it is one.
+fn literal_below(value: &Value, schema: &Value, place: &str) -> Option<String> {
+    let is_secret =
+        schema["airbyte_secret"] == true || schema["writeOnly"] == true || schema["format"] == "password";
+    match value {
+        Value::String(text) => {
+            (is_secret && !text.is_empty() && !is_reference(text)).then(|| place.to_owned())
+        }
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let choices = ["oneOf", "anyOf", "allOf"].into_iter();
+            let branches = choices.filter_map(|word| schema[word].as_array()).flatten();
+            let mut schemas = std::iter::once(schema).chain(branches);
+            schemas.find_map(|schema| {
+                literal_below(value, &schema["properties"][name], &format!("{place}.{name}"))
+            })
+        }),
+        Value::Array(items) => items
+            .iter()
+            .find_map(|item| literal_below(item, &schema["items"], place)),
+        _ => None,
+    }
 }
 
 fn literal_of(spec: &ConnectionSpec, catalog: &Catalog) -> Option<String> {
@@ -128,21 +161,8 @@ fn literal_of(spec: &ConnectionSpec, catalog: &Catalog) -> Option<String> {
         return Some(format!("credential.{name}"));
     }
     let connector = catalog.get(&spec.connector).ok()?;
-    let schema = connector.spec.config.as_ref();
-    for (name, value) in &spec.config {
-        let property = schema.map_or(&Value::Null, |schema| &schema["properties"][name]);
-        let is_secret = property["airbyte_secret"] == true
-            || property["writeOnly"] == true
-            || property["format"] == "password";
-        if is_secret
-            && value
-                .as_str()
-                .is_some_and(|text| !text.is_empty() && !is_reference(text))
-        {
-            return Some(format!("config.{name}"));
-        }
-    }
-    None
+    let schema = connector.spec.config.as_ref()?;
+    literal_below(&Value::Object(spec.config.clone()), schema, "config")
 }
 
 /// A text under a name that says it is secret.
@@ -159,5 +179,44 @@ fn literal_in(value: &Value, at: &str) -> Option<String> {
         }),
         Value::Array(items) => items.iter().find_map(|item| literal_in(item, at)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_beside_a_variable_is_one_still() {
+        let marked = |text: &str| text.replace('$', &VARIABLE.to_string());
+        for reference in ["$", "Bearer $", " $ ", "$$", "secret:key"] {
+            assert!(is_reference(&marked(reference)), "{reference}");
+        }
+        for literal in ["k3y", "k3y$", "$-k3y", "Bearer k3y", "postgres://u:k3y@$/db"] {
+            assert!(!is_reference(&marked(literal)), "{literal}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_found_however_deep_it_stands() {
+        let secret = json!({ "type": "string", "airbyte_secret": true });
+        let schema = json!({ "properties": {
+            "host": { "type": "string" },
+            "auth": { "oneOf": [
+                { "properties": { "method": { "const": "none" } } },
+                { "properties": { "keys": { "type": "array", "items": { "properties": { "key": secret } } } } },
+            ] },
+        } });
+        let found = |config: Value| literal_below(&config, &schema, "config");
+        assert_eq!(
+            found(json!({ "auth": { "keys": [{ "key": "secret:a" }, { "key": "k3y" }] } })).as_deref(),
+            Some("config.auth.keys.key")
+        );
+        assert_eq!(
+            found(json!({ "host": "k3y", "auth": { "keys": [{ "key": "secret:a" }] } })),
+            None
+        );
     }
 }

@@ -30,13 +30,15 @@ pub(crate) enum Mood {
     Refuses,
     /// It cannot be reached: nothing was sent.
     IsAway,
+    /// It does what it is asked for, the answer is lost, and it cannot be reached from then on.
+    DoesItAndGoes,
 }
 
 /// What happened at the vendor: the keys of effects, in order.
 pub(crate) struct Vendor {
     pub(crate) specs: Vec<ActionSpec>,
     pub(crate) version: String,
-    pub(crate) destination: String,
+    pub(crate) fingerprint: String,
     pub(crate) mood: Mutex<Mood>,
     pub(crate) honours_keys: bool,
     pub(crate) effects: Mutex<Vec<String>>,
@@ -64,7 +66,7 @@ impl Vendor {
             honours_keys: rules::remedy(&spec) == rules::Remedy::Again,
             specs: vec![spec],
             version: "1.0.0".to_owned(),
-            destination: "pay.example".to_owned(),
+            fingerprint: "as-asked".to_owned(),
             mood: Mutex::new(Mood::Fine),
             effects: Mutex::default(),
             requests: Mutex::default(),
@@ -102,8 +104,8 @@ impl Actions for Vendor {
         ("fake", &self.version)
     }
 
-    fn destination(&self) -> &str {
-        &self.destination
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     fn specs(&self) -> Vec<&ActionSpec> {
@@ -148,6 +150,9 @@ impl Actions for Vendor {
         if mood != Mood::LosesRequests {
             self.happen(&call.idempotency_key);
         }
+        if mood == Mood::DoesItAndGoes {
+            self.feels(Mood::IsAway);
+        }
         let _pass = self.gate.acquire().await.unwrap();
         tokio::task::yield_now().await;
         match mood {
@@ -158,6 +163,9 @@ impl Actions for Vendor {
 
     async fn look_up(&self, call: &action::Call) -> Result<Option<Reply>> {
         tokio::task::yield_now().await;
+        if *self.mood.lock().unwrap() == Mood::IsAway {
+            return Err(Error::unavailable("cannot be reached").hint("wait"));
+        }
         let found = self.effects().contains(&call.idempotency_key);
         Ok(found.then(|| Self::reply(&call.idempotency_key)))
     }
@@ -245,6 +253,7 @@ impl World {
             kind,
             roles: [role].into(),
             scopes: [].into(),
+            groups: [].into(),
             expires_in: principals::EXPIRY_DEFAULT,
         };
         let issued = principals::create(&self.store, maker, &new).await.unwrap();

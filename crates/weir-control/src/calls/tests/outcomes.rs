@@ -258,3 +258,150 @@ async fn a_process_that_lost_its_call_changes_nothing() {
     assert_eq!(ends, 1);
     assert_eq!(world.vendor.effects().len(), 1);
 }
+
+/// The vendor as it is after somebody changed the connector or the connection; it has all effects.
+fn changed(world: &World, version: &str, fingerprint: &str) -> Arc<Vendor> {
+    let mut other = Vendor::new(world.vendor.specs[0].clone());
+    other.version = version.to_owned();
+    other.fingerprint = fingerprint.to_owned();
+    *other.effects.lock().unwrap() = world.vendor.effects();
+    let other = Arc::new(other);
+    *world.known.vendor.lock().unwrap() = other.clone();
+    other
+}
+
+#[tokio::test]
+async fn a_call_is_not_gone_on_with_under_another_connector_or_connection() {
+    for idempotency in [json!({ "header": "Idempotency-Key" }), lookup(), json!("natural")] {
+        for (version, fingerprint) in [("1.0.1", "as-asked"), ("1.0.0", "another-account")] {
+            for is_dead in [false, true] {
+                let world = World::of(idempotency.clone()).await;
+                let agent = world.agent().await;
+                world.vendor.feels(Mood::LosesRequests);
+                let call = world.ask(&agent, 5, Some("k1")).await.unwrap().call;
+                assert_eq!(call.status, Status::Uncertain);
+                if is_dead {
+                    left_running(&world, &call.id).await;
+                }
+                let other = changed(&world, version, fingerprint);
+                // Whatever the other one has under the key is not what was asked for.
+                other.happen(&carry::vendor_key(&call.id));
+                world.later().await;
+                world.desk.work().await.unwrap();
+                let left = world.call(&call.id).await;
+                assert_eq!(left.status, Status::Uncertain);
+                let error = left.error.unwrap();
+                assert!(error.hint.unwrap().contains("weir call settle"));
+                assert!(
+                    error.message.contains("changed after it was asked for"),
+                    "{}",
+                    error.message
+                );
+                assert_eq!(*other.requests.lock().unwrap(), 0);
+                assert_eq!(world.told().await["call.uncertain"], 1);
+                // The key is not free, and nobody looks at it again by itself.
+                let again = world.ask(&agent, 5, Some("k1")).await.unwrap();
+                assert!(again.is_replay);
+                world.later().await;
+                assert_eq!(world.desk.work().await.unwrap(), 0);
+            }
+        }
+    }
+}
+
+/// As a process leaves a call that died after it had sent it.
+async fn left_running(world: &World, id: &str) {
+    let owner = serde_json::to_string(&world.doomed().owner).unwrap();
+    let update = format!(
+        "UPDATE calls SET status = 'running', owner = '{owner}', lease_until_ms = 0, look_at_ms = NULL WHERE id = '{id}'"
+    );
+    crate::store::testing::execute(&world.store, &update).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_and_a_vendor_that_is_then_away_have_no_second_effect() {
+    for idempotency in [json!({ "header": "Idempotency-Key" }), lookup(), json!("none")] {
+        let heals = idempotency != json!("none");
+        let world = World::of(idempotency).await;
+        let agent = world.agent().await;
+        world.vendor.feels(Mood::DoesItAndGoes);
+        let call = world.ask(&agent, 5, Some("k1")).await.unwrap().call;
+        assert_eq!(call.status, Status::Uncertain);
+        for _ in 0..2 {
+            // That it cannot be reached now surely had no effect: but the try before it had.
+            world.later().await;
+            world.desk.work().await.unwrap();
+            let again = world.ask(&agent, 5, Some("k1")).await.unwrap();
+            assert!(again.is_replay);
+            assert_eq!(
+                (again.call.id.as_str(), again.call.status),
+                (call.id.as_str(), Status::Uncertain)
+            );
+        }
+        world.vendor.feels(Mood::Fine);
+        assert!(world.ask(&agent, 5, Some("k1")).await.unwrap().is_replay);
+        world.later().await;
+        world.desk.work().await.unwrap();
+        let ended = world.ask(&agent, 5, Some("k1")).await.unwrap();
+        let expected = if heals { Status::Done } else { Status::Uncertain };
+        assert_eq!((ended.is_replay, ended.call.status), (true, expected));
+        assert_eq!(world.vendor.effects(), [format!("weir-{}", call.id)]);
+    }
+}
+
+#[tokio::test]
+async fn what_old_calls_said_is_erased_and_that_they_were_made_stays() {
+    let world = World::of(json!("none")).await;
+    let agent = world.agent().await;
+    let approver = world.person("ann", Kind::User, Role::Approver).await;
+    let done = world.ask(&agent, 987_654, Some("k1")).await.unwrap().call;
+    world.vendor.feels(Mood::LosesAnswers);
+    let open = world.ask(&agent, 5, Some("k2")).await.unwrap().call;
+    world.vendor.feels(Mood::Fine);
+    world.rule(json!([{ "name": "all", "class": "required" }]));
+    let rejected = world.ask(&agent, 987_655, None).await.unwrap().call;
+    let no = crate::approvals::Decision {
+        verdict: crate::approvals::Verdict::Reject,
+        reason: None,
+        break_glass: false,
+        digest: None,
+    };
+    world.desk.decide(&approver, &rejected.id, &no).await.unwrap();
+    let waiting = world.ask(&agent, 6, None).await.unwrap().call;
+    assert_eq!(erase(&world.store, KEPT_DEFAULT).await.unwrap(), 0);
+    let age = |days: i64| {
+        let ms = days * 86_400_000;
+        format!(
+            "UPDATE calls SET created_at_ms = created_at_ms - {ms}, finished_at_ms = finished_at_ms - {ms}"
+        )
+    };
+    // However short it is said to be, keys outlive a day.
+    crate::store::testing::execute(&world.store, &age(1)).await;
+    assert_eq!(erase(&world.store, std::time::Duration::ZERO).await.unwrap(), 0);
+    assert!(world.ask(&agent, 987_654, Some("k1")).await.unwrap().is_replay);
+    crate::store::testing::execute(&world.store, &age(90)).await;
+    assert_eq!(erase(&world.store, KEPT_DEFAULT).await.unwrap(), 2);
+    assert_eq!(erase(&world.store, KEPT_DEFAULT).await.unwrap(), 0);
+    for before in [&done, &rejected] {
+        let after = world.call(&before.id).await;
+        assert!(after.input.is_empty() && after.output.is_none() && after.idempotency_key.is_none());
+        assert!(after.erased_at_ms.is_some());
+        assert_eq!(
+            (&after.digest, &after.remote_id),
+            (&before.digest, &before.remote_id)
+        );
+    }
+    let shown = crate::approvals::get(&world.store, &approver, &rejected.id)
+        .await
+        .unwrap();
+    assert_eq!((shown.request.url.as_str(), shown.request.body), ("", None));
+    // What is not over keeps what it needs.
+    assert_eq!(world.call(&open.id).await.input, open.input);
+    assert_eq!(world.call(&waiting.id).await.input, waiting.input);
+    assert!(
+        world
+            .noted()
+            .await
+            .contains(&("call.erase".to_owned(), "done".to_owned()))
+    );
+}
