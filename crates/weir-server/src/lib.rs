@@ -10,6 +10,7 @@ mod limits;
 mod listening;
 mod login;
 pub mod loopback;
+mod mcp;
 mod metrics;
 mod oauth_callback;
 mod observe;
@@ -36,6 +37,7 @@ use weir_protocol::{Error, Result};
 pub use limits::REQUESTS_PER_MINUTE_DEFAULT;
 pub use listening::{Identity, Listening};
 pub use login::Login;
+pub use mcp::{Data, DataDesk, McpSettings, Preview, serve_stdio};
 pub use problem::status_of;
 
 use limits::Limits;
@@ -60,6 +62,10 @@ pub struct Settings {
     pub oauth: Option<Desk>,
     /// Makes calls of actions; without one there are none.
     pub calls: Option<calls::Desk>,
+    /// The lake and the sources, for tools; without it there are none for them.
+    pub data: Option<DataDesk>,
+    /// How MCP clients meet the server.
+    pub mcp: McpSettings,
     /// Logs people in; without one, only tokens are taken.
     pub login: Option<Login>,
     /// Those that alerts may be sent to.
@@ -82,6 +88,8 @@ impl Default for Settings {
             office: None,
             oauth: None,
             calls: None,
+            data: None,
+            mcp: McpSettings::default(),
             login: None,
             channels: Vec::new(),
             vault: None,
@@ -101,6 +109,8 @@ pub struct ServerState {
     pub(crate) office: Option<Office>,
     pub(crate) oauth: Option<Desk>,
     pub(crate) calls: Option<calls::Desk>,
+    pub(crate) data: Option<DataDesk>,
+    pub(crate) mcp: Arc<McpSettings>,
     pub(crate) login: Option<Login>,
     pub(crate) channels: Arc<[String]>,
     pub(crate) vault: Option<Arc<dyn Vault>>,
@@ -119,6 +129,8 @@ impl ServerState {
             office: settings.office,
             oauth: settings.oauth,
             calls: settings.calls,
+            data: settings.data,
+            mcp: Arc::new(settings.mcp),
             login: settings.login,
             channels: settings.channels.into(),
             vault: settings.vault,
@@ -143,6 +155,7 @@ pub fn router(state: ServerState) -> Router {
         .route("/api/v1/openapi.json", get(api::document));
     open.merge(api::routes(&state))
         .merge(worker_rpc::routes())
+        .merge(mcp::routes(&state))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(middleware::from_fn_with_state(state.clone(), observe::observe))

@@ -26,6 +26,7 @@ mod project;
 mod remote;
 mod supplies;
 mod telemetry;
+mod tools;
 mod vaults;
 mod vendors;
 mod wiring;

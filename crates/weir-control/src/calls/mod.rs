@@ -8,6 +8,7 @@ mod desk;
 mod rules;
 mod settle;
 pub(crate) mod sql;
+mod take_back;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -32,6 +33,7 @@ pub(crate) use ask::PAST_MAX;
 pub(crate) use carry::told;
 pub use desk::Desk;
 pub use settle::{Found, settle};
+pub use take_back::take_back;
 
 /// Calls are listed so many at once at most.
 const LIST_MAX: u32 = 500;
