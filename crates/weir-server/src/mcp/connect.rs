@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ClientCapabilities, ElicitRequest, ElicitRequestParams,
     InputRequest, InputRequiredResult, ProtocolVersion,
@@ -14,7 +14,9 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
+use weir_control::Access;
 use weir_control::calls::Offer;
+use weir_control::oauth::Desk;
 use weir_control::policies::Target;
 use weir_control::principals::{Permission, may};
 use weir_control::questions;
@@ -122,24 +124,70 @@ pub(super) async fn asked(
     Ok(Some(result.into()))
 }
 
-/// `/connect/{connection}`: begins the consent of whoever is logged in here and may do it.
+/// `/connect/{connection}`: says what it is about, with a button. Opening it changes nothing, so that no other
+/// page can have a browser begin a consent.
 pub(super) async fn page(
     State(state): State<ServerState>,
     headers: HeaderMap,
     Named(connection): Named<String>,
 ) -> Response {
-    match begin(&state, &headers, &connection).await {
+    match allowed(&state, &headers, &connection).await {
+        Ok(Some(access)) => {
+            let who = format!("You are logged in as {}.", access.principal);
+            let what = format!(
+                "weir will use connection '{connection}' with the account that you choose at its provider."
+            );
+            let button = "<form method=\"post\"><button>Connect</button></form>\n";
+            let mut page = html::page(StatusCode::OK, "Connect an account", &[&who, &what], button);
+            // Without a referrer, browsers do not say where the button's request comes from.
+            let referrer = HeaderValue::from_static("same-origin");
+            page.headers_mut().insert(header::REFERRER_POLICY, referrer);
+            page
+        }
+        Ok(None) => log_in_first(&state, &connection),
+        Err(error) => html::failure(&error),
+    }
+}
+
+/// The button: begins the consent of whoever is logged in here and may do it.
+pub(super) async fn begin(
+    State(state): State<ServerState>,
+    headers: HeaderMap,
+    Named(connection): Named<String>,
+) -> Response {
+    match begun(&state, &headers, &connection).await {
         Ok(response) => response,
         Err(error) => html::failure(&error),
     }
 }
 
-async fn begin(state: &ServerState, headers: &HeaderMap, connection: &str) -> Result<Response> {
-    let desk = state.oauth.as_ref().ok_or_else(|| {
-        Error::not_found("this server connects nothing").hint(format!("use `weir auth login {connection}`"))
-    })?;
-    let Some(Ok(access)) = login::access(state, headers).await else {
+async fn begun(state: &ServerState, headers: &HeaderMap, connection: &str) -> Result<Response> {
+    let Some(access) = allowed(state, headers, connection).await? else {
         return Ok(log_in_first(state, connection));
+    };
+    if let Some(login) = &state.login {
+        login.check_origin(headers)?;
+    }
+    let started = desk(state, connection)?.start(&access, connection).await?;
+    let link = format!(
+        "<p><a href=\"{}\">Go on at the provider</a></p>\n",
+        html::escaped(&started.authorize_url)
+    );
+    let text = "Consent there within ten minutes. You come back here by yourself.";
+    Ok(html::page(StatusCode::OK, "One step is left", &[text], &link))
+}
+
+fn desk<'a>(state: &'a ServerState, connection: &str) -> Result<&'a Desk> {
+    state.oauth.as_ref().ok_or_else(|| {
+        Error::not_found("this server connects nothing").hint(format!("use `weir auth login {connection}`"))
+    })
+}
+
+/// Who is logged in here and may connect this connection; None where nobody is.
+async fn allowed(state: &ServerState, headers: &HeaderMap, connection: &str) -> Result<Option<Access>> {
+    desk(state, connection)?;
+    let Some(Ok(access)) = login::access(state, headers).await else {
+        return Ok(None);
     };
     may(&access, Permission::ConnectionsWrite)?;
     let store = state.store.acting_as(access.acting(None));
@@ -149,17 +197,7 @@ async fn begin(state: &ServerState, headers: &HeaderMap, connection: &str) -> Re
         .policies
         .check(&store, &access, permission, &target, VIA)
         .await?;
-    let started = desk.start(&access, connection).await?;
-    let location = HeaderValue::try_from(&started.authorize_url).map_err(|error| {
-        Error::internal("the provider's address is no header")
-            .caused_by(error)
-            .hint("report it")
-    })?;
-    let mut response = StatusCode::SEE_OTHER.into_response();
-    let referrer = HeaderValue::from_static("no-referrer");
-    response.headers_mut().insert(header::LOCATION, location);
-    response.headers_mut().insert(header::REFERRER_POLICY, referrer);
-    Ok(response)
+    Ok(Some(access))
 }
 
 fn log_in_first(state: &ServerState, connection: &str) -> Response {

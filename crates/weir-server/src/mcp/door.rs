@@ -12,16 +12,13 @@ use crate::ServerState;
 use crate::guard;
 use crate::problem::Problem;
 
-/// What a client needs to know to get in.
+/// What a client needs to know to get in. No authorization server is named: nobody hands out tokens but weir
+/// itself, by `weir token create`.
 #[derive(Serialize)]
 pub(super) struct Metadata {
     /// What tokens have to be for.
     resource: String,
     resource_name: &'static str,
-    resource_documentation: &'static str,
-    /// Nobody hands out tokens but weir itself where this is empty: `weir token create`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    authorization_servers: Vec<String>,
     bearer_methods_supported: [&'static str; 1],
     scopes_supported: [&'static str; Permission::ALL.len()],
 }
@@ -30,8 +27,6 @@ pub(super) async fn metadata(State(state): State<ServerState>) -> Json<Metadata>
     Json(Metadata {
         resource: format!("{}{PATH}", state.mcp.base()),
         resource_name: "weir",
-        resource_documentation: "https://github.com/weir/weir/blob/main/docs/guides/agents.md",
-        authorization_servers: Vec::new(),
         bearer_methods_supported: ["header"],
         scopes_supported: Permission::ALL.map(Permission::as_str),
     })

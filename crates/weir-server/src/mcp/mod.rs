@@ -116,7 +116,7 @@ pub(crate) fn routes(state: &ServerState) -> Router<ServerState> {
     let router = Router::new()
         .route("/.well-known/oauth-protected-resource", get(door::metadata))
         .route("/.well-known/oauth-protected-resource/mcp", get(door::metadata))
-        .route("/connect/{connection}", get(connect::page));
+        .route("/connect/{connection}", get(connect::page).post(connect::begin));
     if settings.conformance {
         return router.route_service(PATH, service(settings, Fixtures::new(state)));
     }
