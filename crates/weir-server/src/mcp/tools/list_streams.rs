@@ -43,7 +43,7 @@ struct Stream {
     table: String,
     primary_key: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", default)]
     description: Option<String>,
 }
 

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_control::principals::Permission;
 use weir_protocol::{Error, Result};
 
@@ -155,12 +155,49 @@ fn schema<T: JsonSchema>() -> JsonObject {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
     settings.meta_schema = None;
-    let schema = settings.into_generator().into_root_schema_for::<T>();
-    match Value::from(schema) {
+    let mut schema = Value::from(settings.into_generator().into_root_schema_for::<T>());
+    make_portable(&mut schema);
+    match schema {
         Value::Object(mut object) => {
             object.remove("title");
             object
         }
         _ => JsonObject::new(),
+    }
+}
+
+/// The same in words that more clients know: no schema that is a bare `true`, and no list of types.
+fn make_portable(schema: &mut Value) {
+    if *schema == Value::Bool(true) {
+        *schema = json!({ "description": "Any JSON value." });
+    }
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    for within in ["properties", "items", "anyOf", "oneOf", "allOf"] {
+        match object.get_mut(within) {
+            Some(Value::Object(fields)) if within == "properties" => {
+                fields.values_mut().for_each(make_portable);
+            }
+            Some(Value::Array(branches)) => branches.iter_mut().for_each(make_portable),
+            Some(one) => make_portable(one),
+            None => {}
+        }
+    }
+    if let Some(Value::Array(types)) = object.get("type").cloned() {
+        let about = object.remove("description");
+        let plain = std::mem::take(object);
+        let branches = types.into_iter().map(|kind| {
+            let mut branch = if kind == "null" {
+                JsonObject::new()
+            } else {
+                plain.clone()
+            };
+            branch.insert("type".to_owned(), kind);
+            Value::Object(branch)
+        });
+        let branches: Vec<Value> = branches.collect();
+        object.insert("anyOf".to_owned(), branches.into());
+        object.extend(about.map(|about| ("description".to_owned(), about)));
     }
 }
