@@ -10,7 +10,7 @@ WEIR  := $(CARGO_TARGET_DIR)/debug/weir
 FEATURES := --features weir/failpoints
 FEATURES_SIM := --features weir-control/failpoints
 
-.PHONY: help demo test lint unit judges faults deny bench bench-check simulate fuzz oracle clean
+.PHONY: help demo test lint unit judges conformance faults deny bench bench-check simulate fuzz oracle clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,10 @@ judges: tools ## the binary against programs that nobody here wrote
 	# The same selection as `unit`, so that nothing is built twice; it leaves the binary in its place.
 	cargo test --workspace --lib --bins --tests $(FEATURES) --no-run
 	WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests -q -n 2 --dist loadfile
+
+conformance: tools ## the official MCP suite, both revisions and the tasks extension, no exceptions
+	cargo test --workspace --lib --bins --tests $(FEATURES) --no-run
+	WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests/test_mcp.py -q -k official_suite
 
 faults: tools ## kills, bad sources and bad machines by seeds (WEIR_FAULT_SEEDS, WEIR_FAULT_SEED=N replays one)
 	cargo test --workspace --lib --bins --tests $(FEATURES) --no-run

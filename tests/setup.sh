@@ -6,11 +6,11 @@ tools="${WEIR_TOOLS:-$PWD/../.tools}"
 want="$(cat requirements.txt programs.txt package.json | sha256sum)"
 [ "$(cat "$tools/stamp" 2>/dev/null)" = "$want" ] && exit 0
 mkdir -p "$tools"
-echo "== installing the judges (DuckDB, polars, deltalake, moto, emulate, octokit fixtures, oidc-provider, source-faker, two taps)"
+echo "== installing the judges (DuckDB, polars, deltalake, moto, emulate, octokit fixtures, oidc-provider, source-faker, two taps, two MCP clients, the MCP conformance suite)"
 python3 -m venv "$tools/py"
 "$tools/py/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
 cp package.json "$tools/package.json"
-# Programs that are sources, each in an environment of its own: their dependencies do not agree.
+# Sources and clients, each in an environment of its own: their dependencies do not agree.
 grep -v '^#' programs.txt | while read -r name packages; do
   python3 -m venv "$tools/$name"
   # shellcheck disable=SC2086

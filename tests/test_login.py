@@ -1,5 +1,6 @@
 """People who log in to the server with a browser, against oidc-provider."""
 
+import html
 import json
 import re
 import urllib.error
@@ -73,6 +74,22 @@ def test_a_session_connects_a_connection(server, project):
     page = eve.open(url)
     assert "One step is left" in page.text
     page = browser.request(page.url)
+    assert page.status == 200 and "Connected" in page.text, page.text
+    project.run("check", "crm")
+
+
+def test_a_page_lets_a_person_connect_and_no_other_page_does(server, project):
+    place = f"{server.url}/connect/crm"
+    stranger = Browser().request(place)
+    assert stranger.status == 401 and "/login" in stranger.text
+    browser, _ = log_in(server)
+    page = browser.request(place)
+    assert page.status == 200 and "You are logged in as ali." in page.text, page.text
+    for headers in ({}, {"Origin": "https://evil.example.com"}):
+        assert browser.request(place, {}, headers=headers).status == 403
+    begun = browser.request(place, {}, headers={"Origin": server.url})
+    link = html.unescape(re.search(r'<a href="([^"]+)">Go on', begun.text)[1])
+    page = browser.open(link)
     assert page.status == 200 and "Connected" in page.text, page.text
     project.run("check", "crm")
 

@@ -25,6 +25,7 @@ pub mod permits;
 pub mod policies;
 pub mod principals;
 pub mod projects;
+pub mod questions;
 pub mod reconcile;
 pub mod rpc;
 pub mod runs;

@@ -52,7 +52,7 @@ async fn take(
             .hint("send them to a server that has the project's files")
             .into());
     };
-    let arrived = arrived(&state.base, request).await?;
+    let arrived = arrived(state.mcp.base(), request).await?;
     let taken = desk.take(tenant, connection, &arrived).await;
     taken.map_err(|error| match error.kind() {
         ErrorKind::Auth => {

@@ -11,6 +11,7 @@ mod limits;
 mod listening;
 mod login;
 pub mod loopback;
+mod mcp;
 mod metrics;
 mod oauth_callback;
 mod observe;
@@ -38,6 +39,7 @@ use weir_protocol::{Error, Result};
 pub use limits::REQUESTS_PER_MINUTE_DEFAULT;
 pub use listening::{Identity, Listening};
 pub use login::Login;
+pub use mcp::{Data, DataDesk, McpSettings, Preview, serve_stdio};
 pub use problem::status_of;
 
 use limits::Limits;
@@ -64,8 +66,10 @@ pub struct Settings {
     pub calls: Option<calls::Desk>,
     /// Takes in what outside systems send; without one nothing is received.
     pub hooks: Option<messages::Desk>,
-    /// Where others find this server, as in `https://weir.example.com`.
-    pub base: String,
+    /// The lake and the sources, for tools; without it there are none for them.
+    pub data: Option<DataDesk>,
+    /// How MCP clients meet the server.
+    pub mcp: McpSettings,
     /// Logs people in; without one, only tokens are taken.
     pub login: Option<Login>,
     /// Those that alerts may be sent to.
@@ -89,7 +93,8 @@ impl Default for Settings {
             oauth: None,
             calls: None,
             hooks: None,
-            base: format!("http://{DEFAULT_ADDRESS}"),
+            data: None,
+            mcp: McpSettings::default(),
             login: None,
             channels: Vec::new(),
             vault: None,
@@ -110,7 +115,8 @@ pub struct ServerState {
     pub(crate) oauth: Option<Desk>,
     pub(crate) calls: Option<calls::Desk>,
     pub(crate) hooks: Option<messages::Desk>,
-    pub(crate) base: Arc<str>,
+    pub(crate) data: Option<DataDesk>,
+    pub(crate) mcp: Arc<McpSettings>,
     pub(crate) login: Option<Login>,
     pub(crate) channels: Arc<[String]>,
     pub(crate) vault: Option<Arc<dyn Vault>>,
@@ -130,7 +136,8 @@ impl ServerState {
             oauth: settings.oauth,
             calls: settings.calls,
             hooks: settings.hooks,
-            base: settings.base.trim_end_matches('/').into(),
+            data: settings.data,
+            mcp: Arc::new(settings.mcp),
             login: settings.login,
             channels: settings.channels.into(),
             vault: settings.vault,
@@ -160,6 +167,7 @@ pub fn router(state: ServerState) -> Router {
         .route("/api/v1/openapi.json", get(api::document));
     open.merge(api::routes(&state))
         .merge(worker_rpc::routes())
+        .merge(mcp::routes(&state))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(middleware::from_fn_with_state(state.clone(), observe::observe))

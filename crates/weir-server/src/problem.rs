@@ -106,6 +106,15 @@ impl Problem {
         self
     }
 
+    /// Says how to get in, where that is what is missing.
+    #[must_use]
+    pub(crate) fn with_challenge_where_unauthorized(self, challenge: &str) -> Self {
+        match self.status {
+            StatusCode::UNAUTHORIZED => self.with_challenge(challenge),
+            _ => self,
+        }
+    }
+
     #[must_use]
     pub(crate) fn with_challenge(mut self, challenge: &str) -> Self {
         if let Ok(challenge) = HeaderValue::from_str(challenge) {

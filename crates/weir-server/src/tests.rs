@@ -20,6 +20,7 @@ use super::*;
 
 mod access;
 mod calls;
+mod mcp;
 mod once;
 mod policies;
 mod routes;

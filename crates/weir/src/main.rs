@@ -27,6 +27,7 @@ mod receivers;
 mod remote;
 mod supplies;
 mod telemetry;
+mod tools;
 mod vaults;
 mod vendors;
 mod wiring;

@@ -25,7 +25,7 @@ use crate::runs::Failure;
 use crate::store::{Outcome, Scope, stored_badly};
 
 pub use decide::{decide, review};
-pub(crate) use rules::{Asked, Decided, Past, asks_past, decide as judge, version};
+pub(crate) use rules::{Asked, Decided, Past, asks_past, decide as judge, is_shut, version};
 pub use rules::{Condition, Rule, check};
 
 const LIST_MAX: u32 = 500;
@@ -271,6 +271,11 @@ pub(crate) async fn use_in(db: &mut AnyConnection, call: &str) -> Outcome<()> {
 
 /// Ends a call whose approval no longer fits it: nothing is sent.
 pub(crate) async fn void(store: &Store, call: &Call, why: &Error) -> Result<()> {
+    end(store, call, Status::Void, why).await
+}
+
+/// Ends the approval of a call that its caller does not want any more.
+pub(crate) async fn take_back(store: &Store, call: &Call, why: &Error) -> Result<()> {
     end(store, call, Status::Void, why).await
 }
 

@@ -198,6 +198,14 @@ pub(crate) fn decide(rules: &[Rule], asked: &Asked<'_>, past: &Past) -> Decided 
     }
 }
 
+/// Whether a call is forbidden whatever its input is.
+pub(crate) fn is_shut(rules: &[Rule], asked: &Asked<'_>) -> bool {
+    let shuts = |rule: &Rule| {
+        rule.class == Approval::Forbidden && rule.when.is_empty() && fits(rule, asked, &Past::default())
+    };
+    asked.declared == Approval::Forbidden || rules.iter().any(shuts)
+}
+
 fn strictness(class: Approval) -> u8 {
     match class {
         Approval::Auto => 0,

@@ -27,6 +27,8 @@ struct Prepared {
     rules: Vec<Rule>,
     declared: Approval,
     shown: Shown,
+    /// How it was asked for: `api`, `cli`, `mcp`.
+    via: String,
 }
 
 /// What became of writing it down.
@@ -158,6 +160,7 @@ impl Desk {
             actions: actions.clone(),
             rules,
             shown,
+            via: via.to_owned(),
         })
     }
 
@@ -237,7 +240,10 @@ impl Desk {
                     if call.status == Status::Waiting {
                         approvals::open_in(db, &call, &decided, &prepared.shown, requested).await?;
                     }
-                    let record = record.clone().with("rules", decided.rules);
+                    let record = record
+                        .clone()
+                        .with("rules", decided.rules)
+                        .with("via", prepared.via.as_str());
                     audit::append_in(db, acting, &record).await?;
                     let stored = sql::get(db, &call.tenant, &call.id).await?;
                     Ok(Put::New(stored.ok_or_else(|| rules::no_such_call(&call.id))?))

@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Map;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_protocol::{Error, Result};
 
 use super::{Call, Offer, Vendors, rules, sql};
-use crate::approvals::{self, Decision};
-use crate::policies::InForce;
-use crate::principals::Access;
+use crate::approvals::{self, Asked, Decision};
+use crate::policies::{InForce, Target};
+use crate::principals::{Access, Permission, may};
 use crate::store::Scope;
 use crate::{Acting, Owner, Store};
 
@@ -69,6 +70,47 @@ impl Desk {
             return Ok(Vec::new());
         }
         self.vendors.offers(&self.tenant).await
+    }
+
+    /// What one caller could ask for: what neither policies, nor the connector, nor a rule takes away whatever
+    /// the input is. By connection and action, so that one caller sees one order.
+    pub async fn permitted(&self, access: &Access, via: &str) -> Result<Vec<Offer>> {
+        if may(access, Permission::ActionsWrite).is_err() || access.tenant != self.tenant {
+            return Ok(Vec::new());
+        }
+        let rules = self.vendors.rules(&self.tenant).await?;
+        let mut permitted = Vec::new();
+        for offer in self.offers(access).await? {
+            let asked = Asked {
+                access,
+                connection: &offer.connection,
+                action: &offer.action,
+                effect: offer.effect,
+                input: &Map::new(),
+                declared: offer.approval,
+            };
+            if !approvals::is_shut(&rules, &asked) && self.allows(access, &offer, via).await? {
+                permitted.push(offer);
+            }
+        }
+        permitted
+            .sort_by(|one, other| (&one.connection, &one.action).cmp(&(&other.connection, &other.action)));
+        Ok(permitted)
+    }
+
+    async fn allows(&self, access: &Access, offer: &Offer, via: &str) -> Result<bool> {
+        if self.policies.policies().is_empty() {
+            return Ok(true);
+        }
+        let target = Target::Action {
+            connection: offer.connection.clone(),
+            action: offer.action.clone(),
+            effect: offer.effect,
+        };
+        let permission = Permission::ActionsWrite;
+        self.policies
+            .allows(&self.store, access, permission, &target, via)
+            .await
     }
 
     /// Decides about a call that waits; the call goes on soon after it is approved.

@@ -9,6 +9,7 @@ mod keep;
 mod rules;
 mod settle;
 pub(crate) mod sql;
+mod take_back;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -34,6 +35,7 @@ pub(crate) use carry::told;
 pub use desk::Desk;
 pub use keep::{KEPT_DEFAULT, KEPT_MIN, erase, keep};
 pub use settle::{Found, settle};
+pub use take_back::take_back;
 
 /// Calls are listed so many at once at most.
 const LIST_MAX: u32 = 500;

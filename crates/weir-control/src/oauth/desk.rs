@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use weir_protocol::oauth::AuthorizationServer;
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, ErrorKind, Result};
 
-use super::{Callback, Disconnected, Finished, Grant, Grants, Servers, Started, logins, redirect_uri};
+use super::{
+    Callback, Disconnected, Finished, Grant, GrantState, Grants, Servers, Started, logins, redirect_uri,
+};
 use crate::audit::Acting;
 use crate::{Access, Store};
 
@@ -47,6 +49,21 @@ impl Desk {
             .server(connection)
             .await?
             .ok_or_else(|| no_login(connection))
+    }
+
+    /// Whether a person has to consent before requests of the connection can be signed.
+    pub async fn waits_for_person(&self, access: &Access, connection: &str) -> Result<bool> {
+        if access.tenant != self.tenant || self.servers.server(connection).await?.is_none() {
+            return Ok(false);
+        }
+        match super::get(&self.store, &self.tenant, connection).await {
+            Ok(grant) => Ok(matches!(
+                grant.state,
+                GrantState::ReconnectNeeded | GrantState::Revoked
+            )),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Begins a consent: its end is taken from the same session or token alone.

@@ -42,6 +42,8 @@ permissions! {
     StatesRead = "states:read",
     StatesWrite = "states:write",
     SchemasRead = "schemas:read",
+    /// Ask the lake in SQL, and look at records of a source.
+    DataRead = "data:read",
     AlertsRead = "alerts:read",
     AlertsWrite = "alerts:write",
     EventsRead = "events:read",
@@ -132,6 +134,7 @@ impl Role {
                 P::RunsWrite,
                 P::SchedulesWrite,
                 P::StatesWrite,
+                P::DataRead,
                 P::AlertsRead,
                 P::AlertsWrite,
                 P::EventsRead,
@@ -139,8 +142,8 @@ impl Role {
                 P::SecretsRead,
             ],
             Self::Approver => &[P::ApprovalsWrite, P::AuditRead, P::AccessRead, P::AlertsRead],
-            Self::Analyst => &[P::AlertsRead, P::EventsRead],
-            Self::Agent => &[P::RunsWrite, P::ActionsWrite],
+            Self::Analyst => &[P::DataRead, P::AlertsRead, P::EventsRead],
+            Self::Agent => &[P::RunsWrite, P::DataRead, P::ActionsWrite],
             // What it has to know, its calls are answered with.
             Self::Worker => return BTreeSet::from([P::WorkersWrite]),
         };

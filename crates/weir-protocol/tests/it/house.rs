@@ -37,6 +37,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["weir-engine"]),
     ("minijinja", &["weir-engine"]),
     ("clap", &["weir"]),
+    ("rmcp", &["weir-server"]),
 ];
 
 fn root() -> PathBuf {

@@ -13,13 +13,18 @@ use weir_protocol::spec::{ActionSpec, Approval};
 use super::*;
 
 /// A vendor that does what the input says.
-struct Till {
+pub(super) struct Till {
     specs: Vec<ActionSpec>,
-    done: Mutex<Vec<String>>,
+    pub(super) done: Mutex<Vec<String>>,
 }
 
 impl Till {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
+        Self::with(0)
+    }
+
+    /// With so many actions more.
+    pub(super) fn with(more: usize) -> Arc<Self> {
         let spec = |name: &str, approval: &str| {
             let spec = json!({
                 "name": name, "title": "Pay", "effect": "money", "approval": approval,
@@ -27,8 +32,10 @@ impl Till {
             });
             serde_json::from_value(spec).unwrap()
         };
+        let more = (0..more).map(|nth| spec(&format!("act_{nth:02}"), "auto"));
+        let specs = [spec("pay", "required"), spec("tip", "auto")];
         Arc::new(Self {
-            specs: vec![spec("pay", "required"), spec("tip", "auto")],
+            specs: specs.into_iter().chain(more).collect(),
             done: Mutex::default(),
         })
     }
@@ -78,6 +85,7 @@ impl Actions for Till {
             Some("refuse") => {
                 Performed::Failed(Error::source_failed("the till says no").hint("ask for less"))
             }
+            Some("unsigned") => Performed::Failed(Error::auth("nobody consented yet").hint("connect it")),
             Some("lose") => Performed::Uncertain(Error::timeout("no answer").hint("look")),
             _ => {
                 self.done.lock().unwrap().push(call.idempotency_key.clone());
@@ -115,12 +123,11 @@ impl Vendors for Everywhere {
 }
 
 fn desk(store: &Store, tenant: &str, till: &Arc<Till>) -> Desk {
-    Desk::new(
-        store,
-        tenant,
-        Arc::new(Everywhere(till.clone())),
-        Arc::new(InForce::default()),
-    )
+    desk_under(store, tenant, till, Arc::new(InForce::default()))
+}
+
+fn desk_under(store: &Store, tenant: &str, till: &Arc<Till>, policies: Arc<InForce>) -> Desk {
+    Desk::new(store, tenant, Arc::new(Everywhere(till.clone())), policies)
 }
 
 /// A tenant's call that waits for an approval.
@@ -138,15 +145,21 @@ pub(super) async fn waiting_call(store: &Store, tenant: &str, connection: &str) 
     desk.ask(&access, &wanted, None, "test").await.unwrap().call.id
 }
 
-struct Shop {
-    served: Served,
-    till: Arc<Till>,
-    desk: Desk,
-    agent: String,
+pub(super) struct Shop {
+    pub(super) served: Served,
+    pub(super) till: Arc<Till>,
+    pub(super) desk: Desk,
+    pub(super) agent: String,
 }
 
-async fn shop() -> Shop {
-    let till = Till::new();
+pub(super) async fn shop() -> Shop {
+    shop_with(Till::new(), |_, _, settings| settings).await
+}
+
+pub(super) async fn shop_with(
+    till: Arc<Till>,
+    more: impl FnOnce(&Store, &str, Settings) -> Settings,
+) -> Shop {
     let folder = tempfile::tempdir().unwrap();
     let (sent, got) = (till.clone(), Arc::new(Mutex::new(None)));
     let made = got.clone();
@@ -157,10 +170,11 @@ async fn shop() -> Shop {
         served_at(folder, store, tenant, move |store, tenant| {
             let desk = desk(store, tenant, &sent);
             *made.lock().unwrap() = Some(desk.clone());
-            Settings {
+            let settings = Settings {
                 calls: Some(desk),
                 ..Settings::default()
-            }
+            };
+            more(store, tenant, settings)
         })
         .await
     };
@@ -175,6 +189,18 @@ async fn shop() -> Shop {
         desk,
         agent,
     }
+}
+
+/// A shop whose calls policies are asked about.
+pub(super) async fn shop_under(policies: Arc<InForce>) -> Shop {
+    let till = Till::new();
+    let sold = till.clone();
+    shop_with(till, move |store, tenant, settings| Settings {
+        calls: Some(desk_under(store, tenant, &sold, policies.clone())),
+        policies,
+        ..settings
+    })
+    .await
 }
 
 impl Shop {

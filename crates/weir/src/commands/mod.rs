@@ -20,13 +20,14 @@ mod export;
 mod init;
 mod lake;
 pub(crate) mod lifecycle;
+mod mcp;
 #[cfg(test)]
 mod mentions;
 mod migrate;
 mod model;
 mod plan;
 mod policy;
-mod preview;
+pub(crate) mod preview;
 mod quarantine;
 mod query;
 mod reconcile;
@@ -132,6 +133,7 @@ enum Command {
     Source(source::SourceArgs),
     Serve(serve::ServeArgs),
     Worker(worker::WorkerArgs),
+    Mcp(mcp::McpArgs),
     Token(token::TokenArgs),
     Session(session::SessionArgs),
     Access(access::AccessArgs),
@@ -197,6 +199,7 @@ impl Cli {
             Command::Source(args) => wait(source::run(&args)),
             Command::Serve(args) => wait(serve::run(&args, &context)),
             Command::Worker(args) => wait(worker::run(&args, &context)),
+            Command::Mcp(args) => wait(mcp::run(&args, &context)),
             Command::Token(args) => wait(token::run(&args, &context)),
             Command::Session(args) => wait(session::run(&args, &context)),
             Command::Access(args) => wait(access::run(&args, &context)),

@@ -36,12 +36,36 @@ pub(crate) struct PreviewArgs {
 
 pub(crate) async fn run(args: &PreviewArgs, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
-    let connection = wiring.connection(&args.connection)?;
-    let source = wiring.source(&connection).await?;
-    let named: Vec<String> = args.stream.clone().into_iter().collect();
-    let streams = chosen_streams(source.as_ref(), &connection, &named).await?;
+    let (stream, records) = look(&wiring, &args.connection, args.stream.as_deref(), args.rows).await?;
+    if context.format() == Format::Json {
+        raw(&format!("{:#}\n", Value::from(records)));
+        return Ok(());
+    }
+    let columns = columns(&records);
+    if context.format() == Format::Table {
+        line(format!("{stream}: {} records", records.len()));
+    }
+    if context.format() == Format::Table && columns.len() > COLUMNS_MAX {
+        by_field(&columns, &records).print(context.format())
+    } else {
+        by_record(&columns, &records, context.format()).print(context.format())
+    }
+}
+
+/// The first records of a stream, as Silver would show them, with the stream's name: the first one if none
+/// is named. Writes nothing.
+pub(crate) async fn look(
+    wiring: &Wiring,
+    connection: &str,
+    stream: Option<&str>,
+    rows: u64,
+) -> Result<(String, Vec<Value>)> {
+    let spec = wiring.connection(connection)?;
+    let source = wiring.source(&spec).await?;
+    let named: Vec<String> = stream.map(ToOwned::to_owned).into_iter().collect();
+    let streams = chosen_streams(source.as_ref(), &spec, &named).await?;
     let stream = streams.first().ok_or_else(|| {
-        Error::not_found(format!("connection '{}' has no stream", args.connection))
+        Error::not_found(format!("connection '{connection}' has no stream"))
             .hint("declare streams in the connection's or the connector's file")
     })?;
     let pii = &stream.policy.pii;
@@ -49,7 +73,7 @@ pub(crate) async fn run(args: &PreviewArgs, context: &Context) -> Result<()> {
         true => None,
         false => Mask::new(pii, wiring.pii_key()?.expose().as_bytes())?,
     };
-    let reading = first_records(source.as_ref(), &stream.name, args.rows, mask.as_mut());
+    let reading = first_records(source.as_ref(), &stream.name, rows, mask.as_mut());
     let records = tokio::time::timeout(TIME_MAX, reading)
         .await
         .unwrap_or_else(|_| {
@@ -57,19 +81,7 @@ pub(crate) async fn run(args: &PreviewArgs, context: &Context) -> Result<()> {
                 .with("stream", &stream.name)
                 .hint("`weir check` tells whether it can be reached at all"))
         })?;
-    if context.format() == Format::Json {
-        raw(&format!("{:#}\n", Value::from(records)));
-        return Ok(());
-    }
-    let columns = columns(&records);
-    if context.format() == Format::Table {
-        line(format!("{}: {} records", stream.name, records.len()));
-    }
-    if context.format() == Format::Table && columns.len() > COLUMNS_MAX {
-        by_field(&columns, &records).print(context.format())
-    } else {
-        by_record(&columns, &records, context.format()).print(context.format())
-    }
+    Ok((stream.name.clone(), records))
 }
 
 async fn first_records(

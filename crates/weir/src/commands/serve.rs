@@ -13,10 +13,11 @@ use weir_control::rpc::Office;
 use weir_control::slices::StoreSlices;
 use weir_control::worker::{Limits, StoreSupply, Worker, schedule};
 use weir_control::{Acting, DEFAULT_TENANT, Store, calls, deliveries, hooks, principals};
-use weir_protocol::Result;
 use weir_protocol::units::{ByteSize, Span};
+use weir_protocol::{Error, Result};
 use weir_server::{
-    DEFAULT_ADDRESS, Identity, Listening, REQUESTS_PER_MINUTE_DEFAULT, ServerState, Settings, TraceJoin,
+    DEFAULT_ADDRESS, DataDesk, Identity, Listening, McpSettings, REQUESTS_PER_MINUTE_DEFAULT, ServerState,
+    Settings, TraceJoin,
 };
 
 use super::Context;
@@ -34,6 +35,7 @@ use crate::performer::{ProjectPerformer, take_schedules};
 use crate::receivers::ProjectReceivers;
 use crate::supplies::ProjectSupplies;
 use crate::telemetry;
+use crate::tools::ProjectData;
 use crate::vendors::ProjectVendors;
 use crate::wiring::Wiring;
 
@@ -76,6 +78,12 @@ pub(crate) struct ServeArgs {
     /// Requests that each token may make
     #[arg(long, value_name = "N", default_value_t = REQUESTS_PER_MINUTE_DEFAULT)]
     requests_per_minute: NonZeroU32,
+    /// A page elsewhere that may speak MCP to the server from a browser, as https://agents.example.com:443; repeat for more
+    #[arg(long = "mcp-origin", value_name = "ORIGIN")]
+    mcp_origins: Vec<String>,
+    /// At /mcp, serve the fixtures of the official conformance suite, to anybody on this machine, and nothing else
+    #[arg(long, hide = true)]
+    mcp_conformance: bool,
 }
 
 pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> {
@@ -86,6 +94,7 @@ pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> 
 }
 
 async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandIn>) -> Result<()> {
+    args.refuse_public_fixtures()?;
     let wiring = Wiring::open(context)?;
     let store = wiring.store().await?.acting_as(Acting::default());
     let wiring = Arc::new(wiring.over(store.clone()));
@@ -137,7 +146,12 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         policies,
         calls: Some(calls),
         hooks: Some(hooks::Desk::new(&store, Arc::new(receivers))),
-        base: base.to_owned(),
+        data: Some(data(context, &store)),
+        mcp: McpSettings {
+            base: base.to_owned(),
+            origins: args.mcp_origins.clone(),
+            conformance: args.mcp_conformance,
+        },
         oauth: Some(Desk::new(&store, DEFAULT_TENANT, servers, base)),
         login,
         catalog: catalog(&wiring.catalog),
@@ -210,7 +224,28 @@ async fn follow(stand_in: Option<StandIn>, stop: CancellationToken) {
     }
 }
 
+/// The project's lake and sources, for tools.
+pub(crate) fn data(context: &Arc<Context>, store: &Store) -> DataDesk {
+    let data = ProjectData {
+        context: context.clone(),
+        store: store.clone(),
+    };
+    DataDesk::new(DEFAULT_TENANT, Arc::new(data))
+}
+
 impl ServeArgs {
+    /// Fixtures ask for no token.
+    fn refuse_public_fixtures(&self) -> Result<()> {
+        if !self.mcp_conformance || self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(
+            Error::usage("the conformance fixtures are for this machine alone")
+                .with("listen", self.listen)
+                .hint("listen on 127.0.0.1, or leave --mcp-conformance out"),
+        )
+    }
+
     fn identity(&self) -> Result<Option<Identity>> {
         let pair = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
         pair.map(|(certificate, key)| Identity::read(certificate, key))

@@ -134,3 +134,51 @@ async fn the_input_is_in_no_audit_record() {
         assert!(!entry.details.contains("987654321"), "{}", entry.details);
     }
 }
+
+#[tokio::test]
+async fn a_caller_takes_back_their_own_call_before_it_begins_and_not_after() {
+    let world = World::of(json!("none")).await;
+    let agent = world.agent().await;
+    world.rule(json!([{ "name": "all", "class": "required" }]));
+    let call = world.ask(&agent, 5, None).await.unwrap().call;
+    let other = world.person("eve", Kind::Agent, Role::Agent).await;
+    let error = take_back(&world.store, &other, &call.id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    for _ in 0..2 {
+        let call = take_back(&world.store, &agent, &call.id).await.unwrap();
+        assert!(call.is_taken_back(), "{call:?}");
+    }
+    let noted = world.noted().await;
+    let ended = ("approval.end".to_owned(), "refused".to_owned());
+    assert_eq!(
+        noted.iter().filter(|record| **record == ended).count(),
+        1,
+        "{noted:?}"
+    );
+    world.desk.work().await.unwrap();
+    assert!(world.vendor.effects().is_empty());
+    world.rule(json!([]));
+    let done = world.ask(&agent, 5, None).await.unwrap().call;
+    let error = take_back(&world.store, &agent, &done.id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test]
+async fn what_is_never_allowed_is_not_offered() {
+    let world = World::of(json!("none")).await;
+    let agent = world.agent().await;
+    let names =
+        async |access: &Access| -> usize { world.desk.permitted(access, "test").await.unwrap().len() };
+    assert_eq!(names(&agent).await, 1);
+    let analyst = world.person("ana", Kind::User, Role::Analyst).await;
+    assert_eq!(names(&analyst).await, 0);
+    world.rule(json!([{ "name": "sometimes", "class": "forbidden", "when": [{ "above": { "field": "amount", "value": 9 } }] }]));
+    assert_eq!(names(&agent).await, 1);
+    world.rule(json!([{ "name": "never", "class": "forbidden", "kind": "agent" }]));
+    assert_eq!(names(&agent).await, 0);
+    let far = Access {
+        tenant: "far".to_owned(),
+        ..agent
+    };
+    assert_eq!(names(&far).await, 0);
+}

@@ -1,0 +1,83 @@
+//! Who a message comes from, and what they may do.
+
+use axum::http::request::Parts;
+use rmcp::ErrorData;
+use rmcp::model::Extensions;
+use weir_control::policies::Target;
+use weir_control::principals::{Access, Permission, may};
+use weir_control::{Acting, calls};
+use weir_protocol::{Error, Result};
+
+use super::VIA;
+use crate::ServerState;
+use crate::observe::RequestId;
+
+/// One caller with the server's parts: what is changed through them is noted as theirs.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) state: ServerState,
+    pub(super) access: Access,
+}
+
+impl Caller {
+    /// `fixed` where one caller has the whole connection to the server; else whom the door let in.
+    pub(super) fn of(
+        state: &ServerState,
+        fixed: Option<&(Access, Acting)>,
+        extensions: &Extensions,
+    ) -> Result<Self, ErrorData> {
+        let parts = extensions.get::<Parts>();
+        let (access, acting) = match (fixed, parts) {
+            (Some((access, acting)), _) => (access.clone(), acting.clone()),
+            (None, Some(parts)) => {
+                let access = parts.extensions.get::<Access>().cloned().ok_or_else(unguarded)?;
+                let request = parts.extensions.get::<RequestId>().map(|id| id.0.as_str());
+                let acting = access.acting(request);
+                (access, acting)
+            }
+            (None, None) => return Err(unguarded()),
+        };
+        let state = ServerState {
+            store: state.store.acting_as(acting),
+            ..state.clone()
+        };
+        Ok(Self { state, access })
+    }
+
+    /// Refuses what neither roles nor scopes give.
+    pub(super) fn may(&self, permission: Permission) -> Result<()> {
+        may(&self.access, permission)
+    }
+
+    /// The same, and what policies take away.
+    pub(super) async fn check(&self, permission: Permission, target: &Target) -> Result<()> {
+        self.may(permission)?;
+        let policies = &self.state.policies;
+        policies
+            .check(&self.state.store, &self.access, permission, target, VIA)
+            .await
+    }
+
+    /// Whether policies leave it: for lists.
+    pub(super) async fn allows(&self, permission: Permission, target: &Target) -> Result<bool> {
+        let policies = &self.state.policies;
+        if policies.policies().is_empty() {
+            return Ok(true);
+        }
+        policies
+            .allows(&self.state.store, &self.access, permission, target, VIA)
+            .await
+    }
+
+    /// Where this caller's calls are made.
+    pub(super) fn desk(&self) -> Result<calls::Desk> {
+        let desk = self.state.calls.as_ref().ok_or_else(|| {
+            Error::not_found("this server makes no calls").hint("use `weir call` where the project is")
+        })?;
+        Ok(desk.acting_as(self.state.store.acting().clone()))
+    }
+}
+
+fn unguarded() -> ErrorData {
+    ErrorData::internal_error("a message came past the door; report it", None)
+}

@@ -1,0 +1,50 @@
+//! Which tools a caller sees. The order is always the same: weir's own first, then actions by name.
+
+use rmcp::model::Tool;
+use weir_control::calls::Offer;
+use weir_protocol::Result;
+
+use super::actions;
+use super::caller::Caller;
+use super::tools::{self, Own};
+
+/// With more tools than this, a model is better off searching: actions are not listed then.
+pub(super) const LISTED_MAX: usize = 50;
+
+/// What a caller may use.
+pub(super) struct Listing {
+    pub(super) own: Vec<Own>,
+    pub(super) offers: Vec<Offer>,
+    /// Whether actions are found by searching.
+    pub(super) is_long: bool,
+}
+
+/// Actions that may be called and have a tool's name.
+pub(super) async fn offers(caller: &Caller) -> Result<Vec<Offer>> {
+    if caller.state.calls.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut offers = caller.desk()?.permitted(&caller.access, super::VIA).await?;
+    offers.retain(|offer| actions::name(&offer.connection, &offer.action).is_some());
+    Ok(offers)
+}
+
+pub(super) async fn listing(caller: &Caller) -> Result<Listing> {
+    let offers = offers(caller).await?;
+    let mut own: Vec<Own> = tools::all()
+        .into_iter()
+        .filter(|tool| tool.is_for(caller))
+        .collect();
+    let searching = own.iter().filter(|tool| tool.is_for_searching).count();
+    let is_long = own.len() - searching + offers.len() > LISTED_MAX;
+    own.retain(|tool| is_long || !tool.is_for_searching);
+    Ok(Listing { own, offers, is_long })
+}
+
+impl Listing {
+    pub(super) fn tools(&self) -> Vec<Tool> {
+        let own = self.own.iter().map(Own::tool);
+        let shown = if self.is_long { &[][..] } else { &self.offers[..] };
+        own.chain(shown.iter().filter_map(actions::tool)).collect()
+    }
+}
