@@ -185,7 +185,7 @@ fn take_care(parts: &mut Parts, wiring: &Arc<Wiring>, store: &Store, stop: &Canc
     let verifying = audit_trail::keep_verified(store.clone(), wiring.audit_key()?, stop.clone());
     parts.start("verifying of the audit trail", done(verifying));
     let kept = wiring.project.file.calls.kept();
-    let erasing = weir_control::calls::keep(store.clone(), kept, stop.clone());
+    let erasing = calls::keep(store.clone(), kept, stop.clone());
     parts.start("care of old calls", done(erasing));
     let disk = watch_disk(wiring.clone(), store.clone(), stop.clone());
     parts.start("watch over the disk", done(disk));
