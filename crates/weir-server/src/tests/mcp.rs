@@ -9,7 +9,7 @@ use weir_control::policies::{InForce, Policies, PolicyFile, Surroundings};
 use weir_protocol::oauth::{AuthorizationServer, DeviceCode, Exchange, Exchanged, OauthClient};
 use weir_protocol::query::Rows;
 
-use super::calls::{Shop, Till, shop, shop_with};
+use super::calls::{Shop, Till, shop, shop_under, shop_with};
 use super::*;
 
 const REVISION: &str = "2026-07-28";
@@ -175,7 +175,68 @@ async fn tools_are_what_the_caller_may_use_in_one_order() {
     let listed = asked(served, &shop.agent, &json!({}), "tools/list", json!({})).await;
     let tools = listed["result"]["tools"].as_array().unwrap();
     let tip = tools.iter().find(|tool| tool["name"] == "shop.tip").unwrap();
-    insta::assert_json_snapshot!(tip, @"");
+    insta::assert_json_snapshot!(tip, @r#"
+    {
+      "name": "shop.tip",
+      "title": "Pay (shop)",
+      "description": "Pay. It moves money. Connection 'shop' (till).",
+      "inputSchema": {
+        "type": "object",
+        "properties": {
+          "idempotency_key": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 255,
+            "description": "Makes the call happen once: the same key with the same arguments gives the same call. Use a new one, such as a UUID, for every new intent, and the same one when you repeat a call whose answer was lost."
+          }
+        }
+      },
+      "outputSchema": {
+        "type": "object",
+        "required": [
+          "call",
+          "status"
+        ],
+        "properties": {
+          "call": {
+            "type": "string",
+            "description": "Id of the call."
+          },
+          "status": {
+            "type": "string",
+            "enum": [
+              "waiting",
+              "ready",
+              "running",
+              "done",
+              "failed",
+              "uncertain",
+              "refused"
+            ]
+          },
+          "output": {},
+          "remote_id": {
+            "type": "string",
+            "description": "The vendor's id of what was made or changed."
+          },
+          "replayed": {
+            "type": "boolean",
+            "description": "It was asked for before, under the same key."
+          },
+          "next_step": {
+            "type": "string"
+          }
+        }
+      },
+      "annotations": {
+        "title": "Pay",
+        "readOnlyHint": false,
+        "destructiveHint": true,
+        "idempotentHint": false,
+        "openWorldHint": true
+      }
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -189,7 +250,7 @@ async fn policies_take_tools_away_from_the_list_and_from_calls() {
         Policies::read(vec![file]).unwrap(),
         Surroundings::default(),
     ));
-    let shop = super::calls::shop_under(policies).await;
+    let shop = shop_under(policies).await;
     assert!(
         !names(&shop.served, &shop.agent)
             .await
@@ -369,7 +430,7 @@ impl Data for Pond {
     async fn query(&self, sql: &str, rows_max: usize) -> Result<Rows> {
         self.0.lock().unwrap().push(format!("{sql} {rows_max}"));
         Ok(Rows {
-            columns: vec![weir_protocol::query::Column {
+            columns: vec![query::Column {
                 name: "n".to_owned(),
                 kind: "BIGINT".to_owned(),
             }],
@@ -536,7 +597,7 @@ impl oauth::Servers for Providers {
 
     async fn server(&self, _connection: &str) -> Result<Option<Arc<dyn AuthorizationServer>>> {
         Ok(Some(Arc::new(Provider(OauthClient {
-            grant: weir_protocol::spec::Oauth2Grant::AuthorizationCode,
+            grant: spec::Oauth2Grant::AuthorizationCode,
             client_id: "c".to_owned(),
             token_url: "https://till.example/token".to_owned(),
             issuer: None,
@@ -553,7 +614,7 @@ impl oauth::Servers for Providers {
 #[tokio::test]
 async fn a_client_is_asked_to_have_the_account_connected_and_shows_its_state_once() {
     let shop = shop_with(Till::new(), |store, tenant, settings| Settings {
-        oauth: Some(oauth::Desk::new(
+        oauth: Some(Desk::new(
             store,
             tenant,
             Arc::new(Providers),
