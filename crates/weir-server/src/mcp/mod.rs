@@ -60,7 +60,7 @@ impl Default for McpSettings {
 }
 
 impl McpSettings {
-    fn base(&self) -> &str {
+    pub(crate) fn base(&self) -> &str {
         self.base.trim_end_matches('/')
     }
 
