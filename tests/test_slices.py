@@ -206,17 +206,3 @@ def test_a_cancelled_run_gets_no_more_help(project, source, control, store, work
     run_once(store)
     assert store.rows() == {"n": ROWS, "keys": ROWS}
     assert left_over(project, store) == []
-
-
-def test_a_spool_that_cannot_be_written_is_read_by_the_run_itself(project, source, control, store, workers):  # noqa: F811
-    Slow(source, wait_s=0.05)
-    connect(project, source, workers_max=2)
-    # In place of the folder: as a full disk, nothing can be written there.
-    project.lake.mkdir(exist_ok=True)
-    (project.lake / "spools").write_text("in the way")
-    control.start()
-    token = control.token()
-    running = [workers.start(control, token) for _ in range(2)]
-    run_once(store)
-    assert store.rows() == {"n": ROWS, "keys": ROWS}
-    assert any(said(worker, "left to the run's own worker") for worker in running)

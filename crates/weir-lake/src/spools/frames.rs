@@ -23,7 +23,7 @@ enum Head {
     },
     Advance {
         key: Arc<str>,
-        state: SliceState,
+        state: Box<SliceState>,
     },
     Progress(Progress),
     Notice(Notice),
@@ -33,7 +33,7 @@ pub(super) fn add(frames: &mut Vec<u8>, event: &ReadEvent) -> Result<()> {
     let (head, body) = match event {
         ReadEvent::Batch(batch) => (head_of(batch), &batch.body[..]),
         ReadEvent::Advance(StateChange::Slice { key, state }) => {
-            let (key, state) = (key.clone(), state.clone());
+            let (key, state) = (key.clone(), Box::new(state.clone()));
             (Head::Advance { key, state }, &[][..])
         }
         ReadEvent::Progress(progress) => (Head::Progress(*progress), &[][..]),
@@ -95,7 +95,10 @@ pub(super) fn events(frames: &Bytes) -> Result<Vec<ReadEvent>> {
                     emitted_at,
                 })
             }
-            Head::Advance { key, state } => ReadEvent::Advance(StateChange::Slice { key, state }),
+            Head::Advance { key, state } => {
+                let state = *state;
+                ReadEvent::Advance(StateChange::Slice { key, state })
+            }
             Head::Progress(progress) => ReadEvent::Progress(progress),
             Head::Notice(notice) => ReadEvent::Notice(notice),
         });
