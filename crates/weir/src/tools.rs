@@ -1,14 +1,13 @@
 //! The project's lake and sources, for tools of agents, with its files as they are now.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use weir_control::Store;
 use weir_protocol::query::{Query as _, QueryLimits, Rows};
 use weir_protocol::{Result, StreamDescriptor};
-use weir_query::models::Model;
+use weir_query::models;
 use weir_server::{Data, Preview};
 
 use crate::commands::{Context, preview};
@@ -17,8 +16,6 @@ use crate::wiring::Wiring;
 /// Memory that a tool's query may hold, and seconds that it may take: somebody waits for it, and others ask too.
 const QUERY_BYTES_MAX: usize = 256 << 20;
 const QUERY_SECONDS_MAX: u64 = 60;
-/// Any name that a model may have: a query is none, and reads what it reads under every name.
-const ANY_MODEL: &str = "gold_tools_query.sql";
 
 pub(crate) struct ProjectData {
     pub(crate) context: Arc<Context>,
@@ -45,9 +42,7 @@ impl Data for ProjectData {
 
     fn reads(&self, sql: &str) -> Result<Option<BTreeSet<String>>> {
         // What cannot be read as a query alone tells no tables.
-        Ok(Model::parse(Path::new(ANY_MODEL), sql)
-            .ok()
-            .map(|model| model.reads.into_iter().collect()))
+        Ok(models::reads(sql).ok())
     }
 
     async fn streams(&self, connection: &str) -> Result<Vec<StreamDescriptor>> {
@@ -71,8 +66,8 @@ mod tests {
     #[test]
     fn what_a_query_reads_is_known_and_nothing_hides_behind_a_name() {
         let read = |sql: &str| -> Option<Vec<String>> {
-            let model = Model::parse(Path::new(ANY_MODEL), sql).ok()?;
-            Some(model.reads.into_iter().collect())
+            let found = models::reads(sql).ok()?;
+            Some(found.into_iter().collect())
         };
         assert_eq!(read("select * from shop_orders").unwrap(), ["shop_orders"]);
         assert_eq!(

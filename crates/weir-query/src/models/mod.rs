@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use datafusion::common::TableReference;
+use datafusion::sql::parser::Statement;
 use datafusion::sql::resolve::resolve_table_references;
 use sha2::{Digest, Sha256};
 use weir_protocol::yaml::closest;
@@ -55,14 +56,7 @@ impl Model {
         let (spec, sql) = front_matter::split(file, text)?;
         let in_file = |error: Error| error.with("file", file.display());
         let statement = guard::query_only(&sql).map_err(in_file)?;
-        let (references, _) = resolve_table_references(&statement, true)
-            .map_err(explain)
-            .map_err(in_file)?;
-        let tables = references.iter().map(TableReference::table);
-        let reads = tables
-            .filter(|name| !makes_rows(name))
-            .map(str::to_owned)
-            .collect();
+        let reads = tables_of(&statement).map_err(in_file)?;
         let asks_last = columns_asked(&statement);
         if !asks_last.is_empty() && spec.materialize != Materialize::Incremental {
             return Err(in_file(
@@ -84,6 +78,20 @@ impl Model {
             digest,
         })
     }
+}
+
+/// Names of the tables and models that a query reads, without their schemas. Refuses what is no query.
+pub fn reads(sql: &str) -> Result<BTreeSet<String>> {
+    tables_of(&guard::query_only(sql)?)
+}
+
+fn tables_of(statement: &Statement) -> Result<BTreeSet<String>> {
+    let (references, _) = resolve_table_references(statement, true).map_err(explain)?;
+    let tables = references.iter().map(TableReference::table);
+    Ok(tables
+        .filter(|name| !makes_rows(name))
+        .map(str::to_owned)
+        .collect())
 }
 
 /// All models of a project, without circles.

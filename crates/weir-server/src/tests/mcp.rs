@@ -172,7 +172,12 @@ async fn tools_are_what_the_caller_may_use_in_one_order() {
     let params = json!({ "name": "shop.tip", "arguments": {} });
     let refused = asked(served, &stranger, &json!({}), "tools/call", params).await;
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
-    let listed = asked(served, &shop.agent, &json!({}), "tools/list", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_tool_says_what_it_takes_and_gives_and_does() {
+    let shop = shop().await;
+    let listed = asked(&shop.served, &shop.agent, &json!({}), "tools/list", json!({})).await;
     let tools = listed["result"]["tools"].as_array().unwrap();
     let tip = tools.iter().find(|tool| tool["name"] == "shop.tip").unwrap();
     insta::assert_json_snapshot!(tip, @r#"
@@ -461,17 +466,15 @@ impl Data for Pond {
     }
 }
 
-#[tokio::test]
-async fn data_is_read_within_limits_and_what_policies_hide_stays_hidden() {
+/// A shop with a pond, beside a connection that policies hide.
+async fn by_the_pond() -> (Shop, Arc<Pond>) {
     let text = r#"@id("no-hr") forbid(principal, action, resource) when { resource.connection == "hr" };"#;
     let file = PolicyFile {
         path: "policies/a.cedar".to_owned(),
         text: text.to_owned(),
     };
-    let policies = Arc::new(InForce::new(
-        Policies::read(vec![file]).unwrap(),
-        Surroundings::default(),
-    ));
+    let policies = Policies::read(vec![file]).unwrap();
+    let policies = Arc::new(InForce::new(policies, Surroundings::default()));
     let pond = Arc::new(Pond::default());
     let kept = pond.clone();
     let shop = shop_with(Till::new(), move |_, tenant, settings| Settings {
@@ -484,14 +487,21 @@ async fn data_is_read_within_limits_and_what_policies_hide_stays_hidden() {
         tenant: shop.served.tenant.clone(),
         ..Connection::new("hr", "http_json", "hr")
     };
-    weir_control::connections::register(&shop.served.store, &hr)
-        .await
-        .unwrap();
-    let ask = async |name: &str, arguments: Value| -> Value {
-        let result = tool(&shop, &json!({}), name, arguments).await;
-        result["structuredContent"].clone()
-    };
-    let rows = ask("query", json!({ "sql": "select * from shop_orders" })).await;
+    let registered = weir_control::connections::register(&shop.served.store, &hr).await;
+    registered.unwrap();
+    (shop, pond)
+}
+
+/// What a tool gave, or why not.
+async fn given(shop: &Shop, name: &str, arguments: Value) -> Value {
+    let result = tool(shop, &json!({}), name, arguments).await;
+    result["structuredContent"].clone()
+}
+
+#[tokio::test]
+async fn queries_read_within_limits_and_not_what_policies_hide() {
+    let (shop, pond) = by_the_pond().await;
+    let rows = given(&shop, "query", json!({ "sql": "select * from shop_orders" })).await;
     assert_eq!(
         (&rows["rows"], &rows["truncated"], &rows["columns"][0]["type"]),
         (&json!([[1]]), &json!(true), &json!("BIGINT"))
@@ -501,67 +511,46 @@ async fn data_is_read_within_limits_and_what_policies_hide_stays_hidden() {
         "select * from gold_sales_daily",
         "show tables",
     ] {
-        assert_eq!(
-            ask("query", json!({ "sql": sql })).await["kind"],
-            "denied",
-            "{sql}"
-        );
+        let refused = given(&shop, "query", json!({ "sql": sql })).await;
+        assert_eq!(refused["kind"], "denied", "{sql}");
     }
-    assert_eq!(
-        ask("query", json!({ "sql": "select 1", "limit": 1001 })).await["kind"],
-        "usage"
-    );
+    let many = given(&shop, "query", json!({ "sql": "select 1", "limit": 1001 })).await;
+    assert_eq!(many["kind"], "usage");
     assert_eq!(*pond.0.lock().unwrap(), ["select * from shop_orders 100"]);
+    let approver = token(&shop.served.store, &shop.served.tenant, Role::Approver).await;
+    let seen = names(&shop.served, &approver).await;
+    assert!(
+        !seen.iter().any(|name| name == "query" || name == "preview"),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test]
+async fn streams_records_and_runs_are_those_of_connections_that_are_seen() {
+    let (shop, _) = by_the_pond().await;
+    let known = given(&shop, "list_streams", json!({})).await;
     assert_eq!(
-        ask("list_streams", json!({})).await["connections"],
+        known["connections"],
         json!([{ "name": "shop", "connector": "http_json" }])
     );
-    assert_eq!(
-        ask("list_streams", json!({ "connection": "shop" })).await["streams"][0]["table"],
-        "shop_orders"
-    );
-    assert_eq!(
-        ask("list_streams", json!({ "connection": "hr" })).await["kind"],
-        "denied"
-    );
-    assert_eq!(
-        ask("preview", json!({ "connection": "shop", "records": 3 })).await["records"],
-        json!([{ "max": 3 }])
-    );
-    assert_eq!(
-        ask("preview", json!({ "connection": "hr" })).await["kind"],
-        "denied"
-    );
-    assert_eq!(
-        ask("run_sync", json!({ "connection": "hr" })).await["kind"],
-        "denied"
-    );
-    let queued = ask(
-        "run_sync",
-        json!({ "connection": "shop", "idempotency_key": "r1" }),
-    )
-    .await;
-    let again = ask(
-        "run_sync",
-        json!({ "connection": "shop", "idempotency_key": "r1" }),
-    )
-    .await;
+    let streams = given(&shop, "list_streams", json!({ "connection": "shop" })).await;
+    assert_eq!(streams["streams"][0]["table"], "shop_orders");
+    let records = given(&shop, "preview", json!({ "connection": "shop", "records": 3 })).await;
+    assert_eq!(records["records"], json!([{ "max": 3 }]));
+    for name in ["list_streams", "preview", "run_sync"] {
+        let refused = given(&shop, name, json!({ "connection": "hr" })).await;
+        assert_eq!(refused["kind"], "denied", "{name}");
+    }
+    let sync = json!({ "connection": "shop", "idempotency_key": "r1" });
+    let queued = given(&shop, "run_sync", sync.clone()).await;
+    let again = given(&shop, "run_sync", sync).await;
     assert_eq!(
         (&again["run"], &again["replayed"]),
         (&queued["run"], &json!(true)),
         "{queued}"
     );
-    assert_eq!(
-        ask("run_status", json!({ "run": queued["run"] })).await["run"]["status"],
-        "queued"
-    );
-    let approver = token(&shop.served.store, &shop.served.tenant, Role::Approver).await;
-    assert!(
-        !names(&shop.served, &approver)
-            .await
-            .iter()
-            .any(|name| name == "query" || name == "preview")
-    );
+    let run = given(&shop, "run_status", json!({ "run": queued["run"] })).await;
+    assert_eq!(run["run"]["status"], "queued");
 }
 
 /// An authorization server at which nobody has consented yet.

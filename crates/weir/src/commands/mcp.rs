@@ -57,7 +57,8 @@ pub(crate) async fn run(_args: &McpArgs, context: &Arc<Context>) -> Result<()> {
         catalog: catalog(&wiring.catalog),
         ..Settings::default()
     };
-    let served = serve_stdio(ServerState::new(store.clone(), settings), access, acting).await;
+    let state = ServerState::new(store.clone(), settings);
+    let served = Box::pin(serve_stdio(state, access, acting)).await;
     stop.cancel();
     if let Err(error) = working.await {
         tracing::error!(%error, "what went on with calls broke off");

@@ -147,11 +147,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         calls: Some(calls),
         hooks: Some(hooks::Desk::new(&store, Arc::new(receivers))),
         data: Some(data(context, &store)),
-        mcp: McpSettings {
-            base: base.to_owned(),
-            origins: args.mcp_origins.clone(),
-            conformance: args.mcp_conformance,
-        },
+        mcp: args.mcp(base),
         oauth: Some(Desk::new(&store, DEFAULT_TENANT, servers, base)),
         login,
         catalog: catalog(&wiring.catalog),
@@ -159,11 +155,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         office: Some(Office::new(store.clone(), Arc::new(supplies))),
         channels: wiring.project.file.alerts.channels.keys().cloned().collect(),
         vault: Some(wiring),
-        trace_join: context
-            .settings
-            .traces
-            .is_on
-            .then_some(telemetry::join as TraceJoin),
+        trace_join: trace_join(context),
         requests_per_minute: args.requests_per_minute,
     };
     let state = ServerState::new(store, settings);
@@ -233,7 +225,20 @@ pub(crate) fn data(context: &Arc<Context>, store: &Store) -> DataDesk {
     DataDesk::new(DEFAULT_TENANT, Arc::new(data))
 }
 
+fn trace_join(context: &Context) -> Option<TraceJoin> {
+    let is_on = context.settings.traces.is_on;
+    is_on.then_some(telemetry::join as TraceJoin)
+}
+
 impl ServeArgs {
+    fn mcp(&self, base: &str) -> McpSettings {
+        McpSettings {
+            base: base.to_owned(),
+            origins: self.mcp_origins.clone(),
+            conformance: self.mcp_conformance,
+        }
+    }
+
     /// Fixtures ask for no token.
     fn refuse_public_fixtures(&self) -> Result<()> {
         if !self.mcp_conformance || self.listen.ip().is_loopback() {
