@@ -5,6 +5,7 @@ mod conformance;
 mod incremental;
 mod paging;
 mod resume;
+mod share;
 mod slices;
 mod trouble;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use serde_json::{Value, json};
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::source::Notice;
@@ -85,11 +87,18 @@ pub(super) async fn read_until(
     request: ReadRequest,
     advances: Option<usize>,
 ) -> Outcome {
+    gather(source.read(request.clone()), request, advances).await
+}
+
+async fn gather(
+    mut events: BoxStream<'static, Result<ReadEvent>>,
+    request: ReadRequest,
+    advances: Option<usize>,
+) -> Outcome {
     let mut out = Outcome {
         state: request.state.clone().unwrap_or_default(),
         ..Outcome::default()
     };
-    let mut events = source.read(request);
     let mut uncovered = Vec::new();
     let mut seen = 0;
     while let Some(event) = events.next().await {
