@@ -89,8 +89,13 @@ fn answer(stored: Result<()>, parcels: Vec<Parcel>) {
             Err(error) => Err(Error::new(error.kind(), error.message().to_owned())
                 .hint("send it again; the server's log says more")),
         };
-        // Whoever sent it may have gone away: it is stored, and sent again it is the same.
-        let _: std::result::Result<(), _> = parcel.answer.send(told);
+        if parcel.answer.send(told).is_err() {
+            // It is stored, and sent again it is the same.
+            tracing::debug!(
+                connection = parcel.connection,
+                "a sender went away before it was answered"
+            );
+        }
     }
 }
 

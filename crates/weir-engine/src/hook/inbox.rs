@@ -191,9 +191,9 @@ fn batch(page: &[Received]) -> Result<Batch> {
             Value::from(message.kind.clone()),
         );
         let text = Value::from(message.body.as_str());
-        write!(
+        writeln!(
             body,
-            ",\"id\":{id},\"type\":{kind},\"received_at\":\"{at}\",\"body\":{text}}}\n"
+            ",\"id\":{id},\"type\":{kind},\"received_at\":\"{at}\",\"body\":{text}}}"
         )
         .unwrap_or_default();
         records.push(Record {
