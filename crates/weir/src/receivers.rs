@@ -14,14 +14,17 @@ use crate::commands::Context;
 use crate::wiring::Wiring;
 
 /// Files and secrets are looked at again after so long.
-const KEPT: Duration = Duration::from_secs(5);
+const KEPT_FOR: Duration = Duration::from_secs(5);
 /// Connections whose receivers are kept; more are made anew for each message.
 const KEPT_MAX: usize = 1_000;
+
+/// When it was made, and what.
+type Kept = (Instant, Arc<dyn Receiver>);
 
 pub(crate) struct ProjectReceivers {
     context: Arc<Context>,
     store: Store,
-    kept: Mutex<BTreeMap<String, (Instant, Arc<dyn Receiver>)>>,
+    kept: Mutex<BTreeMap<String, Kept>>,
 }
 
 impl ProjectReceivers {
@@ -36,12 +39,12 @@ impl ProjectReceivers {
     fn kept(&self, connection: &str) -> Option<Arc<dyn Receiver>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (made_at, receiver) = kept.get(connection)?;
-        (made_at.elapsed() < KEPT).then(|| receiver.clone())
+        (made_at.elapsed() < KEPT_FOR).then(|| receiver.clone())
     }
 
     fn keep(&self, connection: &str, receiver: &Arc<dyn Receiver>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, (made_at, _)| made_at.elapsed() < KEPT);
+        kept.retain(|_, (made_at, _)| made_at.elapsed() < KEPT_FOR);
         if kept.len() < KEPT_MAX {
             kept.insert(connection.to_owned(), (Instant::now(), receiver.clone()));
         }

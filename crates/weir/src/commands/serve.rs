@@ -116,10 +116,8 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         "worker",
         work(args.clone(), context.clone(), store.clone(), stop.clone()),
     );
-    let supplies = ProjectSupplies::new(context.clone(), store.clone());
     let policies = Arc::new(policies);
     let vendors = Arc::new(ProjectVendors::new(context.clone(), store.clone()));
-    let receivers = ProjectReceivers::new(context.clone(), store.clone());
     let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors, policies.clone());
     parts.start("calls", done(calls.clone().run(POLL, stop.clone())));
     let watching = watch(policies.clone(), context.clone(), store.clone(), stop.clone());
@@ -145,14 +143,14 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     let settings = Settings {
         policies,
         calls: Some(calls),
-        hooks: Some(hooks::Desk::new(&store, Arc::new(receivers))),
+        hooks: Some(inbound(context, &store)),
         data: Some(data(context, &store)),
         mcp: args.mcp(base),
         oauth: Some(Desk::new(&store, DEFAULT_TENANT, servers, base)),
         login,
         catalog: catalog(&wiring.catalog),
         prober: Some(Prober::new(Arc::new(ProjectConnections(wiring.clone())))),
-        office: Some(Office::new(store.clone(), Arc::new(supplies))),
+        office: Some(office(context, &store)),
         channels: wiring.project.file.alerts.channels.keys().cloned().collect(),
         vault: Some(wiring),
         trace_join: trace_join(context),
@@ -164,6 +162,20 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         weir_server::serve(listening, state, stop.cancelled_owned()),
     );
     parts.wait().await
+}
+
+/// Who takes in what outside systems send.
+fn inbound(context: &Arc<Context>, store: &Store) -> hooks::Desk {
+    hooks::Desk::new(
+        store,
+        Arc::new(ProjectReceivers::new(context.clone(), store.clone())),
+    )
+}
+
+/// Who answers workers elsewhere.
+fn office(context: &Arc<Context>, store: &Store) -> Office {
+    let supplies = ProjectSupplies::new(context.clone(), store.clone());
+    Office::new(store.clone(), Arc::new(supplies))
 }
 
 /// Starts what looks after the store whatever the server is asked: its audit trail, secrets, disk and
