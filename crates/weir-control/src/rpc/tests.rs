@@ -306,6 +306,30 @@ async fn a_server_elsewhere_is_a_ledger() {
 }
 
 #[tokio::test]
+async fn a_worker_reads_what_its_runs_connection_received_and_nothing_else() {
+    let world = World::new().await;
+    let run = world.ask("shop").await;
+    let remote = Arc::new(world.remote());
+    let inbox = remote.inbox(&run);
+    assert_eq!(inbox.after(0, 10).await.unwrap_err().kind(), ErrorKind::Conflict);
+    remote.claim(1).await.unwrap();
+    testing::execute(
+        &world.store,
+        "INSERT INTO received (tenant, connection, place, id, kind, received_at_ms, body)
+         SELECT tenant, other.name, 1, 'evt_' || other.name, NULL, 5, '{}'
+         FROM runs, (SELECT 'shop' AS name UNION SELECT 'till') AS other LIMIT 2",
+    )
+    .await;
+    let received = inbox.after(0, 10).await.unwrap();
+    assert_eq!((received.len(), received[0].id.as_str()), (1, "evt_shop"));
+    inbox.landed(1).await.unwrap();
+    // Its right is over.
+    testing::execute(&world.store, "UPDATE runs SET expires_at_ms = 0").await;
+    assert_eq!(inbox.after(0, 10).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(inbox.landed(1).await.unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test]
 async fn a_run_comes_with_all_but_its_secrets_and_they_are_lent_while_it_is_held() {
     let world = World::new().await;
     let run = world.ask("shop").await;
@@ -371,22 +395,8 @@ async fn a_run_comes_with_all_but_its_secrets_and_they_are_lent_while_it_is_held
         Drawn::Permits { permits: 1, .. }
     ));
 
-    let inbox = remote.inbox(&run);
-    testing::execute(
-        &world.store,
-        "INSERT INTO received (tenant, connection, place, id, kind, received_at_ms, body)
-         SELECT tenant, other.name, 1, 'evt_' || other.name, NULL, 5, '{}'
-         FROM runs, (SELECT 'shop' AS name UNION SELECT 'till') AS other LIMIT 2",
-    )
-    .await;
-    let received = inbox.after(0, 10).await.unwrap();
-    assert_eq!((received.len(), received[0].id.as_str()), (1, "evt_shop"));
-    inbox.landed(1).await.unwrap();
-
     // Its right is over: nothing is lent any more.
     testing::execute(&world.store, "UPDATE runs SET expires_at_ms = 0").await;
-    assert_eq!(inbox.after(0, 10).await.unwrap_err().kind(), ErrorKind::Conflict);
-    assert_eq!(inbox.landed(1).await.unwrap_err().kind(), ErrorKind::Conflict);
     let draw = Draw {
         batch: "2".to_owned(),
         ..draw
