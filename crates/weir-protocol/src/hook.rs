@@ -43,6 +43,8 @@ pub struct Message {
     pub kind: Option<String>,
     /// JSON text.
     pub body: String,
+    /// Whether the event that tells of it has the body.
+    pub tells_body: bool,
 }
 
 /// Knows the messages of one connection by their signatures.

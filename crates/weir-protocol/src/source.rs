@@ -105,6 +105,9 @@ pub struct StreamDescriptor {
     /// Path of the cursor field.
     pub cursor_field: Option<String>,
     pub mode: Option<SyncMode>,
+    /// The system sent it by itself and does not send it again: a wish to read everything leaves it as it is.
+    #[serde(default)]
+    pub is_received: bool,
     /// How the stream is typed and written, as far as the connector says.
     pub policy: StreamPolicy,
 }

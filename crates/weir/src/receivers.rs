@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use weir_control::hooks::Receivers;
 use weir_control::{DEFAULT_TENANT, Store};
 use weir_protocol::hook::Receiver;
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::commands::Context;
 use crate::wiring::Wiring;
@@ -18,8 +18,9 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 /// Connections whose receivers are kept; more are made anew for each message.
 const KEPT_MAX: usize = 1_000;
 
-/// When it was made, and what.
-type Kept = (Instant, Arc<dyn Receiver>);
+/// When it was made, and what; or why not: nobody without a token makes the files be read again and again.
+type Kept = (Instant, Made);
+type Made = std::result::Result<Arc<dyn Receiver>, ErrorKind>;
 
 pub(crate) struct ProjectReceivers {
     context: Arc<Context>,
@@ -36,18 +37,31 @@ impl ProjectReceivers {
         }
     }
 
-    fn kept(&self, connection: &str) -> Option<Arc<dyn Receiver>> {
+    fn kept(&self, connection: &str) -> Option<Made> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (made_at, receiver) = kept.get(connection)?;
-        (made_at.elapsed() < KEPT_FOR).then(|| receiver.clone())
+        let (made_at, made) = kept.get(connection)?;
+        (made_at.elapsed() < KEPT_FOR).then(|| made.clone())
     }
 
-    fn keep(&self, connection: &str, receiver: &Arc<dyn Receiver>) {
+    fn keep(&self, connection: &str, made: Made) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|_, (made_at, _)| made_at.elapsed() < KEPT_FOR);
         if kept.len() < KEPT_MAX {
-            kept.insert(connection.to_owned(), (Instant::now(), receiver.clone()));
+            kept.insert(connection.to_owned(), (Instant::now(), made));
         }
+    }
+
+    async fn make(&self, connection: &str) -> Result<Arc<dyn Receiver>> {
+        let wiring = Wiring::open(&self.context)?.over(self.store.clone());
+        let spec = wiring.connection(connection)?;
+        let wiring = wiring.with_production(&spec.connector).await?;
+        let connector = wiring.connector(&spec)?;
+        if connector.spec.hook.is_none() {
+            return Err(receives_nothing(connection));
+        }
+        let resolved = wiring.resolved(&spec).await?;
+        let made = crate::engine::receiver(connector, &resolved)?;
+        Ok(Arc::new(made.ok_or_else(|| receives_nothing(connection))?))
     }
 }
 
@@ -58,20 +72,14 @@ impl Receivers for ProjectReceivers {
             return Err(receives_nothing(connection));
         }
         if let Some(kept) = self.kept(connection) {
-            return Ok(kept);
+            return kept.map_err(|kind| {
+                Error::new(kind, format!("connection '{connection}' cannot receive"))
+                    .hint("the log said why a moment ago")
+            });
         }
-        let wiring = Wiring::open(&self.context)?.over(self.store.clone());
-        let spec = wiring.connection(connection)?;
-        let wiring = wiring.with_production(&spec.connector).await?;
-        let connector = wiring.connector(&spec)?;
-        if connector.spec.hook.is_none() {
-            return Err(receives_nothing(connection));
-        }
-        let resolved = wiring.resolved(&spec).await?;
-        let made = crate::engine::receiver(connector, &resolved)?;
-        let receiver: Arc<dyn Receiver> = Arc::new(made.ok_or_else(|| receives_nothing(connection))?);
-        self.keep(connection, &receiver);
-        Ok(receiver)
+        let made = self.make(connection).await;
+        self.keep(connection, made.as_ref().map(Clone::clone).map_err(Error::kind));
+        made
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 use weir_control::Store;
 use weir_protocol::query::{Query as _, QueryLimits, Rows};
-use weir_protocol::{Result, StreamDescriptor};
+use weir_protocol::{Error, ErrorKind, Result, StreamDescriptor};
 use weir_query::models;
 use weir_server::{Data, Preview};
 
@@ -17,20 +18,53 @@ use crate::wiring::Wiring;
 const QUERY_BYTES_MAX: usize = 256 << 20;
 const QUERY_SECONDS_MAX: u64 = 60;
 
+/// Queries that run at one time; more are told to come again.
+const QUERIES_AT_ONCE: usize = 4;
+
 pub(crate) struct ProjectData {
-    pub(crate) context: Arc<Context>,
-    pub(crate) store: Store,
+    context: Arc<Context>,
+    store: Store,
+    queries: Semaphore,
 }
 
 impl ProjectData {
+    pub(crate) fn new(context: Arc<Context>, store: Store) -> Self {
+        Self {
+            context,
+            store,
+            queries: Semaphore::new(QUERIES_AT_ONCE),
+        }
+    }
+
     fn wiring(&self) -> Result<Wiring> {
         Ok(Wiring::open(&self.context)?.over(self.store.clone()))
     }
 }
 
+/// Whether a table's name is that of records as they were received.
+fn is_raw(table: &str) -> bool {
+    table.to_ascii_lowercase().starts_with("raw_")
+}
+
 #[async_trait]
 impl Data for ProjectData {
     async fn query(&self, sql: &str, rows_max: usize) -> Result<Rows> {
+        let _turn = self.queries.try_acquire().map_err(|_| {
+            Error::new(
+                ErrorKind::RateLimited,
+                format!("{QUERIES_AT_ONCE} queries are running already"),
+            )
+            .hint("ask again when one has ended")
+        })?;
+        if self
+            .reads(sql)?
+            .is_some_and(|tables| tables.iter().any(|table| is_raw(table)))
+        {
+            return Err(Error::denied(
+                "records as they were received are not for tools: nothing in them is masked",
+            )
+            .hint("read the typed table <source>_<entity>, or use `weir query` on the server's machine"));
+        }
         let engine = self.wiring()?.query_engine().await?;
         let limits = QueryLimits {
             rows_max,

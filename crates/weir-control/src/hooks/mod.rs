@@ -96,7 +96,7 @@ impl StoredInbox {
 impl Inbox for StoredInbox {
     async fn after(&self, place: i64, limit: u32) -> Result<Vec<Received>> {
         let of = (self.tenant.as_str(), self.connection.as_str());
-        let limit = i64::from(limit.min(READ_MAX));
+        let limit = limit.min(READ_MAX) as usize;
         self.store
             .read(Scope::Tenant(&self.tenant), "read what was received", |db, _| {
                 Box::pin(async move { Ok(sql::after(db, of, place, limit).await?) })

@@ -86,7 +86,8 @@ fn answer(stored: Result<()>, parcels: Vec<Parcel>) {
     for parcel in parcels {
         let told = match &stored {
             Ok(()) => Ok(()),
-            Err(error) => Err(Error::new(error.kind(), error.message().to_owned())
+            // Whatever is wrong with the store: the sender is to try again.
+            Err(_) => Err(Error::unavailable("the message cannot be stored now")
                 .hint("send it again; the server's log says more")),
         };
         if parcel.answer.send(told).is_err() {
@@ -144,7 +145,7 @@ fn told((tenant, connection): (&str, &str), message: &Message) -> Event {
         Some(kind) => event.with("type", kind.as_str()),
         None => event,
     };
-    if message.body.len() > TOLD_BYTES_MAX {
+    if !message.tells_body || message.body.len() > TOLD_BYTES_MAX {
         return event;
     }
     match serde_json::from_str::<Value>(&message.body) {

@@ -1,16 +1,25 @@
 use sqlx::AnyConnection;
 use weir_protocol::hook::{Message, Received};
 
+/// Bodies that are read at once; a message has 1 MiB at most.
+const AT_ONCE: usize = 32;
+/// A page of messages ends where its bodies have so many bytes: it goes over a worker's line in one piece.
+const BYTES_MAX: usize = 8 << 20;
+
 /// Makes room for so many more messages; gives back the place of the last of them. Until the transaction
-/// ends nobody else adds any to the connection.
+/// ends nobody else adds any to the connection. Places are microseconds of the store's clock where that is
+/// ahead: a store that was restored or made anew goes on behind what the lake has already read.
 pub(super) async fn reserve(
     db: &mut AnyConnection,
     (tenant, connection): (&str, &str),
     count: i64,
 ) -> sqlx::Result<i64> {
     sqlx::query_scalar(
-        "INSERT INTO hooks (tenant, connection, place, landed) VALUES ($1, $2, $3, 0)
-         ON CONFLICT (tenant, connection) DO UPDATE SET place = hooks.place + excluded.place
+        "INSERT INTO hooks (tenant, connection, place, landed)
+         SELECT $1, $2, now_ms * 1000 + $3, 0 FROM clock WHERE true
+         ON CONFLICT (tenant, connection) DO UPDATE
+         SET place = CASE WHEN excluded.place > hooks.place + $3 THEN excluded.place
+                          ELSE hooks.place + $3 END
          RETURNING place",
     )
     .bind(tenant)
@@ -45,31 +54,42 @@ pub(super) async fn insert(
     Ok(added.rows_affected() > 0)
 }
 
+/// The next ones in order: at most `limit`, and no more once they have [`BYTES_MAX`].
 pub(super) async fn after(
     db: &mut AnyConnection,
     (tenant, connection): (&str, &str),
     place: i64,
-    limit: i64,
+    limit: usize,
 ) -> sqlx::Result<Vec<Received>> {
     type Row = (i64, String, Option<String>, i64, String);
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT place, id, kind, received_at_ms, body FROM received
-         WHERE tenant = $1 AND connection = $2 AND place > $3 ORDER BY place LIMIT $4",
-    )
-    .bind(tenant)
-    .bind(connection)
-    .bind(place)
-    .bind(limit)
-    .fetch_all(db)
-    .await?;
-    let read = |(place, id, kind, received_at_ms, body)| Received {
-        place,
-        id,
-        kind,
-        received_at_ms,
-        body,
-    };
-    Ok(rows.into_iter().map(read).collect())
+    let (mut found, mut place, mut bytes) = (Vec::new(), place, 0);
+    while found.len() < limit && bytes < BYTES_MAX {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT place, id, kind, received_at_ms, body FROM received
+             WHERE tenant = $1 AND connection = $2 AND place > $3 ORDER BY place LIMIT $4",
+        )
+        .bind(tenant)
+        .bind(connection)
+        .bind(place)
+        .bind(i64::try_from(AT_ONCE.min(limit - found.len())).unwrap_or(1))
+        .fetch_all(&mut *db)
+        .await?;
+        let Some(last) = rows.last() else {
+            break;
+        };
+        place = last.0;
+        for (place, id, kind, received_at_ms, body) in rows {
+            bytes += body.len();
+            found.push(Received {
+                place,
+                id,
+                kind,
+                received_at_ms,
+                body,
+            });
+        }
+    }
+    Ok(found)
 }
 
 pub(super) async fn landed(

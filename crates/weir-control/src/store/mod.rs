@@ -119,8 +119,10 @@ impl Store {
         &self.place
     }
 
-    /// Waits until everything is written and no file is open any more.
+    /// Waits until everything is written and no file is open any more: also what a provider has still to answer to
+    /// a refresh that was sent, for its tokens are stored nowhere else.
     pub async fn close(&self) {
+        crate::oauth::settled().await;
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -22,7 +22,11 @@ pub(super) fn shares(options: &SyncOptions, streams: usize) -> (usize, u64) {
 /// The mode of a stream's run, before anything is known of the last one.
 pub fn wanted_mode(stream: &StreamDescriptor, options: &SyncOptions) -> SyncMode {
     let mode = usual_mode(stream);
-    if options.full { as_full(mode) } else { mode }
+    if options.full && !stream.is_received {
+        as_full(mode)
+    } else {
+        mode
+    }
 }
 
 /// The mode of a stream when nothing else is asked for.

@@ -318,7 +318,7 @@ impl StreamJob {
     /// does not drop it.
     async fn ask_full(&self) -> Result<()> {
         let is_usual = rules::usual_mode(self.stream()).read() == ReadMode::FullRefresh;
-        if !self.plan.options.full || is_usual {
+        if !self.plan.options.full || is_usual || self.stream().is_received {
             return Ok(());
         }
         self.write(&Entry::FullAsked).await?;

@@ -458,6 +458,7 @@ fn descriptor(stream: &Stream, choice: StreamChoice, schema: Value) -> StreamDes
         primary_key,
         cursor_field,
         mode: Some(choice.mode.unwrap_or(usual)),
+        is_received: false,
         policy,
     }
 }

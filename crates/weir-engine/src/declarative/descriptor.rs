@@ -62,6 +62,7 @@ fn merged(
         primary_key,
         cursor_field,
         mode: Some(mode.unwrap_or(default)),
+        is_received: false,
         policy,
     })
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::hook::{Inbox, Received};
+use weir_protocol::slices::{SliceReaders, SliceTask};
 use weir_protocol::source::Progress;
 use weir_protocol::spec::{HookSpec, StreamPolicy};
 use weir_protocol::state::WHOLE;
@@ -49,6 +50,7 @@ pub(crate) fn descriptor(spec: &HookSpec, connection: &ConnectionSpec) -> Stream
         primary_key: vec!["id".to_owned()],
         cursor_field: Some("place".to_owned()),
         mode: Some(SyncMode::IncrementalMerge),
+        is_received: true,
         policy,
     }
 }
@@ -79,7 +81,7 @@ impl WithInbox {
         let place = request
             .from
             .as_deref()
-            .map_or(Ok(stored), |from| Ok(place_of(from)? - 1))?;
+            .map_or(Ok(stored), |from| Ok(place_of(from)?.saturating_sub(1)))?;
         Ok(Reading {
             inbox,
             // A state is what was committed with the rows it covers.
@@ -156,7 +158,8 @@ impl Reading {
             ..SliceState::default()
         };
         let is_cut = self.left == Some(0);
-        self.is_over = is_cut || found < wanted as usize || page.len() < found;
+        // A page may be short where its messages are large.
+        self.is_over = is_cut || found == 0 || page.len() < found;
         if self.is_over && !is_cut {
             events.push(ReadEvent::Advance(StateChange::Complete {
                 floor: None,
@@ -254,6 +257,25 @@ impl Source for WithInbox {
         })
         .flatten()
         .boxed()
+    }
+
+    fn read_with(
+        &self,
+        request: ReadRequest,
+        others: Arc<dyn SliceReaders>,
+    ) -> BoxStream<'static, Result<ReadEvent>> {
+        if request.stream == self.stream.name {
+            return self.read(request);
+        }
+        self.inner.read_with(request, others)
+    }
+
+    fn slices_at_once(&self, stream: &str) -> usize {
+        self.inner.slices_at_once(stream)
+    }
+
+    fn read_slice(&self, task: SliceTask) -> BoxStream<'static, Result<ReadEvent>> {
+        self.inner.read_slice(task)
     }
 
     fn foreign_state(&self, stream: &str, state: &ForeignState) -> Result<StreamState> {

@@ -35,6 +35,7 @@ pub struct HookReceiver {
     id: Option<Field>,
     kind: Option<Field>,
     is_list: bool,
+    tells_body: bool,
 }
 
 enum Field {
@@ -117,6 +118,7 @@ impl HookReceiver {
             id: spec.id.as_ref().map(Field::new).transpose()?,
             kind: spec.kind.as_ref().map(Field::new).transpose()?,
             is_list: spec.is_list,
+            tells_body: spec.tells_body,
         })
     }
 
@@ -141,7 +143,11 @@ impl HookReceiver {
     }
 
     fn messages(&self, arrived: &Arrived) -> Result<Taken> {
-        let text = body_text(arrived)?;
+        let takes_forms = matches!(
+            self.signature,
+            SignatureSpec::Slack { .. } | SignatureSpec::Twilio { .. }
+        );
+        let text = body_text(arrived, takes_forms)?;
         let value: Value = serde_json::from_str(&text).map_err(|error| {
             Error::usage("the body is not JSON")
                 .caused_by(error)
@@ -158,27 +164,40 @@ impl HookReceiver {
                 let all = items
                     .iter()
                     .map(|item| self.message(arrived, item, item.to_string()));
-                Ok(Taken::Messages(all.collect()))
+                Ok(Taken::Messages(all.collect::<Result<_>>()?))
             }
             (_, value) => Ok(Taken::Messages(vec![self.message(
                 arrived,
                 &value,
                 text.into_owned(),
-            )])),
+            )?])),
         }
     }
 
-    fn message(&self, arrived: &Arrived, value: &Value, body: String) -> Message {
+    fn message(&self, arrived: &Arrived, value: &Value, body: String) -> Result<Message> {
         let of = |field: &Option<Field>| field.as_ref().and_then(|field| field.of(arrived, value));
-        let id = of(&self.id).filter(|id| !id.is_empty());
-        let id = match id {
-            Some(id) if id.len() <= ID_CHARS_MAX => id,
+        let id = match of(&self.id).filter(|id| !id.is_empty()) {
+            Some(id) if id.len() <= ID_CHARS_MAX && !id.chars().any(char::is_control) => id,
             Some(id) => hex(&Sha256::digest(&id)),
+            None if self.id.is_some() => {
+                return Err(
+                    Error::usage("the message has no id where the connector says it has one")
+                        .hint("check `hook.id` in connector.yaml against what the system sends"),
+                );
+            }
             None => hex(&Sha256::digest(&body)),
         };
         let kind = of(&self.kind).filter(|kind| !kind.is_empty());
-        let kind = kind.map(|kind| kind.chars().take(KIND_CHARS_MAX).collect());
-        Message { id, kind, body }
+        let kind = kind.map(|kind| {
+            let shown = kind.chars().filter(|sign| !sign.is_control());
+            shown.take(KIND_CHARS_MAX).collect()
+        });
+        Ok(Message {
+            id,
+            kind,
+            body,
+            tells_body: self.tells_body,
+        })
     }
 }
 
@@ -193,9 +212,10 @@ impl Receiver for HookReceiver {
 }
 
 /// JSON text as it came; a form as an object.
-fn body_text(arrived: &Arrived) -> Result<Cow<'_, str>> {
+fn body_text(arrived: &Arrived, takes_forms: bool) -> Result<Cow<'_, str>> {
     let kind = arrived.header("content-type").unwrap_or_default();
-    if kind.starts_with("application/x-www-form-urlencoded") {
+    // The header is signed by nobody: only who sends forms is read so.
+    if takes_forms && kind.starts_with("application/x-www-form-urlencoded") {
         let fields = url::form_urlencoded::parse(&arrived.body);
         let object: serde_json::Map<String, Value> = fields
             .map(|(name, value)| (name.into_owned(), Value::from(value.into_owned())))

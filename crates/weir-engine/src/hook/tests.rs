@@ -325,14 +325,8 @@ fn messages_name_themselves_by_header_by_path_or_by_what_they_say() {
             other => panic!("{other:?}"),
         }
     };
-    let by_header = json!({
-        "signature": signature, "id": { "header": "X-GitHub-Delivery" }, "kind": { "header": "X-GitHub-Event" },
-    });
-    let message = &take(by_header, r#"{"n":1}"#)[0];
-    assert_eq!(
-        (message.id.as_str(), message.kind.as_deref()),
-        ("72d3162e", Some("issues"))
-    );
+    let by_header = json!({ "signature": signature, "kind": { "header": "X-GitHub-Event" } });
+    assert_eq!(take(by_header, r#"{"n":1}"#)[0].kind.as_deref(), Some("issues"));
     let by_path = json!({ "signature": signature, "id": { "path": "eventId" }, "kind": { "path": "what.kind" }, "is_list": true });
     let both = take(
         by_path.clone(),
@@ -347,7 +341,43 @@ fn messages_name_themselves_by_header_by_path_or_by_what_they_say() {
     let nameless = take(json!({ "signature": signature }), r#"{"n":1}"#);
     assert_eq!(nameless[0].id, hex(&Sha256::digest(r#"{"n":1}"#)));
     let endless = format!(r#"[{{"eventId":"{}"}}]"#, "x".repeat(1000));
-    assert_eq!(take(by_path, &endless)[0].id.len(), 64);
+    assert_eq!(take(by_path.clone(), &endless)[0].id.len(), 64);
+    assert_eq!(take(by_path, r#"[{"eventId":"a\u0000b"}]"#)[0].id.len(), 64);
+}
+
+/// What is not signed cannot make another message of one that somebody caught.
+#[test]
+fn a_caught_message_stays_the_same_whatever_stands_around_it() {
+    let signature = json!({ "scheme": "github", "secret": "{{ credential.webhook_secret }}" });
+    let body = r#"{"eventId":7}"#;
+    let signed = format!("sha256={}", hex(&sha256(SECRET.as_bytes(), body)));
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let caught = post(&[("x-hub-signature-256", &signed), form], body);
+    let by_path = receiver_with(
+        json!({ "signature": signature, "id": { "path": "eventId" } }),
+        SECRET,
+    );
+    let Taken::Messages(messages) = by_path.take(&caught).unwrap() else {
+        panic!()
+    };
+    assert_eq!((messages[0].id.as_str(), messages[0].body.as_str()), ("7", body));
+    let lacks = receiver_with(
+        json!({ "signature": signature, "id": { "path": "other" } }),
+        SECRET,
+    );
+    assert_eq!(lacks.take(&caught).unwrap_err().kind(), ErrorKind::Usage);
+    let unsigned: ConnectorSpec = serde_json::from_value(json!({
+        "spec": 1, "connector": "test", "version": "1.0.0", "name": { "en": "Test" },
+        "hook": { "signature": signature, "id": { "header": "X-GitHub-Delivery" } },
+    }))
+    .unwrap();
+    assert!(
+        unsigned
+            .validate()
+            .unwrap_err()
+            .to_string()
+            .contains("is not signed")
+    );
 }
 
 #[derive(Default)]

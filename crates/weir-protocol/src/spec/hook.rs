@@ -20,6 +20,10 @@ pub struct HookSpec {
     /// Where it says what happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<HookField>,
+    /// The event that tells of a message has its body too. Whoever sees events sees it then, whatever is said of
+    /// the stream's personal fields.
+    #[serde(default)]
+    pub tells_body: bool,
     /// The body is a list, each item of it a message.
     #[serde(default)]
     pub is_list: bool,
@@ -33,7 +37,7 @@ fn events() -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum HookField {
-    /// Name of a header of the request.
+    /// Name of a header of the request. For ids only one that is signed: `webhook-id` of Standard Webhooks.
     Header(String),
     /// Path in the body, with dots between the names.
     Path(String),

@@ -217,6 +217,18 @@ impl ConnectorSpec {
                     .hint("give what is received a stream of its own, as in stream: events"),
             );
         }
+        let is_signed = |name: &str| {
+            matches!(hook.signature, SignatureSpec::StandardWebhooks { .. })
+                && name.eq_ignore_ascii_case("webhook-id")
+        };
+        if let Some(HookField::Header(name)) = &hook.id
+            && !is_signed(name)
+        {
+            return Err(Error::spec(format!(
+                "hook.id: the header '{name}' is not signed, so anybody could change it"
+            ))
+            .hint("name a path in the body, or leave id out: equal messages are one then"));
+        }
         if hook.signature.secret().trim().is_empty() {
             return Err(
                 Error::spec("hook.signature.secret is empty, so anybody could send messages")

@@ -39,6 +39,9 @@ pub(crate) async fn run(_args: &McpArgs, context: &Arc<Context>) -> Result<()> {
     let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors, policies.clone());
     // Where no server is running, nobody else makes what was approved.
     let working = tokio::spawn(calls.clone().run(POLL, stop.clone()));
+    // Calls of others are among them: they go by the policies of now, not of when the client began.
+    let watching = serve::watch(policies.clone(), context.clone(), store.clone(), stop.clone());
+    let watching = tokio::spawn(watching);
     let address = format!("http://{DEFAULT_ADDRESS}");
     let base = context.settings.public_url.as_deref().unwrap_or(&address);
     let servers = ProjectServers {
@@ -60,8 +63,10 @@ pub(crate) async fn run(_args: &McpArgs, context: &Arc<Context>) -> Result<()> {
     let state = ServerState::new(store.clone(), settings);
     let served = Box::pin(serve_stdio(state, access, acting)).await;
     stop.cancel();
-    if let Err(error) = working.await {
-        tracing::error!(%error, "what went on with calls broke off");
+    for part in [working, watching] {
+        if let Err(error) = part.await {
+            tracing::error!(%error, "what worked beside the client broke off");
+        }
     }
     store.close().await;
     served

@@ -205,7 +205,12 @@ fn take_care(parts: &mut Parts, wiring: &Arc<Wiring>, store: &Store, stop: &Canc
 }
 
 /// Takes changed policy files.
-async fn watch(policies: Arc<InForce>, context: Arc<Context>, store: Store, stop: CancellationToken) {
+pub(super) async fn watch(
+    policies: Arc<InForce>,
+    context: Arc<Context>,
+    store: Store,
+    stop: CancellationToken,
+) {
     loop {
         if tokio::time::timeout(POLICIES_LOOK, stop.cancelled())
             .await
@@ -230,10 +235,7 @@ async fn follow(stand_in: Option<StandIn>, stop: CancellationToken) {
 
 /// The project's lake and sources, for tools.
 pub(crate) fn data(context: &Arc<Context>, store: &Store) -> DataDesk {
-    let data = ProjectData {
-        context: context.clone(),
-        store: store.clone(),
-    };
+    let data = ProjectData::new(context.clone(), store.clone());
     DataDesk::new(DEFAULT_TENANT, Arc::new(data))
 }
 

@@ -3,9 +3,9 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_control::connections;
 use weir_control::policies::Target;
 use weir_control::principals::Permission;
+use weir_control::{connections, states};
 use weir_protocol::{Error, Result};
 
 use super::{About, Own};
@@ -20,7 +20,7 @@ pub(super) fn tool() -> Own {
             name: "query",
             title: "Ask the lake in SQL",
             description: "Answers one reading SQL statement (SELECT, WITH, SHOW TABLES, DESCRIBE) over the company's tables: typed \
-                ones are named <source>_<entity>, models gold_<domain>_<entity>, records as received bronze.raw_<source>_<stream>. Begin with \
+                ones are named <source>_<entity>, models gold_<domain>_<entity>. Begin with \
                 SHOW TABLES.",
             permission: Permission::DataRead,
         },
@@ -87,8 +87,7 @@ async fn run(caller: Caller, input: Input) -> Result<Output> {
 async fn refuse_hidden(caller: &Caller, sql: &str) -> Result<()> {
     let (mut seen, mut hidden) = (BTreeSet::new(), BTreeSet::new());
     for connection in connections::list(&caller.state.store, &caller.access.tenant).await? {
-        let target = Target::Connection(connection.name.clone());
-        let may = caller.allows(Permission::DataRead, &target).await?;
+        let may = may_read(caller, &connection.name).await?;
         if may { &mut seen } else { &mut hidden }.insert(connection.source);
     }
     if hidden.is_empty() {
@@ -107,6 +106,21 @@ async fn refuse_hidden(caller: &Caller, sql: &str) -> Result<()> {
                 .hint("read tables of connections that you may read, or ask whoever keeps policies/"),
         ),
     }
+}
+
+/// The connection and each of its streams: which tables a stream has is not looked at here.
+async fn may_read(caller: &Caller, connection: &str) -> Result<bool> {
+    let target = Target::Connection(connection.to_owned());
+    if !caller.allows(Permission::DataRead, &target).await? {
+        return Ok(false);
+    }
+    for known in states::list(&caller.state.store, &caller.access.tenant, connection).await? {
+        let target = Target::Stream(connection.to_owned(), known.stream);
+        if !caller.allows(Permission::DataRead, &target).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Of a seen source, and not of a hidden one whose name is longer.
