@@ -164,7 +164,7 @@ def test_an_agent_reads_data_and_calls_actions_with_the_official_client(project,
 
         paid, _ = wait_until(over, "the call and the run")
         assert paid["remote_id"] == "pay_1"
-        vias = [entry["data"].get("via") for entry in project.json("audit", "list") if entry["action"] == "call.ask"]
+        vias = [json.loads(entry["details"]).get("via") for entry in project.json("audit", "list") if entry["action"] == "call.ask"]
         assert vias == ["mcp"], vias
     project.run("audit", "verify")
 
