@@ -114,6 +114,7 @@ fn descriptor(stream: Stream, schema: Option<serde_json::Value>, choice: StreamC
     // Without a key, a changed file can only be taken anew as a whole.
     let mode = SyncMode::default_for(!primary_key.is_empty(), !primary_key.is_empty());
     StreamDescriptor {
+        is_received: false,
         entity: stream.name.clone(),
         description: Some(format!("{} files", stream.files.len())),
         name: stream.name,

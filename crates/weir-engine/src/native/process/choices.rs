@@ -60,6 +60,7 @@ fn describe(stream: &Declared, choice: Option<&StreamChoice>) -> Result<StreamDe
         None => SyncMode::default_for(!primary_key.is_empty(), reads_on),
     };
     Ok(StreamDescriptor {
+        is_received: false,
         name: stream.name.clone(),
         entity: entity(&stream.name),
         description: None,
