@@ -1,6 +1,5 @@
 //! The key that signs the ends of chains: Ed25519.
 
-use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -62,10 +61,12 @@ pub(super) fn is_signed(public_key: &str, bytes: &[u8], signature: &str) -> bool
         .is_ok()
 }
 
-/// Fills a buffer with random bytes.
+/// Fills a buffer with random bytes of the kernel. The library for signatures has a source of its own, which
+/// measures for a tenth of a second how the processor's time varies before it gives the first byte.
 pub(crate) fn random(buffer: &mut [u8]) -> Result<()> {
-    rand::fill(buffer).map_err(|_| {
+    getrandom::fill(buffer).map_err(|error| {
         Error::internal("the system gives no random bytes")
             .hint("check that the kernel's random source may be read, then run again")
+            .caused_by(error)
     })
 }

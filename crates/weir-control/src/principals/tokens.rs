@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::rand;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -13,6 +12,7 @@ use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::rules::{check_groups, check_name, granted, may_grant, may_group};
 use super::{Access, Kind, Permission, Principal, Role, sql};
+use crate::audit::random;
 use crate::audit::{self, Record};
 use crate::store::{Expected, Outcome, Scope, int};
 use crate::{DEFAULT_TENANT, Store, tenants};
@@ -133,11 +133,9 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn random_hex(bytes: usize) -> Result<String> {
-    let mut random = zeroize::Zeroizing::new(vec![0; bytes]);
-    rand::fill(&mut random).map_err(|_| {
-        Error::internal("the system gives no random numbers").hint("check /dev/urandom, then try again")
-    })?;
-    Ok(hex(&random))
+    let mut drawn = zeroize::Zeroizing::new(vec![0; bytes]);
+    random(&mut drawn)?;
+    Ok(hex(&drawn))
 }
 
 /// Makes a token for the tenant of who asks. It can do no more than they can.

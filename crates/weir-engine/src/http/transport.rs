@@ -1,7 +1,7 @@
 //! One request to one allowed host, one whole answer, within time and size limits. No redirects, no
 //! retries, no signing: those stand above.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,57 +19,61 @@ const BODY_RESERVED_MAX: u64 = 8 << 20;
 
 /// Shared by a client and its authenticator, whose token requests obey the same rules.
 pub struct Transport {
-    secure: reqwest::Client,
+    /// Made at the first request that needs it: reading the system's root certificates takes as long as
+    /// a small sync.
+    secure: OnceLock<reqwest::Client>,
     /// For plain HTTP: resolves to private addresses only. Exists only where they are allowed.
     plain: Option<reqwest::Client>,
-    hosts: HostRules,
-    patience: Patience,
-    clock: Arc<dyn Clock>,
+    roots: Vec<reqwest::Certificate>,
+    settings: ClientSettings,
 }
 
 impl Transport {
     pub fn new(settings: &ClientSettings) -> Result<Arc<Self>> {
-        let plain = settings
-            .hosts
-            .allow_private()
-            .then(|| build(settings, true))
-            .transpose()?;
+        let plain = settings.hosts.allow_private().then(|| plain(settings));
         Ok(Arc::new(Self {
-            secure: build(settings, false)?,
-            plain,
-            hosts: settings.hosts.clone(),
-            patience: settings.patience.clone(),
-            clock: settings.clock.clone(),
+            secure: OnceLock::new(),
+            plain: plain.transpose()?,
+            roots: roots(settings)?,
+            settings: settings.clone(),
         }))
     }
 
+    fn secure(&self) -> Result<&reqwest::Client> {
+        if let Some(client) = self.secure.get() {
+            return Ok(client);
+        }
+        let client = secure(&self.settings, &self.roots)?;
+        Ok(self.secure.get_or_init(|| client))
+    }
+
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
+        &self.settings.clock
     }
 
     pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
+        &self.settings.patience
     }
 
     pub(crate) async fn send(&self, out: &Outgoing) -> Result<Answer> {
-        self.send_within(out, &self.hosts).await
+        self.send_within(out, &self.settings.hosts).await
     }
 
     /// The same with one more allowed host: that of a token URL, which the spec declares by naming it.
     pub(crate) async fn send_declared(&self, out: &Outgoing) -> Result<Answer> {
         let host = out.url.host_str().unwrap_or_default();
-        self.send_within(out, &self.hosts.with_host(host)?).await
+        self.send_within(out, &self.settings.hosts.with_host(host)?).await
     }
 
     async fn send_within(&self, out: &Outgoing, hosts: &HostRules) -> Result<Answer> {
         hosts.check(&out.url)?;
         let client = match (out.url.scheme(), &self.plain) {
             ("http", Some(plain)) => plain,
-            _ => &self.secure,
+            _ => self.secure()?,
         };
         let request = prepare(client, out)?;
         let answered = client.execute(request);
-        let response = match self.patience.answer_timeout {
+        let response = match self.settings.patience.answer_timeout {
             Some(limit) => tokio::time::timeout(limit, answered)
                 .await
                 .map_err(|_| timed_out(out, "the answer did not begin in time", limit))?,
@@ -80,7 +84,7 @@ impl Transport {
     }
 
     async fn receive(&self, mut response: reqwest::Response, out: &Outgoing) -> Result<Answer> {
-        let limit = self.patience.response_max_bytes;
+        let limit = self.settings.patience.response_max_bytes;
         let announced = response.content_length().unwrap_or(0);
         if announced > limit {
             return Err(too_large(out, limit));
@@ -88,9 +92,9 @@ impl Transport {
         let mut body =
             BytesMut::with_capacity(usize::try_from(announced.min(BODY_RESERVED_MAX)).unwrap_or(0));
         loop {
-            let chunk = tokio::time::timeout(self.patience.idle_timeout, response.chunk()).await;
-            let chunk =
-                chunk.map_err(|_| timed_out(out, "answer stopped midway", self.patience.idle_timeout))?;
+            let chunk = tokio::time::timeout(self.settings.patience.idle_timeout, response.chunk()).await;
+            let chunk = chunk
+                .map_err(|_| timed_out(out, "answer stopped midway", self.settings.patience.idle_timeout))?;
             let Some(chunk) = chunk.map_err(|error| self.failed(error, out))? else {
                 break;
             };
@@ -104,7 +108,7 @@ impl Transport {
             headers: response.headers().clone(),
             body: body.freeze(),
             url: out.url.clone(),
-            received_at: self.clock.now(),
+            received_at: self.settings.clock.now(),
         })
     }
 
@@ -114,7 +118,7 @@ impl Transport {
             return refused;
         }
         if error.is_timeout() && !error.is_connect() {
-            return timed_out(out, "no complete answer in time", self.patience.timeout);
+            return timed_out(out, "no complete answer in time", self.settings.patience.timeout);
         }
         if error.is_builder() {
             return Error::spec("request cannot be made")
@@ -240,40 +244,47 @@ fn prepare(client: &reqwest::Client, out: &Outgoing) -> Result<reqwest::Request>
         .map_err(|error| Error::spec("request cannot be made").caused_by(error.without_url()))
 }
 
-fn build(settings: &ClientSettings, plain: bool) -> Result<reqwest::Client> {
-    let roots = match &settings.extra_roots_pem {
-        Some(pem) => reqwest::Certificate::from_pem_bundle(pem).map_err(|error| {
-            Error::spec("extra root certificates cannot be read")
-                .caused_by(error)
-                .hint("give a file with certificates in PEM form")
-        })?,
-        None => Vec::new(),
+fn roots(settings: &ClientSettings) -> Result<Vec<reqwest::Certificate>> {
+    let Some(pem) = &settings.extra_roots_pem else {
+        return Ok(Vec::new());
     };
-    let base = || {
-        let resolver = GuardedResolver {
-            rules: settings.hosts.clone(),
-            plain,
-        };
-        reqwest::Client::builder()
-            .user_agent(&settings.user_agent)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
-            .timeout(settings.patience.timeout)
-            .connect_timeout(settings.patience.connect_timeout)
-            .dns_resolver(Arc::new(resolver))
+    reqwest::Certificate::from_pem_bundle(pem).map_err(|error| {
+        Error::spec("extra root certificates cannot be read")
+            .caused_by(error)
+            .hint("give a file with certificates in PEM form")
+    })
+}
+
+fn base(settings: &ClientSettings, plain: bool) -> reqwest::ClientBuilder {
+    let resolver = GuardedResolver {
+        rules: settings.hosts.clone(),
+        plain,
     };
-    if plain {
-        return base().tls_certs_only(Vec::new()).build().map_err(cannot_build);
-    }
-    match base().tls_certs_merge(roots.clone()).build() {
+    reqwest::Client::builder()
+        .user_agent(&settings.user_agent)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .referer(false)
+        .timeout(settings.patience.timeout)
+        .connect_timeout(settings.patience.connect_timeout)
+        .dns_resolver(Arc::new(resolver))
+}
+
+fn plain(settings: &ClientSettings) -> Result<reqwest::Client> {
+    let client = base(settings, true).tls_certs_only(Vec::new()).build();
+    client.map_err(cannot_build)
+}
+
+fn secure(settings: &ClientSettings, roots: &[reqwest::Certificate]) -> Result<reqwest::Client> {
+    match base(settings, false).tls_certs_merge(roots.to_vec()).build() {
         Ok(client) => Ok(client),
         // A machine without root certificates still reaches private systems and those whose
         // certificates it was given; anything else fails its TLS handshake.
         Err(error) => {
             tracing::warn!(%error, "no system root certificates; install ca-certificates to reach public systems");
-            base().tls_certs_only(roots).build().map_err(cannot_build)
+            let client = base(settings, false).tls_certs_only(roots.to_vec()).build();
+            client.map_err(cannot_build)
         }
     }
 }

@@ -71,6 +71,16 @@ impl Gone {
         from.next().is_some_and(|row| row < u64::from(places.end))
     }
 
+    /// How many rows at these places are among them.
+    pub(crate) fn count_in(&self, places: &Range<u32>) -> u64 {
+        let before = |place: u32| {
+            place
+                .checked_sub(1)
+                .map_or(0, |last| self.0.rank(u64::from(last)))
+        };
+        before(places.end) - before(places.start)
+    }
+
     /// Of these places in the file, which ascend, those of rows that are left, counted among such alone.
     pub(crate) fn live_places(&self, places: Vec<u32>) -> Vec<u32> {
         if self.0.is_empty() {

@@ -12,6 +12,7 @@ use weir_protocol::{Error, Result};
 
 use super::adapt::adapt;
 use super::encoding::properties;
+use super::exchange::Exchange;
 use super::original::Original;
 use super::parquet_writer::ParquetWriter;
 use super::partition::{self, Values};
@@ -155,6 +156,36 @@ impl OpenFile {
         Ok(true)
     }
 
+    /// Takes a row group over with `rows` in the `places` of some of its own; false where it cannot.
+    async fn exchange(
+        &mut self,
+        layout: &Layout,
+        (original, group): (&Original, usize),
+        places: &[u32],
+        rows: &RecordBatch,
+    ) -> Result<bool> {
+        let path = self.path.clone();
+        let theirs = original.footer.file_metadata().schema_descr();
+        let writer = self.writer(layout, Size::Any).await?;
+        if theirs.root_schema() != writer.columns().root_schema() {
+            return Ok(false);
+        }
+        let taken = original.take(group).await?;
+        let Rows::Written(writer) = &mut self.rows else {
+            return Ok(false);
+        };
+        let exchange = Exchange {
+            original,
+            group,
+            places,
+            rows,
+            gather: &mut self.gather,
+        };
+        let written = writer.exchange(taken, exchange).await;
+        written.map_err(|error| failed(&path, error))?;
+        Ok(true)
+    }
+
     /// The file's writer; rows that were held back are written first.
     async fn writer(&mut self, layout: &Layout, size: Size) -> Result<&mut ParquetWriter> {
         let path = &self.path;
@@ -267,6 +298,34 @@ impl FileWriter {
         let file = self.open.entry(values.clone());
         let file = file.or_insert_with(|| OpenFile::new(layout, values.clone()));
         let is_taken = file.take_over(layout, original, group).await?;
+        self.end_if_full(values).await?;
+        Ok(is_taken)
+    }
+
+    /// Takes a row group over in which `rows` come in the place of those at `places`, which ascend;
+    /// false where all of them must be written as others are.
+    pub(crate) async fn exchange(
+        &mut self,
+        original: &Original,
+        group: usize,
+        places: &[u32],
+        rows: &RecordBatch,
+    ) -> Result<bool> {
+        if !original.is_worth_taking(group) {
+            return Ok(false);
+        }
+        let (layout, values) = (&self.layout, &original.file.partition);
+        let rows = adapt(rows, &layout.schema)?;
+        let mut parts = partition::split(&rows, &layout.partitions)?.into_iter();
+        let (Some((theirs, rows)), None) = (parts.next(), parts.next()) else {
+            return Ok(false);
+        };
+        if theirs != *values {
+            return Ok(false);
+        }
+        let file = self.open.entry(values.clone());
+        let file = file.or_insert_with(|| OpenFile::new(layout, values.clone()));
+        let is_taken = file.exchange(layout, (original, group), places, &rows).await?;
         self.end_if_full(values).await?;
         Ok(is_taken)
     }

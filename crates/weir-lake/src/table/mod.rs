@@ -6,6 +6,7 @@ mod commit;
 mod damage;
 pub(crate) mod deletion;
 mod encoding;
+mod exchange;
 pub(crate) mod file_writer;
 mod object;
 pub(crate) mod original;

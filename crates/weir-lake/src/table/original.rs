@@ -163,6 +163,7 @@ fn index_of<T: Clone>(indexes: Option<&Vec<Vec<T>>>, group: usize, column: usize
 }
 
 /// A part of a file, read by the places that it has there.
+#[derive(Clone)]
 pub(super) struct Piece {
     start: u64,
     bytes: Bytes,

@@ -13,6 +13,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 use tokio::io::AsyncWriteExt;
 
+use super::exchange::Exchange;
 use super::original::RowGroup;
 
 /// A row group is what a change in one place writes anew, and what readers divide among their threads.
@@ -114,6 +115,37 @@ impl ParquetWriter {
         let mut group = self.file.next_row_group()?;
         for chunk in taken.chunks {
             group.append_column(&taken.bytes, chunk)?;
+        }
+        group.close()?;
+        self.pass_on().await
+    }
+
+    /// Takes a row group over with some of its rows exchanged, ahead of the one that is being filled.
+    pub(super) async fn exchange(&mut self, taken: RowGroup, mut exchange: Exchange<'_>) -> Result<()> {
+        let written = self.file.flushed_row_groups().len();
+        let mut writers = self.groups.create_column_writers(written)?.into_iter();
+        let mut chunks = taken.chunks.into_iter();
+        let mut leaves_of = vec![0; self.schema.fields().len()];
+        for leaf in 0..self.columns().num_columns() {
+            leaves_of[self.columns().get_column_root_idx(leaf)] += 1;
+        }
+        let mut group = self.file.next_row_group()?;
+        exchange.begin();
+        for (index, leaves) in leaves_of.into_iter().enumerate() {
+            let ours = writers.by_ref().take(leaves).collect();
+            let theirs = chunks.by_ref().take(leaves).collect::<Vec<_>>();
+            match exchange.column(index, &taken.bytes, ours)? {
+                Some(encoded) => {
+                    for chunk in encoded {
+                        chunk.append_to_row_group(&mut group)?;
+                    }
+                }
+                None => {
+                    for chunk in theirs {
+                        group.append_column(&taken.bytes, chunk)?;
+                    }
+                }
+            }
         }
         group.close()?;
         self.pass_on().await

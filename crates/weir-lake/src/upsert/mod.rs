@@ -11,9 +11,10 @@ mod mark;
 mod pages;
 mod prune;
 mod removal;
+mod replace;
 mod sieve;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -92,12 +93,20 @@ struct Match {
     place: Option<usize>,
 }
 
+/// A stored row that goes.
+struct Hit {
+    row: u32,
+    /// Place in the load of the key whose row replaces it.
+    place: Option<usize>,
+}
+
 struct Merging<'a> {
     upsert: &'a Upsert<'a>,
     files: Vec<DataFile>,
     children: Option<&'a mut ChildRows>,
-    /// By file: positions of the rows that go.
-    hits: BTreeMap<usize, Vec<u32>>,
+    /// By file: the rows that go.
+    hits: BTreeMap<usize, Vec<Hit>>,
+    removal: Removal<'a>,
     writer: FileWriter,
     /// Rows that this run landed in an earlier checkpoint and that now went.
     superseded: u64,
@@ -122,6 +131,7 @@ impl Upsert<'_> {
             children,
             files: self.files.clone(),
             hits: BTreeMap::new(),
+            removal: Removal::new(self.table)?,
             writer: FileWriter::new(layout, self.memory_bytes),
             superseded: 0,
             outcome: Outcome::default(),
@@ -174,6 +184,14 @@ impl Merging<'_> {
         let survivors = load.survivors();
         self.outcome.landed += survivors.len() as u64;
         self.outcome.deduplicated += (rows - survivors.len()) as u64;
+        let replacing = match self.may_replace(bucket) {
+            true => self.replace(&load).await?,
+            false => HashSet::new(),
+        };
+        let survivors: Vec<u32> = survivors
+            .into_iter()
+            .filter(|row| !replacing.contains(row))
+            .collect();
         for rows in survivors.chunks(WRITE_ROWS) {
             let rows = match self.upsert.rule {
                 Rule::History => mark::after(&load.take(rows)?, &load.floors(rows))?,
@@ -185,6 +203,10 @@ impl Merging<'_> {
             self.writer.write(&rows).await?;
         }
         Ok(())
+    }
+
+    fn hit(&mut self, file: usize, row: u32, place: Option<usize>) {
+        self.hits.entry(file).or_default().push(Hit { row, place });
     }
 
     fn wanted(&self, batch: &RecordBatch) -> Result<Vec<Wanted>> {
@@ -240,7 +262,7 @@ impl Merging<'_> {
         bucket: &Bucket,
         load: &mut Load<'_>,
         matches: &mut Vec<Match>,
-    ) -> Result<Vec<u32>> {
+    ) -> Result<Vec<Hit>> {
         let by = &self.upsert.keys;
         let mut replaced = Vec::new();
         let is_merge = matches!(self.upsert.rule, Rule::Merge | Rule::Late);
@@ -285,7 +307,10 @@ impl Merging<'_> {
                 {
                     load.drop(place);
                 } else if is_merge && load.is_newer_than(place, cursors.as_ref(), row) {
-                    replaced.push(index);
+                    replaced.push(Hit {
+                        row: index,
+                        place: Some(place),
+                    });
                     self.superseded += u64::from(self.is_of_this_run(runs, row));
                 } else {
                     matches.push(Match {
@@ -350,13 +375,13 @@ impl Merging<'_> {
             match found.place {
                 Some(place) if equal[row] => load.drop(place),
                 Some(place) if load.is_open(place) => {
-                    self.hits.entry(index).or_default().push(found.row);
+                    self.hit(index, found.row, Some(place));
                     ended.push((u32::try_from(row).unwrap_or(u32::MAX), load.lead(place)));
                     self.superseded += u64::from(self.is_of_this_run(runs, row));
                 }
                 Some(_) => {}
                 None => {
-                    self.hits.entry(index).or_default().push(found.row);
+                    self.hit(index, found.row, None);
                     vanished.push(u32::try_from(row).unwrap_or(u32::MAX));
                 }
             }
@@ -415,16 +440,17 @@ impl Merging<'_> {
     }
 
     async fn finish(mut self) -> Result<Outcome> {
-        let mut removal = Removal::new(self.upsert.table)?;
-        for (index, rows) in std::mem::take(&mut self.hits) {
+        for (index, hits) in std::mem::take(&mut self.hits) {
             let (file, outcome) = (&self.files[index], &mut self.outcome);
+            let rows = hits.into_iter().map(|hit| hit.row).collect();
+            let removal = &mut self.removal;
             removal.take_out(file, rows, &mut self.writer, outcome).await?;
         }
         let superseded = self.superseded.min(self.outcome.landed);
         self.outcome.landed -= superseded;
         self.outcome.deduplicated += superseded;
         self.outcome.adds = self.writer.finish().await?;
-        removal.finish(&mut self.outcome).await?;
+        self.removal.finish(&mut self.outcome).await?;
         Ok(self.outcome)
     }
 }

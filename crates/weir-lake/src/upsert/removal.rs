@@ -8,6 +8,7 @@ use futures::TryStreamExt;
 use weir_protocol::{Error, Result};
 
 use super::Outcome;
+use super::replace::Replacements;
 use crate::table::deletion::{self, Gone};
 use crate::table::file_writer::FileWriter;
 use crate::table::original::Original;
@@ -35,7 +36,21 @@ impl<'a> Removal<'a> {
     pub(crate) async fn take_out(
         &mut self,
         file: &DataFile,
+        rows: Vec<u32>,
+        writer: &mut FileWriter,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        let nobody = &mut Replacements::default();
+        self.replace(file, rows, nobody, writer, outcome).await
+    }
+
+    /// As [`Self::take_out`], where a row may be replaced by another that comes in its very place. Those
+    /// that did are no longer among `replacements`.
+    pub(super) async fn replace(
+        &mut self,
+        file: &DataFile,
         mut rows: Vec<u32>,
+        replacements: &mut Replacements<'_>,
         writer: &mut FileWriter,
         outcome: &mut Outcome,
     ) -> Result<()> {
@@ -51,7 +66,15 @@ impl<'a> Removal<'a> {
             self.marked.push((file.clone(), gone));
             return Ok(());
         }
-        without(self.table, file, &gone, writer).boxed().await
+        // Places among the rows that are left are those in the file only where all are left.
+        let nobody = &mut Replacements::default();
+        let replacements = match file.deletion_vector {
+            None => replacements,
+            Some(_) => nobody,
+        };
+        rewrite(self.table, file, &gone, replacements, writer)
+            .boxed()
+            .await
     }
 
     /// Writes the marks. Files that were written again are with `writer`.
@@ -67,13 +90,25 @@ fn is_little(gone: u64, stored: u64) -> bool {
 }
 
 /// Writes a file's rows again but for those that are gone. Row groups that keep all of theirs are
-/// taken over as they stand.
-async fn without(table: &Table, file: &DataFile, gone: &Gone, writer: &mut FileWriter) -> Result<()> {
+/// taken over as they stand, those of which every row that is gone has a replacement column by column.
+async fn rewrite(
+    table: &Table,
+    file: &DataFile,
+    gone: &Gone,
+    replacements: &mut Replacements<'_>,
+    writer: &mut FileWriter,
+) -> Result<()> {
     // Which rows are gone is said by place in the file, those that were gone before included.
     let original = Original::open(&table.store(), file).await?.whole();
     let mut left = Vec::new();
     for (group, places) in original.places().into_iter().enumerate() {
-        if gone.has_any_in(&places) || !writer.take_over(&original, group).await? {
+        let is_taken = if gone.has_any_in(&places) {
+            let of = (&places, gone);
+            replacements.exchange(&original, group, of, writer).await?
+        } else {
+            writer.take_over(&original, group).await?
+        };
+        if !is_taken {
             left.push(places);
         }
     }

@@ -1,33 +1,68 @@
 //! Statistics of row groups that are taken over from another file: their footer says them.
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use parquet::file::statistics::Statistics;
 
-use super::{Gather, Range, place};
+use super::{Column, Gather, Range, place};
 use crate::table::original::Original;
 
 impl Gather {
     /// The same with a row group's rows; none where its footer does not say enough.
     pub(crate) fn with_group(&self, schema: &Schema, original: &Original, group: usize) -> Option<Self> {
         let mut all = self.clone();
-        all.begin(schema);
-        let group = original.group(group);
-        for column in all.columns.iter_mut().filter(|column| !column.nested) {
-            let chunk = group.column(place(&original.footer, &column.name)?);
-            let found = chunk.statistics()?;
-            let nulls = found.null_count_opt()?;
-            column.nulls += nulls;
-            let is_empty = u64::try_from(chunk.num_values()) == Ok(nulls);
-            if column.is_text || column.unordered || is_empty {
-                continue;
+        all.begin_group(schema, original, group);
+        for index in 0..all.columns.len() {
+            if !all.add_chunk(index, schema, original, group) {
+                return None;
             }
-            // A footer passes over values without an order: that there are none, the log says.
-            let is_bounded = original.has_bounds(&column.name);
-            let kind = schema.field_with_name(&column.name).ok()?.data_type();
-            column.join(range(found, kind).filter(|_| is_bounded));
         }
-        all.rows += u64::try_from(group.num_rows()).ok()?;
         Some(all)
+    }
+
+    /// Counts a row group's rows; its columns are added one by one.
+    pub(crate) fn begin_group(&mut self, schema: &Schema, original: &Original, group: usize) {
+        self.begin(schema);
+        self.rows += original.group(group).num_rows().unsigned_abs();
+    }
+
+    /// Adds values of one column.
+    pub(crate) fn add_values(&mut self, index: usize, array: &ArrayRef) {
+        if let Some(column) = self.columns.get_mut(index) {
+            column.add(array);
+        }
+    }
+
+    /// Adds a row group's column by its footer; false, and nothing is added, where that does not say enough.
+    pub(crate) fn add_chunk(
+        &mut self,
+        index: usize,
+        schema: &Schema,
+        original: &Original,
+        group: usize,
+    ) -> bool {
+        match self.columns.get_mut(index) {
+            Some(column) if !column.nested => column.join_chunk(schema, original, group).is_some(),
+            // Nobody asks for its statistics.
+            Some(_) | None => true,
+        }
+    }
+}
+
+impl Column {
+    fn join_chunk(&mut self, schema: &Schema, original: &Original, group: usize) -> Option<()> {
+        let chunk = original.group(group).column(place(&original.footer, &self.name)?);
+        let found = chunk.statistics()?;
+        let nulls = found.null_count_opt()?;
+        let kind = schema.field_with_name(&self.name).ok()?.data_type();
+        self.nulls += nulls;
+        let is_empty = u64::try_from(chunk.num_values()) == Ok(nulls);
+        if !(self.is_text || self.unordered || is_empty) {
+            // A footer passes over values without an order: that there are none, the log says.
+            let is_bounded = original.has_bounds(&self.name);
+            self.join(range(found, kind).filter(|_| is_bounded));
+        }
+        Some(())
     }
 }
 

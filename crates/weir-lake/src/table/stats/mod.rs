@@ -66,8 +66,7 @@ impl Gather {
         self.begin(batch.schema_ref());
         self.rows += batch.num_rows() as u64;
         for (column, array) in self.columns.iter_mut().zip(batch.columns()) {
-            column.nulls += array.null_count() as u64;
-            column.widen(array);
+            column.add(array);
         }
     }
 
@@ -103,6 +102,11 @@ impl Gather {
 }
 
 impl Column {
+    fn add(&mut self, array: &ArrayRef) {
+        self.nulls += array.null_count() as u64;
+        self.widen(array);
+    }
+
     fn widen(&mut self, array: &ArrayRef) {
         if self.is_text || self.unordered || array.null_count() == array.len() {
             return;
