@@ -198,6 +198,11 @@ DEEDS = {
 
 # These lie off the way of records: who tests deaths there.
 ELSEWHERE = {
+    "control.after_offer": "faults/test_slice_kills.py",
+    "control.before_spool": "faults/test_slice_kills.py",
+    "control.after_spool": "faults/test_slice_kills.py",
+    "control.before_forget": "faults/test_slice_kills.py",
+    "control.after_forget": "faults/test_slice_kills.py",
     "control.oauth_before_store": "test_oauth.py",
     "control.call_after_intent": "test_actions.py",
     "control.call_before_send": "test_actions.py",
