@@ -6,6 +6,7 @@ import hmac
 import http.server
 import json
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -15,9 +16,13 @@ from test_serve import serving
 
 SECRET = base64.b64encode(b"k" * 32).decode()
 
+# Longer than the five seconds for which a library waits at the end of standard input.
+SLOW_S = 8
+
 
 class Till:
-    """Books payments. `mood`: fine, refuse (400), lose (does it, then breaks off), silent_500 (does it, answers 500)."""
+    """Books payments. `mood`: fine, refuse (400), lose (does it, then breaks off), silent_500 (does it, answers 500),
+    slow (answers after longer than MCP clients' libraries wait)."""
 
     def __enter__(self):
         till = self
@@ -54,6 +59,8 @@ class Till:
                 if till.mood == "lose":
                     self.close_connection = True
                     return self.connection.close()
+                if till.mood == "slow":
+                    time.sleep(SLOW_S)
                 if till.mood == "silent_500":
                     return self.answer(500, {})
                 self.answer(201, {"data": payment})

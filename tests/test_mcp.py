@@ -211,6 +211,62 @@ def test_a_client_starts_weir_itself(project, till, client):
     assert till.asked == 2
 
 
+class Stdio:
+    """`weir mcp`, message by message, in the older revision."""
+
+    def __init__(self, project, env=None):
+        command = [project.binary, "--project", str(project.folder), "mcp"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True, env={**project.env, **(env or {})})
+        self.number = 0
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        self.ask("initialize", hello)
+        self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+    def send(self, body):
+        self.process.stdin.write(json.dumps(body) + "\n")
+        self.process.stdin.flush()
+
+    def begin(self, method, params):
+        self.number += 1
+        self.send({"jsonrpc": "2.0", "id": self.number, "method": method, "params": params})
+
+    def ask(self, method, params):
+        self.begin(method, params)
+        return json.loads(self.process.stdout.readline())
+
+
+def test_what_a_client_that_goes_away_asked_for_is_ended_and_noted(project, till):
+    shop(project, till)
+    patient = project.folder / "connectors/till/connector.yaml"
+    patient.write_text(patient.read_text().replace("timeout: 5s", "timeout: 30s"))
+    till.mood = "slow"
+    client = Stdio(project)
+    client.begin("tools/call", {"name": "shop.tip", "arguments": {"amount": 5, "to": "ann"}})
+    wait_until(lambda: till.asked == 1, "the till to be asked")
+    client.process.stdin.close()
+    assert client.process.wait(60) == 0, client.process.stderr.read()
+    calls = project.json("call", "list")
+    assert [call["status"] for call in calls] == ["done"], calls
+    client.process.stdout.close()
+    client.process.stderr.close()
+
+
+def test_a_token_that_is_revoked_opens_nothing_any_more(project, till):
+    shop(project, till)
+    bot = token(project, "bot", "agent", "agent")
+    client = Stdio(project, {"WEIR_TOKEN": bot})
+    assert "shop.tip" in [tool["name"] for tool in client.ask("tools/list", {})["result"]["tools"]]
+    project.run("token", "revoke", bot.split("_")[1])
+    refused = client.ask("tools/call", {"name": "shop.tip", "arguments": {"amount": 5, "to": "ann"}})
+    assert "revoked" in refused["error"]["message"], refused
+    assert till.asked == 0
+    client.process.stdin.close()
+    assert client.process.wait(60) == 0
+    client.process.stdout.close()
+    client.process.stderr.close()
+
+
 def test_the_inspector_finds_nothing_that_clients_cannot_read(project, till):
     shop(project, till)
     with serving(project) as process:

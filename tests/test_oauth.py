@@ -131,7 +131,8 @@ def make_due(project):
 def test_login_refresh_and_logout(project, source, oidc):
     source.records = [record(n, n) for n in range(3)]
     connector(project, source, oidc)
-    project.run("validate")
+    told = project.run("validate", ok=False)
+    assert told.returncode == 3 and "a secret stands in a file" in told.stdout, told.stdout
     done = project.run("sync", "crm", ok=False)
     assert done.returncode == 6 and "weir auth login crm" in done.stderr, done.stderr
     url = login(project)

@@ -58,6 +58,36 @@ def test_a_sync_is_one_trace_from_the_run_to_each_page(synced):
         assert all(commit.trace_id == run.trace_id for commit in by_name["commit"])
 
 
+def test_a_vendor_is_told_of_the_trace_where_its_connector_says_so(project, source):
+    source.records = [record(number, number) for number in range(250)]
+    shown = []
+    source.faults.append(lambda handler, path, _: shown.append((path, handler.headers.get("traceparent"))))
+    recipe = f"""spec: 1
+connector: told
+version: 1.0.0
+name: {{ en: Told }}
+hosts: ["127.0.0.1"]
+http: {{ base_url: "{source.url}", traceparent: TOLD }}
+streams:
+  - {{ name: records, path: /records, primary_key: [id] }}
+"""
+    project.connection("told", "connector: told\nallow_private_hosts: true\n")
+    with Receiver() as collector:
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        for told in ("true", "false"):
+            project.write("connectors/told/connector.yaml", recipe.replace("TOLD", told))
+            project.run("sync", "told", env=env)
+        pages = {span.span_id.hex(): span.trace_id.hex() for _, span in spans(collector) if span.name == "page_request"}
+        asked = [trace for path, trace in shown if path == "/records"]
+        assert len(asked) == 2 and asked[1] is None, shown
+        version, trace, span, _ = asked[0].split("-")
+        assert (version, pages[span]) == ("00", trace)
+    # Where nothing is traced, nobody is told of anything.
+    project.write("connectors/told/connector.yaml", recipe.replace("TOLD", "true"))
+    project.run("sync", "told")
+    assert shown[-1] == ("/records", None)
+
+
 def test_a_sampler_that_is_off_sends_nothing(synced):
     with Receiver() as collector:
         synced.run(

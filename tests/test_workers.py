@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import postgres
@@ -87,7 +88,7 @@ class Workers:
     def __init__(self, binary, folder):
         self.binary, self.folder, self.running = binary, folder, []
 
-    def start(self, control, token, *arguments, ca=None, name=None, ready=True):
+    def start(self, control, token, *arguments, ca=None, name=None, ready=True, env=None):
         name = name or f"worker-{len(self.running)}"
         home = self.folder / f"{name}-{len(self.running)}"
         home.mkdir()
@@ -95,7 +96,7 @@ class Workers:
         command = [self.binary, "worker", "--control", control if isinstance(control, str) else control.url,
                    "--name", name, "--ca", str(ca or control.tls / "ca.pem"), *arguments]
         process = subprocess.Popen(
-            command, cwd=home, env={"PATH": os.environ["PATH"], "HOME": str(home), "WEIR_TOKEN": token, "WEIR_LOG": "debug"},
+            command, cwd=home, env={"PATH": os.environ["PATH"], "HOME": str(home), "WEIR_TOKEN": token, "WEIR_LOG": "debug", **(env or {})},
             stdout=subprocess.PIPE, stderr=log, text=True,
         )
         log.close()
@@ -199,6 +200,46 @@ def test_workers_carry_runs_with_credentials_that_they_forget(project, source, c
     assert {path.name for path in written} == {"log"}
     for path, content in written.items():
         assert PLANTED.encode() not in content and token.encode() not in content, path
+
+
+CLIENT = """  auth:
+    method: oauth2
+    grant: client_credentials
+    token_url: '{url}/token'
+    client_id: '{{{{ credential.client_id }}}}'
+    client_secret: '{{{{ credential.client_secret }}}}'
+"""
+
+
+def test_a_worker_gets_a_clients_tokens_and_not_what_they_are_made_from(project, source, control, store, workers):
+    source.records = [record(n, n) for n in range(250)]
+    shown, asked = [], []
+    source.faults.append(lambda handler, *_: shown.append(handler.headers.get("Authorization")))
+
+    def token_of(handler):
+        asked.append(urllib.parse.parse_qs(handler.rfile.read(int(handler.headers["Content-Length"])).decode()))
+        handler.send(200, {"access_token": f"short-{len(asked)}", "token_type": "bearer", "expires_in": 3600})
+
+    source.posts["/token"] = token_of
+    credential = f"credential: {{ method: oauth2, client_id: weir, client_secret: {PLANTED} }}\n"
+    connect(project, source, "demo", extra=HOURLY + credential, auth=CLIENT.format(url=source.url))
+    control.start()
+    token = control.token()
+    first = workers.start(control, token)
+    queue(store)
+    # Another process asks nobody anew: the server has a token that is good still.
+    first.send_signal(signal.SIGTERM)
+    first.wait(ANSWER_S_MAX)
+    workers.start(control, token)
+    queue(store, 2)
+    assert store.rows() == {"n": 250, "keys": 250}
+    assert [form["client_secret"] for form in asked] == [[PLANTED]] and set(shown) == {"Bearer short-1"}
+    noted = json.loads(project.run("audit", "list", "--format", "json", env=store.env).stdout)
+    lent = [json.dumps(entry) for entry in noted if entry["action"] == "secret.lend"]
+    assert any("access_token" in entry for entry in lent) and not any("client_secret" in entry for entry in lent), lent
+    workers.stop()
+    for path, content in workers.left_behind().items():
+        assert PLANTED.encode() not in content, path
 
 
 def test_a_revoked_token_ends_the_worker(project, source, control, workers):

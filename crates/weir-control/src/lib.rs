@@ -14,6 +14,7 @@ pub mod connectors;
 pub mod deliveries;
 pub mod event_schemas;
 pub mod events;
+mod failpoint;
 pub mod hooks;
 pub mod idempotency;
 pub mod leases;

@@ -12,11 +12,12 @@ use weir_protocol::spec::ConnectorSpec;
 use weir_protocol::{Error, Result, Source, StreamDescriptor};
 
 use crate::action;
-use crate::auth::{self, AuthInput, OnRotated, Render};
+use crate::auth::{self, AuthInput, OnRotated, OwnTokens, Render};
 use crate::catalog::Connector;
 use crate::clock::Clock;
 use crate::config;
 use crate::declarative::{DeclarativeSource, Parts, describe};
+use crate::fingerprint;
 use crate::hook::{self, WithInbox};
 use crate::http::{self, Client, ClientSettings, HostRules, Patience, ReliabilityDefaults, Transport};
 use crate::interpolate::{Scope, Templates};
@@ -42,6 +43,10 @@ pub struct EngineSettings {
     pub permits: Option<Arc<dyn Permits>>,
     /// What was received for the connection; without one, its stream of messages cannot be read.
     pub inbox: Option<Arc<dyn Inbox>>,
+    /// Names the trace of what is done at the moment, for vendors that are to be told.
+    pub traceparent: Option<http::Traceparent>,
+    /// Names whose account the connection is, without telling its secrets; empty where nobody asks.
+    pub account: String,
     /// Variables of the environment that programs get besides those that a connection names.
     pub process_env: BTreeMap<String, String>,
 }
@@ -93,6 +98,7 @@ fn declared(
         clock: settings.clock.clone(),
         pages_max: reliability.pages_max.or(spec.reliability.pages_max),
         descriptors: describe(connector, connection)?,
+        read_as: fingerprint::of_reading(spec, connection, &settings.account),
     })?;
     let Some(hook) = &spec.hook else {
         return Ok(Arc::new(source));
@@ -113,6 +119,25 @@ pub fn authorization_server(
     connection: &ConnectionSpec,
     settings: &EngineSettings,
 ) -> Result<Option<Arc<dyn AuthorizationServer>>> {
+    asked_of_auth(connector, connection, settings, auth::authorization_server)
+}
+
+/// The tokens that a connection's method makes without a person, where it makes such. Sends nothing yet.
+pub fn own_tokens(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+) -> Result<Option<OwnTokens>> {
+    asked_of_auth(connector, connection, settings, auth::own_tokens)
+}
+
+/// What a connection's auth method has besides signatures; None where it is not declared.
+fn asked_of_auth<T>(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+    ask: impl FnOnce(&AuthInput<'_>) -> Result<Option<T>>,
+) -> Result<Option<T>> {
     let mut connection = connection.clone();
     connection.config = config::validate(connector.spec.config.as_ref(), &connection.config)?;
     let resolved = match &connector.spec.native {
@@ -125,10 +150,8 @@ pub fn authorization_server(
     let spec = &resolved.spec;
     let templates = Templates::new(&settings.clock);
     let scope = base_scope(&connection);
-    let (_, server) = with_auth(spec, &connection, settings, (&templates, &scope), |input| {
-        auth::authorization_server(input)
-    })?;
-    Ok(server)
+    let (_, found) = with_auth(spec, &connection, settings, (&templates, &scope), ask)?;
+    Ok(found)
 }
 
 /// The streams that connector and connection declare, without asking the source. None where only
@@ -252,6 +275,7 @@ fn with_auth<T>(
     if let Some(clock) = &settings.http_clock {
         client.clock = clock.clone();
     }
+    client.traceparent = settings.traceparent.filter(|_| spec.http.traceparent);
     client.share(settings.permits.clone());
     let transport = Transport::new(&client)?;
     let render: Render = {

@@ -13,6 +13,7 @@ pub mod declarative;
 pub mod decode;
 pub mod duration;
 pub mod extract;
+mod fingerprint;
 pub mod fixtures;
 pub mod hook;
 pub mod http;
@@ -27,4 +28,5 @@ pub mod transform;
 pub mod vault;
 
 pub use clock::Clock;
-pub use connect::{EngineSettings, authorization_server, check_file, connect, declared_streams};
+pub use connect::{EngineSettings, authorization_server, check_file, connect, declared_streams, own_tokens};
+pub use fingerprint::account;

@@ -30,6 +30,19 @@ pub struct Draw {
     pub spent: Option<Spent>,
     /// The vendor asks not to be asked for so long.
     pub hold_ms: Option<u64>,
+    /// What became of the breaker of whoever asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerTold>,
+}
+
+/// A circuit breaker opened or closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerTold {
+    pub is_open: bool,
+    /// No request passes for so long, where it opened.
+    pub for_ms: u64,
+    /// What opened it, without anything that is secret.
+    pub reason: String,
 }
 
 /// A batch that is over: what of it was used, and when. The rest was not.

@@ -17,6 +17,10 @@ pub struct SliceTask {
     pub stream: String,
     /// Its key in the stream's state.
     pub key: Arc<str>,
+    /// Names the connector, settings and credential that the stream is read with: who has others must not
+    /// read it. Empty where the source does not say.
+    #[serde(default)]
+    pub read_as: String,
     /// All that the source needs to read it, in the source's own form.
     pub detail: Value,
 }

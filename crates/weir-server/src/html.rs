@@ -56,6 +56,14 @@ pub(crate) fn page(status: StatusCode, heading: &str, paragraphs: &[&str], extra
     response
 }
 
+/// The same with a form that is sent back here. Without a referrer, browsers do not say where its request comes from.
+pub(crate) fn form(status: StatusCode, heading: &str, paragraphs: &[&str], form: &str) -> Response {
+    let mut page = page(status, heading, paragraphs, form);
+    let referrer = HeaderValue::from_static("same-origin");
+    page.headers_mut().insert(header::REFERRER_POLICY, referrer);
+    page
+}
+
 pub(crate) fn failure(error: &Error) -> Response {
     let status = status_of(error.kind());
     if status.is_server_error() {

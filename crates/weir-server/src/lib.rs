@@ -39,7 +39,7 @@ use weir_protocol::{Error, Result};
 pub use limits::REQUESTS_PER_MINUTE_DEFAULT;
 pub use listening::{Identity, Listening};
 pub use login::Login;
-pub use mcp::{Data, DataDesk, McpSettings, Preview, serve_stdio};
+pub use mcp::{Data, DataDesk, McpSettings, Preview, Who, serve_stdio};
 pub use problem::status_of;
 
 use limits::Limits;

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use weir_control::oauth::Callback;
 use weir_control::sessions::{self, LIFE_MAX, LoginDesk};
 use weir_control::{Access, Role};
-use weir_protocol::{Error, Result, Secret};
+use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use crate::{ServerState, html};
 
@@ -115,6 +115,16 @@ pub(crate) async fn access(state: &ServerState, headers: &HeaderMap) -> Option<R
     Some(sessions::authenticate(&state.store, &session).await)
 }
 
+/// The same; none where no session is shown, or one that is over. An error where nobody can say now.
+pub(crate) async fn access_if_any(state: &ServerState, headers: &HeaderMap) -> Result<Option<Access>> {
+    match access(state, headers).await {
+        None => Ok(None),
+        Some(Ok(access)) => Ok(Some(access)),
+        Some(Err(error)) if error.kind() == ErrorKind::Auth => Ok(None),
+        Some(Err(error)) => Err(error),
+    }
+}
+
 fn configured(state: &ServerState) -> Result<&Login> {
     state.login.as_ref().ok_or_else(|| {
         Error::not_found("nobody logs in here with a browser")
@@ -172,7 +182,7 @@ pub(crate) async fn finish(
     let who = format!("You are logged in as {}.", session.access.principal);
     let what = format!("Your roles here: {}.", roles.join(", "));
     let button = "<form method=\"post\" action=\"/logout\"><button>Log out</button></form>\n";
-    let mut page = html::page(StatusCode::OK, "Logged in", &[&who, &what], button);
+    let mut page = html::form(StatusCode::OK, "Logged in", &[&who, &what], button);
     page.headers_mut().append(header::SET_COOKIE, cookie);
     page.headers_mut().append(header::SET_COOKIE, over);
     page
@@ -183,7 +193,7 @@ pub(crate) async fn end(State(state): State<ServerState>, headers: HeaderMap) ->
     let ended = async {
         let login = configured(&state)?;
         login.check_origin(&headers)?;
-        if let Some(Ok(access)) = access(&state, &headers).await {
+        if let Some(access) = access_if_any(&state, &headers).await? {
             sessions::end(&state.store, &access).await?;
         }
         login.site.set(SESSION_COOKIE, &Secret::new("over"), 0)

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use weir_engine::action::HttpActions;
 use weir_engine::airbyte::{AirbyteSource, Configured, Manifest, OnSettings, SourceSettings};
+use weir_engine::auth::OwnTokens;
 use weir_engine::catalog::Connector;
 use weir_engine::hook::HookReceiver;
 use weir_engine::http::ReliabilityDefaults;
@@ -21,6 +22,7 @@ use weir_protocol::permits::Permits;
 use weir_protocol::{Error, Result, Secret, Source, StreamDescriptor};
 
 use crate::config::ConnectorDefaults;
+use crate::telemetry;
 
 /// A connection's source. Sends nothing yet.
 pub(crate) fn connect(connector: &Connector, connection: &ConnectionSpec) -> Result<Arc<dyn Source>> {
@@ -36,6 +38,8 @@ pub(crate) struct Supplied {
     pub(crate) permits: Option<Arc<dyn Permits>>,
     /// Who keeps what it was sent.
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
+    /// Names whose account it is; empty where nobody asks.
+    pub(crate) account: String,
 }
 
 impl Supplied {
@@ -44,6 +48,7 @@ impl Supplied {
             tokens: self.tokens,
             permits: self.permits,
             inbox: self.inbox,
+            account: self.account,
             ..settings()?
         })
     }
@@ -67,14 +72,8 @@ pub(crate) fn receiver(connector: &Connector, connection: &ConnectionSpec) -> Re
 pub(crate) fn actions_with(
     connector: &Connector,
     connection: &ConnectionSpec,
-    tokens: Option<Arc<dyn AccessTokens>>,
-    permits: Option<Arc<dyn Permits>>,
+    supplied: Supplied,
 ) -> Result<HttpActions> {
-    let supplied = Supplied {
-        tokens,
-        permits,
-        ..Supplied::default()
-    };
     HttpActions::connect(connector, connection, &supplied.settings()?)
 }
 
@@ -102,6 +101,11 @@ pub(crate) fn authorization_server(
     connection: &ConnectionSpec,
 ) -> Result<Option<Arc<dyn AuthorizationServer>>> {
     weir_engine::authorization_server(connector, connection, &settings()?)
+}
+
+/// Tokens that a connection's method makes without a person, for workers elsewhere.
+pub(crate) fn own_tokens(connector: &Connector, connection: &ConnectionSpec) -> Result<Option<OwnTokens>> {
+    weir_engine::own_tokens(connector, connection, &settings()?)
 }
 
 /// As [`connect_with`], with certificates of private authorities that came with the connection.
@@ -188,6 +192,7 @@ fn settings() -> Result<EngineSettings> {
             breaker_threshold: given.breaker_failures.unwrap_or(own.breaker_threshold),
         },
         process_env: crate::config::for_programs(),
+        traceparent: Some(telemetry::traceparent),
         ..EngineSettings::default()
     })
 }

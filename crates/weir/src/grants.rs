@@ -25,6 +25,17 @@ pub(crate) async fn tokens(
     Ok(Some(grants.tokens(&connection.connection, server)))
 }
 
+/// How often somebody consented for a connection whose secrets are in it, where its auth method has such.
+pub(crate) async fn consents(wiring: &Wiring, connection: &ConnectionSpec) -> Result<Option<i64>> {
+    let connector = wiring.connector(connection)?;
+    let Some(server) = crate::engine::authorization_server(connector, connection)? else {
+        return Ok(None);
+    };
+    let known = oauth::consents(&wiring.store().await?, DEFAULT_TENANT, &connection.connection).await?;
+    // The refresh token of the connection's file becomes the first one, with the first request.
+    Ok(known.or_else(|| server.client().seed.is_some().then_some(1)))
+}
+
 pub(crate) async fn grants(wiring: &Wiring) -> Result<Grants> {
     let secrets = wiring.own_secrets().await?;
     Ok(Grants::new(&wiring.store().await?, DEFAULT_TENANT, secrets))

@@ -75,18 +75,18 @@ impl ProjectPerformer {
             owner: Owner::this_process(),
             cancel,
             observer: Arc::new(Silent),
-            sharing: sharing(&connection, lake),
+            sharing: Some(sharing(&connection, lake)),
         })
     }
 }
 
-/// Other workers that the connection's file allows to read its slices.
-pub(crate) fn sharing(connection: &ConnectionSpec, lake: Arc<Lake>) -> Option<Sharing> {
-    let workers = u32::from(connection.workers?.get());
-    Some(Sharing {
+/// Other workers that the connection's file allows to read its slices; none where it does not say.
+pub(crate) fn sharing(connection: &ConnectionSpec, lake: Arc<Lake>) -> Sharing {
+    let workers = connection.workers.map_or(1, |workers| u32::from(workers.get()));
+    Sharing {
         workers,
         spools: lake,
-    })
+    }
 }
 
 #[async_trait]

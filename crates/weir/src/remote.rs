@@ -65,6 +65,7 @@ impl RemotePerformer {
             tokens: lent.has_tokens.then(|| self.remote.tokens(run)),
             permits: Some(self.remote.permits(run)),
             inbox: Some(self.remote.inbox(run)),
+            account: lent.account.clone(),
         };
         let pii_key = lent.give_to(&mut connection);
         let connector = Connector::carried(&connection.connector, connector)?;
@@ -109,7 +110,7 @@ impl RemotePerformer {
             owner: Owner::this_process(),
             cancel,
             observer: Arc::new(Silent),
-            sharing: sharing(&connection, lake),
+            sharing: Some(sharing(&connection, lake)),
         })
     }
 }

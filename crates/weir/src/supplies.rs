@@ -2,14 +2,14 @@
 //! moment a run is claimed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use weir_control::rpc::{Lent, Papers, Supplies};
 use weir_control::runs::queue::Claimed;
 use weir_control::{Acting, DEFAULT_TENANT, Store};
 use weir_protocol::connection::{ConnectionSpec, Tls};
-use weir_protocol::oauth::AccessToken;
+use weir_protocol::oauth::{AccessToken, AccessTokens};
 use weir_protocol::{Error, Result, Secret};
 
 use crate::commands::Context;
@@ -23,11 +23,37 @@ const CREDENTIAL_WORDS: [&str; 6] = ["secret", "key", "token", "password", "sas"
 pub(crate) struct ProjectSupplies {
     context: Arc<Context>,
     store: Store,
+    /// By connection: of whose account they are, and the tokens that workers elsewhere were given.
+    own: Mutex<BTreeMap<String, (String, Arc<dyn AccessTokens>)>>,
 }
 
 impl ProjectSupplies {
     pub(crate) fn new(context: Arc<Context>, store: Store) -> Self {
-        Self { context, store }
+        Self {
+            context,
+            store,
+            own: Mutex::default(),
+        }
+    }
+
+    /// The tokens of a connection that nobody consents for. Kept, so that a provider is not asked for each worker.
+    async fn own_tokens(
+        &self,
+        wiring: &Wiring,
+        resolved: &ConnectionSpec,
+    ) -> Result<Option<Arc<dyn AccessTokens>>> {
+        let connector = wiring.connector(resolved)?;
+        let Some(made) = crate::engine::own_tokens(connector, resolved)? else {
+            return Ok(None);
+        };
+        let account = format!("{} {}", connector.spec.version, wiring.account(resolved).await?);
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = own.entry(resolved.connection.clone());
+        let kept = kept.or_insert_with(|| (account.clone(), made.tokens.clone()));
+        if kept.0 != account {
+            *kept = (account, made.tokens);
+        }
+        Ok(Some(kept.1.clone()))
     }
 
     /// Opened anew each time, so that an edited file counts from the next run on.
@@ -82,10 +108,14 @@ impl Supplies for ProjectSupplies {
         let mut connection = wiring.resolved(&connection).await?;
         let connector = wiring.connector(&connection)?;
         let server = crate::engine::authorization_server(connector, &connection)?;
-        let lent = Lent::take_from(&mut connection, wiring.pii_key()?);
-        Ok(match server {
-            Some(server) => lent.with_tokens_instead_of(&server.own_secrets()),
-            None => lent,
+        let own = crate::engine::own_tokens(connector, &connection)?;
+        let account = wiring.account(&connection).await?;
+        let mut lent = Lent::take_from(&mut connection, wiring.pii_key()?);
+        lent.account = account;
+        Ok(match (server, own) {
+            (Some(server), _) => lent.with_tokens_instead_of(&server.own_secrets()),
+            (None, Some(own)) => lent.with_tokens_instead_of(&own.made_from),
+            (None, None) => lent,
         })
     }
 
@@ -97,7 +127,11 @@ impl Supplies for ProjectSupplies {
     ) -> Result<AccessToken> {
         let (wiring, connection) = self.open(claimed, self.store.acting_as(acting)).await?;
         let resolved = wiring.resolved(&connection).await?;
-        let tokens = grants::tokens(&wiring, &resolved).await?.ok_or_else(|| {
+        let tokens = match grants::tokens(&wiring, &resolved).await? {
+            None => self.own_tokens(&wiring, &resolved).await?,
+            kept => kept,
+        };
+        let tokens = tokens.ok_or_else(|| {
             Error::not_found("the connection has no tokens that are kept")
                 .with("connection", &claimed.connection)
                 .hint("its file or connector was changed under way: the next run goes by it")

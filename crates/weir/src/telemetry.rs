@@ -1,6 +1,7 @@
 //! Traces over OTLP/HTTP, where `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector. Where it does not,
 //! nothing of this runs.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -98,6 +99,13 @@ pub(crate) fn join(headers: &axum::http::HeaderMap, span: &Span) {
     if span.set_parent(parent).is_err() {
         tracing::trace!("the request is not traced");
     }
+}
+
+/// The trace of what is done at the moment, as the header `traceparent` says it; none where nothing is traced.
+pub(crate) fn traceparent() -> Option<String> {
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
+    carrier.remove("traceparent")
 }
 
 struct Headers<'a>(&'a axum::http::HeaderMap);

@@ -17,6 +17,7 @@ use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::{Error, Result};
 
 use crate::commands::Context;
+use crate::engine::Supplied;
 use crate::grants;
 use crate::wiring::{Wiring, registered};
 
@@ -124,9 +125,17 @@ impl Vendors for ProjectVendors {
         // Somebody waits for the answer: calls go before syncs in what the vendor allows.
         let permits = wiring.permits(&spec, Urgency::Interactive).await?;
         connections::register(&self.store, &registered(&spec)).await?;
-        let recipe = json!(connector.spec).to_string();
+        // Another consent makes other actions of the same files.
+        let account = wiring.account(&resolved).await?;
+        let recipe = json!({ "spec": connector.spec, "account": account }).to_string();
+        let supplied = Supplied {
+            tokens,
+            permits,
+            account,
+            ..Supplied::default()
+        };
         Ok(self.keep(connection, (recipe, resolved), |resolved| {
-            crate::engine::actions_with(connector, resolved, tokens, permits)
+            crate::engine::actions_with(connector, resolved, supplied)
         })?)
     }
 
@@ -200,7 +209,7 @@ pub(crate) async fn desk(context: &Arc<Context>, wiring: &Wiring) -> Result<(Acc
     let (access, acting) = caller(context, &store).await?;
     let store = store.acting_as(acting);
     let vendors = ProjectVendors::new(context.clone(), store.clone());
-    let policies = Arc::new(wiring.in_force()?);
+    let policies = Arc::new(wiring.in_force().await?);
     Ok((
         access,
         Desk::new(&store, DEFAULT_TENANT, Arc::new(vendors), policies),

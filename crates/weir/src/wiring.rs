@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use weir_control::audit::SealKey;
 use weir_control::hooks::StoredInbox;
+use weir_control::lifecycle::Stage;
 use weir_control::permits::{ConnectionPermits, Urgency};
 use weir_control::policies::{InForce, Policies, Surroundings, Target};
 use weir_control::principals::{Access, Permission};
@@ -37,6 +38,13 @@ pub(crate) struct Wiring {
     settings: Settings,
     /// Opened by the first who needs it.
     store: OnceCell<Store>,
+}
+
+/// A connector's key, and how what it brings is classified.
+fn classified(connector: &Connector) -> (String, String) {
+    let classification = serde_json::json!(connector.spec.governance.classification);
+    let word = classification.as_str().unwrap_or_default().to_owned();
+    (connector.key().to_owned(), word)
 }
 
 impl Wiring {
@@ -122,6 +130,11 @@ impl Wiring {
             tokens: grants::tokens(self, resolved).await?,
             permits: self.permits(connection, urgency).await?,
             inbox: self.inbox(connection).await?,
+            account: match urgency {
+                Urgency::Sync => self.account(resolved).await?,
+                // Nobody reads a part of it elsewhere.
+                Urgency::Interactive => String::new(),
+            },
         };
         crate::engine::connect_with(connector, resolved, supplied)
     }
@@ -163,6 +176,12 @@ impl Wiring {
     /// elsewhere.
     pub(crate) async fn resolved(&self, connection: &ConnectionSpec) -> Result<ConnectionSpec> {
         self.resolved_with(connection, None).await
+    }
+
+    /// Names whose account a connection is, whose secrets are in it.
+    pub(crate) async fn account(&self, resolved: &ConnectionSpec) -> Result<String> {
+        let consents = grants::consents(self, resolved).await?;
+        weir_engine::account(&self.pii_key()?, resolved, consents)
     }
 
     /// Whether the connection works with another value of one of its secrets.
@@ -258,27 +277,32 @@ impl Wiring {
     }
 
     /// What policies see besides the store.
-    pub(crate) fn surroundings(&self) -> Surroundings {
-        let classified = self.catalog.list().map(|connector| {
-            let classification = serde_json::json!(connector.spec.governance.classification);
-            let word = classification.as_str().unwrap_or_default().to_owned();
-            (connector.key().to_owned(), word)
-        });
-        Surroundings {
-            environment: self.project.file.environment.clone(),
-            classifications: classified.collect(),
+    /// What policies know of the project and its connectors: of those under the lifecycle, the version in production.
+    pub(crate) async fn surroundings(&self) -> Result<Surroundings> {
+        let mut classifications: BTreeMap<String, String> = self.catalog.list().map(classified).collect();
+        if let Some(store) = self.store_if_any().await? {
+            for version in lifecycle::list(&store, DEFAULT_TENANT).await? {
+                if version.stage == Stage::Production {
+                    let (key, files) = (version.connector, version.files);
+                    classifications.extend([classified(&Connector::carried(&key, files)?)]);
+                }
+            }
         }
+        Ok(Surroundings {
+            environment: self.project.file.environment.clone(),
+            classifications,
+        })
     }
 
     /// The project's policies, as one command decides with them.
-    pub(crate) fn in_force(&self) -> Result<InForce> {
+    pub(crate) async fn in_force(&self) -> Result<InForce> {
         let policies = Policies::read(self.project.policy_files()?)?;
-        Ok(InForce::new(policies, self.surroundings()))
+        Ok(InForce::new(policies, self.surroundings().await?))
     }
 
     /// Refuses what the project's policies take away from who uses the command line.
     pub(crate) async fn allow(&self, tenant: &str, permission: Permission, target: &Target) -> Result<()> {
-        let in_force = self.in_force()?;
+        let in_force = self.in_force().await?;
         let access = Access::command_line(tenant);
         let store = self.store().await?;
         in_force.check(&store, &access, permission, target, "cli").await

@@ -44,7 +44,7 @@ pub struct Rule {
     /// Different people that have to approve.
     #[serde(default = "one")]
     pub needed: u32,
-    /// Who may decide: names of principals, groups or roles, as `group:finance` where one of them is meant. Empty: whoever has `approvals:write`.
+    /// Who may decide: names of principals or roles, and of groups as `group:finance`; `principal:` and `role:` say which is meant. Empty: whoever has `approvals:write`.
     #[serde(default)]
     pub deciders: Vec<String>,
     /// Nobody decided by then: it is rejected.
@@ -318,7 +318,8 @@ pub(crate) fn may_decide(access: &Access, deciders: &[Vec<String>]) -> bool {
                 Some(("principal", name)) => name == access.principal,
                 Some(("group", name)) => access.groups.contains(name),
                 Some(("role", name)) => is_role(name),
-                _ => *wanted == access.principal || access.groups.contains(wanted) || is_role(wanted),
+                // An identity provider names groups: one of a role's name gives nobody that role's say.
+                _ => *wanted == access.principal || is_role(wanted),
             }
         })
     })

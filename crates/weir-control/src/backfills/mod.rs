@@ -19,7 +19,7 @@ use weir_protocol::{Error, ErrorKind, Result};
 use crate::audit::{self, Record};
 use crate::runs::queue::{self, Order, RunOptions};
 use crate::runs::{Failure, RunStatus};
-use crate::store::{Outcome, Scope, stored_badly};
+use crate::store::{Expected, Outcome, Scope, stored_badly};
 use crate::{Store, connections};
 
 /// Tries of one chunk, the first one included.
@@ -214,22 +214,51 @@ pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Backfill> {
         .await
 }
 
+/// What becomes of a backfill by a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Lets no further chunk follow the one under way.
+    Pause,
+    /// Goes on with the next chunk that is not read.
+    Resume,
+    /// Ends it; the chunk under way stops at its next checkpoint. What was read stays.
+    Cancel,
+}
+
+impl Change {
+    fn parts(self) -> (&'static str, Status) {
+        match self {
+            Self::Pause => ("backfill.pause", Status::Paused),
+            Self::Resume => ("backfill.resume", Status::Running),
+            Self::Cancel => ("backfill.cancel", Status::Cancelled),
+        }
+    }
+}
+
 /// Lets no further chunk follow the one under way.
 pub async fn pause(store: &Store, tenant: &str, id: &str) -> Result<Backfill> {
-    change(store, tenant, id, "backfill.pause", Status::Paused).await
+    change_if(store, tenant, id, Change::Pause, &|_| Ok(())).await
 }
 
 /// Goes on with the next chunk that is not read.
 pub async fn resume(store: &Store, tenant: &str, id: &str) -> Result<Backfill> {
-    change(store, tenant, id, "backfill.resume", Status::Running).await
+    change_if(store, tenant, id, Change::Resume, &|_| Ok(())).await
 }
 
 /// Ends it; the chunk under way stops at its next checkpoint. What was read stays.
 pub async fn cancel(store: &Store, tenant: &str, id: &str) -> Result<Backfill> {
-    change(store, tenant, id, "backfill.cancel", Status::Cancelled).await
+    change_if(store, tenant, id, Change::Cancel, &|_| Ok(())).await
 }
 
-async fn change(store: &Store, tenant: &str, id: &str, action: &'static str, to: Status) -> Result<Backfill> {
+/// Changes it, unless `expected` refuses what it is by then.
+pub async fn change_if(
+    store: &Store,
+    tenant: &str,
+    id: &str,
+    change: Change,
+    expected: Expected<'_, Backfill>,
+) -> Result<Backfill> {
+    let (action, to) = change.parts();
     let seen = get(store, tenant, id).await?;
     let record = &noted(&seen, action);
     let acting = store.acting();
@@ -241,6 +270,7 @@ async fn change(store: &Store, tenant: &str, id: &str, action: &'static str, to:
             |db, _| {
                 Box::pin(async move {
                     let now = found(sql::get(db, tenant, id).await?, id)?;
+                    expected(&now)?;
                     if now.status == to {
                         return Ok(now);
                     }
@@ -271,6 +301,11 @@ async fn change(store: &Store, tenant: &str, id: &str, action: &'static str, to:
             },
         )
         .await
+}
+
+/// Whether a run is a chunk of a backfill.
+pub(crate) async fn is_chunk(db: &mut AnyConnection, run: &str) -> Outcome<bool> {
+    Ok(sql::of_run(db, run).await?.is_some())
 }
 
 /// What follows the end of a run that is a chunk, inside the transaction of that end. What is given back

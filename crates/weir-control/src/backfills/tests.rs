@@ -206,3 +206,55 @@ fn ranges_are_cut_without_a_gap() {
         );
     }
 }
+
+/// Somebody syncs the stream by hand before anybody noticed that the chunk's worker died: the sync reads on, and the
+/// chunk is tried again after it.
+#[tokio::test]
+async fn a_chunk_whose_stream_is_taken_over_is_tried_again() {
+    let world = World::new().await;
+    let made = world.begin().await;
+    let claimed = queue::claim(&world.store, "worker", None, 5)
+        .await
+        .unwrap()
+        .remove(0);
+    let connection = Connection::new("shop", "http_json", "shop");
+    let streams = [("orders".to_owned(), weir_protocol::SyncMode::IncrementalMerge)];
+    let owner = crate::Owner::this_process();
+    let begin = runs::Begin::Claimed(claimed.run.clone());
+    runs::start_sync(&world.store, &connection, &streams, &begin, &owner)
+        .await
+        .unwrap();
+    // It lost its lease; its right to the run is not over yet, so that no sweep finds it.
+    testing::execute(&world.store, "UPDATE leases SET expires_at_ms = 0").await;
+    let by_hand = runs::Begin::Anew(runs::Trigger::Person);
+    let (run, _) = runs::start_sync(&world.store, &connection, &streams, &by_hand, &owner)
+        .await
+        .unwrap();
+    assert_eq!(world.now(&made.id).await.status, Status::Running);
+    assert_eq!(world.waiting().await, 1, "the next attempt of the chunk");
+    runs::finish(&world.store, DEFAULT_TENANT, &run, RunStatus::Succeeded, None)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.end(RunStatus::Succeeded, None).await.from.as_deref(),
+        Some("1")
+    );
+    assert_eq!(world.now(&made.id).await.done, 1);
+}
+
+#[tokio::test]
+async fn a_change_of_what_is_another_by_now_is_refused() {
+    let world = World::new().await;
+    let made = world.begin().await;
+    let seen = made.clone();
+    let same = move |now: &Backfill| {
+        if *now == seen {
+            return Ok(());
+        }
+        Err(Error::usage("it changed").hint("look"))
+    };
+    let change = async |change| change_if(&world.store, DEFAULT_TENANT, &made.id, change, &same).await;
+    assert_eq!(change(Change::Pause).await.unwrap().status, Status::Paused);
+    assert_eq!(change(Change::Cancel).await.unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(world.now(&made.id).await.status, Status::Paused);
+}

@@ -17,6 +17,7 @@ use super::{Answer, Carrier, Post, Settings, route, rules, sql};
 use crate::alerts::{self, note};
 use crate::events::{self, CONTENT_TYPE, Envelope, Event, Family, StoredEvent};
 use crate::hooks;
+use crate::permits;
 use crate::store::Scope;
 use crate::webhooks::{self, old_secret_name, secret_name, signed};
 use crate::{DEFAULT_TENANT, Store};
@@ -88,6 +89,10 @@ async fn keep_watching(store: &Store, settings: &Settings) {
     let mut looks = every(WATCH_EVERY);
     loop {
         looks.tick().await;
+        say(
+            permits::sweep_breakers(store).await.map(drop),
+            "cannot look after breakers",
+        );
         let watched = alerts::watch(store, &settings.alerts).await;
         say(watched, "cannot look after alerts");
     }
@@ -485,5 +490,6 @@ async fn prune(store: &Store, keep: Duration) -> Result<()> {
         })
         .await?;
     while hooks::prune(store, PRUNED_AT_ONCE).await? > 0 {}
+    while hooks::give_up(store, PRUNED_AT_ONCE).await? > 0 {}
     Ok(())
 }

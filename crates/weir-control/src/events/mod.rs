@@ -5,6 +5,7 @@
 mod destination;
 mod envelope;
 mod families;
+mod gate;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::store::{Outcome, Scope};
 pub use destination::{Disk, tell_disk};
 pub use envelope::{CONTENT_TYPE, Envelope};
 pub use families::Family;
+pub use gate::{Gate, tell_gate};
 pub(crate) use sql::{mark_routed, newest_of, prune, to_route};
 
 /// At most so many events are listed at once.

@@ -13,12 +13,15 @@ use weir_protocol::hook::{Arrived, Inbox, Received, Receiver, Taken};
 use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::Store;
+use crate::audit::{self, Record};
 use crate::store::Scope;
 use post::Post;
 
 /// Messages are kept so long after they were received, and until they are in the lake: one that is sent
 /// again within that time is known again.
 pub const KEPT_DAYS: u32 = 30;
+/// So long messages wait for a sync of their connection. Older ones go unread, and the audit trail says how many.
+pub const UNREAD_DAYS: u32 = 90;
 const DAY_MS: i64 = 24 * 3_600_000;
 const READ_MAX: u32 = 1_000;
 
@@ -112,6 +115,48 @@ impl Inbox for StoredInbox {
             })
             .await
     }
+}
+
+/// Removes messages that waited longer than [`UNREAD_DAYS`] for a sync, at most `limit` of each connection, each
+/// time with a record of how many; gives back how many.
+pub(crate) async fn give_up(store: &Store, limit: i64) -> Result<u64> {
+    let before_ms = store.now_ms().await? - i64::from(UNREAD_DAYS) * DAY_MS;
+    let waiting = store
+        .read(Scope::Everyone, "look for messages that nobody reads", |db, _| {
+            Box::pin(async move { Ok(sql::unread(db, before_ms).await?) })
+        })
+        .await?;
+    let (acting, mut all) = (store.acting(), 0);
+    for (tenant, connection) in &waiting {
+        let of = (tenant.as_str(), connection.as_str());
+        let removed = store
+            .write(
+                Scope::Tenant(tenant),
+                "give up messages that nobody reads",
+                |db, _| {
+                    Box::pin(async move {
+                        let removed = sql::give_up(db, of, before_ms, limit).await?;
+                        if removed > 0 {
+                            let subject = format!("connection:{connection}");
+                            let record = Record::new(tenant, "hook.give_up", subject)
+                                .with("messages", removed)
+                                .with("older_than_days", UNREAD_DAYS);
+                            audit::append_in(db, acting, &record).await?;
+                        }
+                        Ok(removed)
+                    })
+                },
+            )
+            .await?;
+        tracing::warn!(
+            tenant,
+            connection,
+            removed,
+            "messages that no sync read in time were given up"
+        );
+        all += removed;
+    }
+    Ok(all)
 }
 
 /// Removes messages that are in the lake and older than [`KEPT_DAYS`]; gives back how many, at most `limit`.

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use sqlx::AnyConnection;
 use tokio::sync::{mpsc, oneshot};
 use weir_protocol::hook::Message;
@@ -20,6 +23,8 @@ const WAITING_MAX: usize = 4_096;
 const TOGETHER_MAX: usize = 256;
 /// Longer bodies are not told in events.
 const TOLD_BYTES_MAX: usize = 64 << 10;
+/// What a message is called in the place of its own kind, where it could not be stored as it came.
+const HELD: &str = "weir.held";
 
 /// One request's messages on their way into the store.
 struct Parcel {
@@ -74,9 +79,68 @@ async fn carry(store: Store, mut waiting: mpsc::Receiver<Parcel>) {
             by_tenant.entry(parcel.tenant.clone()).or_default().push(parcel);
         }
         for (tenant, parcels) in by_tenant {
-            answer(put_down(&store, &tenant, &parcels).await, parcels);
+            match put_down(&store, &tenant, &parcels).await {
+                // Others wait for nobody whose message cannot be stored.
+                Err(error) if !error.kind().is_transient() => {
+                    tracing::error!(%error, "messages cannot be stored together");
+                    one_by_one(&store, &tenant, parcels).await;
+                }
+                stored => answer(stored, parcels),
+            }
         }
     }
+}
+
+/// A parcel that cannot be stored as it is, is stored as what it cannot be: nothing of it is lost, and its sender
+/// need not send it for ever. While the store itself is away, the sender has to.
+async fn one_by_one(store: &Store, tenant: &str, parcels: Vec<Parcel>) {
+    for parcel in parcels {
+        let parcel = vec![parcel];
+        let stored = match put_down(store, tenant, &parcel).await {
+            Err(error) if !error.kind().is_transient() => {
+                tracing::error!(%error, tenant, connection = parcel[0].connection, "a message is held");
+                let held = parcel
+                    .iter()
+                    .map(|parcel| parcel.held(&error))
+                    .collect::<Vec<_>>();
+                put_down(store, tenant, &held).await
+            }
+            stored => stored,
+        };
+        answer(stored, parcel);
+    }
+}
+
+impl Parcel {
+    /// The same with its messages in a form that every store takes: their bytes in base64, and why.
+    fn held(&self, why: &Error) -> Self {
+        let held = self.messages.iter().map(|message| {
+            let base64 = STANDARD.encode(&message.body);
+            let body = json!({ "held": why.message(), "base64": base64 });
+            Message {
+                id: format!("held/{}", digest(&message.id, &message.body)),
+                kind: Some(HELD.to_owned()),
+                body: body.to_string(),
+                tells_body: false,
+            }
+        });
+        Self {
+            tenant: self.tenant.clone(),
+            connection: self.connection.clone(),
+            messages: held.collect(),
+            at: self.at,
+            answer: oneshot::channel().0,
+        }
+    }
+}
+
+fn digest(id: &str, body: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update(id)
+        .chain_update([0])
+        .chain_update(body);
+    let digest = digest.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn answer(stored: Result<()>, parcels: Vec<Parcel>) {

@@ -122,3 +122,37 @@ pub(super) async fn prune(db: &mut AnyConnection, before_ms: i64, limit: i64) ->
     .await?;
     Ok(removed.rows_affected())
 }
+
+/// Connections with messages older than that, which no sync has read.
+pub(super) async fn unread(db: &mut AnyConnection, before_ms: i64) -> sqlx::Result<Vec<(String, String)>> {
+    sqlx::query_as(
+        "SELECT DISTINCT old.tenant, old.connection FROM received AS old
+         JOIN hooks ON hooks.tenant = old.tenant AND hooks.connection = old.connection
+         WHERE old.received_at_ms < $1 AND old.place > hooks.landed
+         ORDER BY 1, 2",
+    )
+    .bind(before_ms)
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn give_up(
+    db: &mut AnyConnection,
+    (tenant, connection): (&str, &str),
+    before_ms: i64,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let removed = sqlx::query(
+        "DELETE FROM received WHERE tenant = $1 AND connection = $2 AND place IN (
+             SELECT place FROM received WHERE tenant = $1 AND connection = $2 AND received_at_ms < $3
+                 AND place > (SELECT landed FROM hooks WHERE tenant = $1 AND connection = $2)
+             LIMIT $4)",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .bind(before_ms)
+    .bind(limit)
+    .execute(db)
+    .await?;
+    Ok(removed.rows_affected())
+}

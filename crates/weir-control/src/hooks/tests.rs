@@ -236,3 +236,57 @@ async fn a_page_ends_where_it_is_large() {
     }
     assert_eq!(seen, ids);
 }
+
+#[tokio::test]
+async fn what_no_sync_reads_is_given_up_after_a_time_and_the_trail_says_so() {
+    let world = World::new().await;
+    world.send("shop", "a b").await;
+    world.send("till", "c").await;
+    assert_eq!(give_up(&world.store, 100).await.unwrap(), 0, "it is young");
+    testing::execute(
+        &world.store,
+        "UPDATE received SET received_at_ms = 1 WHERE id <> 'b'",
+    )
+    .await;
+    let places = world.inbox("till").after(0, 9).await.unwrap();
+    world.inbox("till").landed(places[0].place).await.unwrap();
+    assert_eq!(give_up(&world.store, 100).await.unwrap(), 1);
+    assert_eq!(world.ids("shop").await, ["b"]);
+    assert_eq!(world.ids("till").await, ["c"], "it is in the lake");
+    let filter = audit::EntryFilter {
+        action: Some("hook.give_up".to_owned()),
+        limit: 50,
+        ..Default::default()
+    };
+    let noted = audit::list(&world.store, DEFAULT_TENANT, &filter).await.unwrap();
+    assert_eq!(noted.len(), 1);
+    assert!(noted[0].subject.contains("shop") && noted[0].details.contains("\"messages\":1"));
+}
+
+/// The store refuses one message; those beside it are stored, and it is held with its bytes.
+#[tokio::test]
+async fn a_message_that_cannot_be_stored_holds_up_nobody() {
+    let world = World::new().await;
+    if testing::server().is_some() {
+        // There only a table's owner may make it refuse a row, which weir's own role is not.
+        return;
+    }
+    let poison = "CREATE TRIGGER poison BEFORE INSERT ON received WHEN NEW.id = 'bad'
+                  BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+    testing::execute(&world.store, poison).await;
+    let sent = ["one", "bad", "two"].map(|id| {
+        let desk = world.desk.clone();
+        tokio::spawn(async move { desk.take(DEFAULT_TENANT, "shop", &post(id)).await })
+    });
+    for sent in sent {
+        sent.await.unwrap().unwrap();
+    }
+    let mut all = world.inbox("shop").after(0, 9).await.unwrap();
+    all.sort_by(|one, other| one.id.cmp(&other.id));
+    assert_eq!(all.len(), 3);
+    assert_eq!(all[0].kind.as_deref(), Some("weir.held"));
+    assert!(all[0].body.contains("eyJuIjoiYmFkIn0="), "{}", all[0].body);
+    assert_eq!((all[1].id.as_str(), all[2].id.as_str()), ("one", "two"));
+    world.send("shop", "bad").await;
+    assert_eq!(world.ids("shop").await.len(), 3, "sent again, it is the same");
+}

@@ -224,6 +224,17 @@ pub async fn get(store: &Store, tenant: &str, connection: &str) -> Result<Grant>
     row.ok_or_else(|| no_grant(connection))?.shown()
 }
 
+/// How often somebody consented for a connection; a refresh of its tokens counts for nothing. None where nobody
+/// did yet. Needs no key.
+pub async fn consents(store: &Store, tenant: &str, connection: &str) -> Result<Option<i64>> {
+    let row = store
+        .read(Scope::Tenant(tenant), "count the consents", |db, _| {
+            Box::pin(async move { Ok(sql::get(db, tenant, connection).await?) })
+        })
+        .await?;
+    Ok(row.map(|row| row.consents))
+}
+
 fn no_grant(connection: &str) -> Error {
     Error::not_found(format!("connection '{connection}' is not connected by OAuth"))
         .hint(format!("`weir auth login {connection}` connects it"))

@@ -327,6 +327,8 @@ impl Grants {
                         };
                         sql::granted(db, tenant, connection, &known).await?;
                         stored::put(secrets, db, connection, id, held).await?;
+                    } else {
+                        self.follow(db, (connection, id), turn, granted).await?;
                     }
                     let row = sql::get(db, tenant, connection).await?;
                     let row = row.ok_or_else(|| super::no_grant(connection))?;
@@ -345,6 +347,39 @@ impl Grants {
                 })
             })
             .await
+    }
+
+    /// A consent that came meanwhile, and brought no refresh token, kept the one that was just exchanged: what it was
+    /// exchanged for takes its place, or nobody has one that is good. The consent's access token stays.
+    async fn follow(
+        &self,
+        db: &mut AnyConnection,
+        (connection, id): (&str, &str),
+        turn: &Turn,
+        granted: &Granted,
+    ) -> Outcome<()> {
+        let Some(next) = &granted.refresh_token else {
+            return Ok(());
+        };
+        let now = stored::get(&self.secrets, db, connection)
+            .await?
+            .unwrap_or_default();
+        let is_kept = now
+            .refresh
+            .as_ref()
+            .is_some_and(|kept| kept.expose() == turn.refresh.expose());
+        if !is_kept {
+            return Ok(());
+        }
+        let life_ms = granted.refresh_expires_in.map(rules::life_ms);
+        sql::followed(db, &self.tenant, connection, life_ms).await?;
+        let held = stored::Held {
+            access: now.access,
+            refresh: Some(next.clone()),
+        };
+        stored::put(&self.secrets, db, connection, id, &held).await?;
+        let record = self.record("oauth.refresh", connection).with("rotated", true);
+        audit::append_in(db, self.store.acting(), &record).await
     }
 
     /// Ends a turn that gave nothing. Who lost the turn meanwhile changes nothing.

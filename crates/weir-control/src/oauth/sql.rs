@@ -25,6 +25,7 @@ pub(super) struct Row {
     pub(super) term: i64,
     pub(super) holder: Option<String>,
     pub(super) held_until_ms: Option<i64>,
+    pub(super) consents: i64,
     pub(super) now_ms: i64,
 }
 
@@ -64,7 +65,7 @@ impl Row {
 
 const ROWS: &str = "SELECT connection, state, client, method, asked, scopes, version, can_refresh,
      access_expires_at_ms, refresh_expires_at_ms, connected_at_ms, refreshed_at_ms, seed, error, error_at_ms,
-     warned_at_ms, term, holder, held_until_ms, now_ms
+     warned_at_ms, term, holder, held_until_ms, consents, now_ms
  FROM grants, clock WHERE tenant = $1";
 
 pub(super) async fn get(db: &mut AnyConnection, tenant: &str, connection: &str) -> sqlx::Result<Option<Row>> {
@@ -105,7 +106,7 @@ pub(super) async fn begin(
          ON CONFLICT (tenant, connection) DO UPDATE
          SET state = 'connected', client = excluded.client, method = excluded.method, asked = excluded.asked,
              scopes = excluded.scopes, version = grants.version + 1, can_refresh = 1,
-             access_expires_at_ms = NULL, refresh_expires_at_ms = NULL,
+             consents = grants.consents + 1, access_expires_at_ms = NULL, refresh_expires_at_ms = NULL,
              connected_at_ms = excluded.connected_at_ms, refreshed_at_ms = excluded.refreshed_at_ms,
              seed = excluded.seed, error = NULL, error_at_ms = NULL, warned_at_ms = NULL,
              holder = NULL, held_until_ms = NULL",
@@ -157,6 +158,28 @@ pub(super) async fn granted(
     .bind(stored.scopes)
     .bind(stored.access_life_ms)
     .bind(stored.refresh_life_ms)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Another refresh token in the place of one that a consent kept while it was exchanged.
+pub(super) async fn followed(
+    db: &mut AnyConnection,
+    tenant: &str,
+    connection: &str,
+    refresh_life_ms: Option<i64>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE grants
+         SET version = version + 1, holder = NULL, held_until_ms = NULL,
+             refresh_expires_at_ms = CASE WHEN $3 IS NULL THEN refresh_expires_at_ms
+                                          ELSE (SELECT now_ms FROM clock) + $3 END
+         WHERE tenant = $1 AND connection = $2",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .bind(refresh_life_ms)
     .execute(db)
     .await
     .map(drop)

@@ -802,3 +802,39 @@ async fn a_consent_is_ended_once_by_who_began_it() {
         .unwrap();
     assert_eq!(left, 1);
 }
+
+/// The provider exchanged the refresh token that the consent kept: whoever stores only one of both has none.
+#[tokio::test]
+async fn a_consent_while_tokens_are_refreshed_loses_neither() {
+    let rig = Rig::new(provider()).await;
+    rig.pass(3600).await;
+    rig.provider.gate.forget_permits(1000);
+    let refreshing = {
+        let (grants, server) = (rig.grants.clone(), rig.server.clone());
+        tokio::spawn(async move { grants.access("crm", &server, None).await })
+    };
+    rig.provider.arrived.acquire().await.unwrap().forget();
+    let consented = Granted {
+        access_token: Secret::new("consented"),
+        refresh_token: None,
+        expires_in: Some(Duration::from_secs(3600)),
+        refresh_expires_in: None,
+        scopes: None,
+    };
+    let before = consents(&rig.grants.store, "default", "crm").await.unwrap();
+    let client = rig.provider.client.clone();
+    rig.grants.connect(&client, "crm", &consented).await.unwrap();
+    rig.provider.gate.add_permits(1000);
+    refreshing.await.unwrap().unwrap();
+    assert_eq!(rig.access().await.unwrap(), "consented", "the newer one stays");
+    rig.pass(3600).await;
+    assert_eq!(
+        rig.access().await.unwrap(),
+        "access-2",
+        "the rotated one is there"
+    );
+    assert_eq!(rig.state().await, GrantState::Connected);
+    // Each consent may be another account's; a refresh is not.
+    let after = consents(&rig.grants.store, "default", "crm").await.unwrap();
+    assert_eq!((before, after), (Some(1), Some(2)));
+}

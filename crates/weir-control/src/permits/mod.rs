@@ -1,6 +1,7 @@
 //! A connection's rate limits, kept for all processes that send requests for it: servers, workers,
 //! commands. Each draws permits, a few at once, and tells with the next draw what it used.
 
+mod breakers;
 mod rules;
 mod sql;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use weir_protocol::{Error, Result};
 
 use crate::Store;
 use crate::store::{Outcome, Scope, int};
+pub(crate) use breakers::sweep as sweep_breakers;
 use rules::{Ledge, Share};
 
 /// Who waits for the answers of the requests.
@@ -69,7 +71,7 @@ impl Permits for ConnectionPermits {
         check(draw)?;
         let asked = self.asked(draw);
         let scope = Scope::Tenant(&self.tenant);
-        if draw.rates.is_empty() && draw.hold_ms.is_none() {
+        if draw.rates.is_empty() && draw.hold_ms.is_none() && draw.breaker.is_none() {
             // Nothing is counted: only whether the vendor asked one of us to wait.
             let held = self.store.read(scope, "look for a wish of the vendor", |db, _| {
                 Box::pin(async move { held(db, asked).await })
@@ -135,6 +137,10 @@ async fn held(db: &mut AnyConnection, asked: Asked<'_>) -> Outcome<Option<Drawn>
 async fn draw_in(db: &mut AnyConnection, asked: Asked<'_>) -> Outcome<Drawn> {
     let draw = asked.draw;
     let counts_for_ms = int(rules::counts_for_ms(&draw.rates));
+    if let Some(told) = &draw.breaker {
+        breakers::told_in(db, asked, told).await?;
+        return Ok(all(draw));
+    }
     sql::forget(db, asked.tenant).await?;
     if let Some(spent) = &draw.spent {
         sql::put_down(db, asked, spent, counts_for_ms).await?;

@@ -221,3 +221,58 @@ pub(super) async fn moments(db: &mut AnyConnection, asked: Asked<'_>) -> sqlx::R
     .fetch_one(db)
     .await
 }
+
+/// Whether it is the connection's first breaker that is open, and until when it lets nothing pass.
+pub(super) async fn breaker_opened(
+    db: &mut AnyConnection,
+    asked: Asked<'_>,
+    for_ms: i64,
+) -> sqlx::Result<(bool, i64)> {
+    let others: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM breakers WHERE tenant = $1 AND connection = $2")
+            .bind(asked.tenant)
+            .bind(asked.connection)
+            .fetch_one(&mut *db)
+            .await?;
+    let until_ms = sqlx::query_scalar(
+        "INSERT INTO breakers (tenant, connection, client, until_ms)
+         SELECT $1, $2, $3, now_ms + $4 FROM clock WHERE true
+         ON CONFLICT (tenant, connection, client) DO UPDATE SET until_ms = excluded.until_ms
+         RETURNING until_ms",
+    )
+    .bind(asked.tenant)
+    .bind(asked.connection)
+    .bind(&asked.draw.client)
+    .bind(for_ms)
+    .fetch_one(db)
+    .await?;
+    Ok((others == 0, until_ms))
+}
+
+/// False where none was open.
+pub(super) async fn breakers_closed(
+    db: &mut AnyConnection,
+    tenant: &str,
+    connection: &str,
+) -> sqlx::Result<bool> {
+    let closed = sqlx::query("DELETE FROM breakers WHERE tenant = $1 AND connection = $2")
+        .bind(tenant)
+        .bind(connection)
+        .execute(db)
+        .await?;
+    Ok(closed.rows_affected() > 0)
+}
+
+/// Connections of whose breakers nobody told anything so long after the latest moment.
+pub(super) async fn breakers_silent(
+    db: &mut AnyConnection,
+    silent_ms: i64,
+) -> sqlx::Result<Vec<(String, String)>> {
+    sqlx::query_as(
+        "SELECT tenant, connection FROM breakers, clock GROUP BY tenant, connection, now_ms
+         HAVING max(until_ms) + $1 < now_ms ORDER BY 1, 2",
+    )
+    .bind(silent_ms)
+    .fetch_all(db)
+    .await
+}

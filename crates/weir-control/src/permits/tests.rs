@@ -2,10 +2,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_protocol::ErrorKind;
-use weir_protocol::permits::{Rate, Spent, Use};
+use weir_protocol::permits::{BreakerTold, Rate, Spent, Use};
 
 use super::*;
 use crate::DEFAULT_TENANT;
+use crate::events::{self, EventFilter};
 use crate::store::testing;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -301,4 +302,46 @@ async fn a_window_of_a_day_holds_few_rows() {
         .await
         .unwrap();
     assert!(rows <= 3, "{rows} rows");
+}
+
+#[tokio::test]
+async fn a_breaker_is_told_of_once_for_all_processes_and_ends_with_the_first_answer() {
+    let world = World::new().await;
+    let shop = world.permits(Urgency::Sync);
+    let tell = async |client: &str, is_open: bool| {
+        let told = Draw {
+            client: client.to_owned(),
+            breaker: Some(BreakerTold {
+                is_open,
+                for_ms: 30_000,
+                reason: format!("the source answered 503 to {client}"),
+            }),
+            ..Draw::default()
+        };
+        shop.draw(&told).await.unwrap();
+    };
+    let events = async || -> Vec<String> {
+        let filter = EventFilter {
+            limit: 50,
+            ..EventFilter::default()
+        };
+        let all = events::list(&world.store, DEFAULT_TENANT, &filter).await.unwrap();
+        all.iter().rev().map(|event| event.family.clone()).collect()
+    };
+    tell("a", false).await;
+    assert!(events().await.is_empty(), "none was open");
+    tell("a", true).await;
+    tell("b", true).await;
+    tell("a", true).await;
+    assert_eq!(events().await, ["breaker.opened"]);
+    tell("b", false).await;
+    tell("a", false).await;
+    assert_eq!(events().await, ["breaker.opened", "breaker.closed"]);
+    // A process that died says nothing any more.
+    tell("a", true).await;
+    assert_eq!(sweep_breakers(&world.store).await.unwrap(), 0);
+    testing::execute(&world.store, "UPDATE breakers SET until_ms = until_ms - 700000").await;
+    assert_eq!(sweep_breakers(&world.store).await.unwrap(), 1);
+    assert_eq!(sweep_breakers(&world.store).await.unwrap(), 0);
+    assert_eq!(events().await.len(), 4);
 }

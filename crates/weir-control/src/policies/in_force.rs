@@ -16,13 +16,13 @@ use crate::{DEFAULT_TENANT, Store};
 /// What is decided with now, and what is wrong with the files where they cannot be used.
 #[derive(Debug)]
 pub struct InForce {
-    surroundings: Surroundings,
     now: RwLock<Now>,
 }
 
 #[derive(Debug)]
 struct Now {
     policies: Arc<Policies>,
+    surroundings: Arc<Surroundings>,
     trouble: Option<Failure>,
 }
 
@@ -55,9 +55,9 @@ impl Default for InForce {
 impl InForce {
     pub fn new(policies: Policies, surroundings: Surroundings) -> Self {
         Self {
-            surroundings,
             now: RwLock::new(Now {
                 policies: Arc::new(policies),
+                surroundings: Arc::new(surroundings),
                 trouble: None,
             }),
         }
@@ -104,6 +104,17 @@ impl InForce {
         now.trouble = trouble;
     }
 
+    /// Takes what is known of connectors and of the project now.
+    pub fn know(&self, surroundings: Surroundings) {
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        now.surroundings = Arc::new(surroundings);
+    }
+
+    fn surroundings(&self) -> Arc<Surroundings> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        now.surroundings.clone()
+    }
+
     pub fn policies(&self) -> Arc<Policies> {
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         now.policies.clone()
@@ -131,7 +142,7 @@ impl InForce {
         if policies.is_empty() {
             return Ok(());
         }
-        let found = self.surroundings.find(store, &access.tenant, target).await?;
+        let found = self.surroundings().find(store, &access.tenant, target).await?;
         let Some(resource) = found else { return Ok(()) };
         let decision = policies.decide(access, permission, &resource, via);
         if decision.is_allowed {
@@ -160,7 +171,7 @@ impl InForce {
         via: &str,
     ) -> Result<bool> {
         let policies = self.policies();
-        let found = self.surroundings.find(store, &access.tenant, target).await?;
+        let found = self.surroundings().find(store, &access.tenant, target).await?;
         Ok(found.is_none_or(|resource| policies.decide(access, permission, &resource, via).is_allowed))
     }
 }

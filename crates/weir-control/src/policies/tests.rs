@@ -369,3 +369,31 @@ async fn a_resource_is_found_with_what_is_known_of_it() {
     assert_eq!(unknown.connector, "");
     assert_eq!(find(&Target::Run("nope".to_owned())).await, None);
 }
+
+#[tokio::test]
+async fn a_rule_by_classification_goes_by_the_connectors_of_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    connections::register(&store, &Connection::new("pay", "stripe", "pay"))
+        .await
+        .unwrap();
+    let known_as = |classification: &str| Surroundings {
+        environment: "production".to_owned(),
+        classifications: [("stripe".to_owned(), classification.to_owned())].into(),
+    };
+    let text = r#"@id("closed") forbid(principal, action == Action::"runs:write", resource)
+        when { resource.classification == "restricted" };"#;
+    let file = PolicyFile {
+        path: "policies/a.cedar".to_owned(),
+        text: text.to_owned(),
+    };
+    let in_force = InForce::begin(&store, vec![file], known_as("internal"))
+        .await
+        .unwrap();
+    let operator = someone("loader", &[Role::Operator]);
+    let target = Target::Connection("pay".to_owned());
+    let check = async || in_force.check(&store, &operator, START, &target, "api").await;
+    check().await.unwrap();
+    in_force.know(known_as("restricted"));
+    assert_eq!(check().await.unwrap_err().kind(), ErrorKind::Denied);
+}

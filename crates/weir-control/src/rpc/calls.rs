@@ -160,6 +160,9 @@ pub struct Lent {
     /// The key that personal fields are hashed with.
     #[serde(serialize_with = "exposed_one")]
     pub pii_key: Secret,
+    /// Names whose account the connection is; empty from a server that does not say.
+    #[serde(default)]
+    pub account: String,
     /// Whether access tokens are asked for one by one: what they are made from is not lent.
     pub has_tokens: bool,
 }
@@ -179,6 +182,7 @@ impl Lent {
             variables: std::mem::take(&mut connection.variables),
             secrets: std::mem::take(&mut connection.secrets),
             pii_key,
+            account: String::new(),
             has_tokens: false,
         }
     }

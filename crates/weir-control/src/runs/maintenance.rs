@@ -29,8 +29,11 @@ pub(crate) async fn start_maintenance(
         .write_alone(scope, &connection.name, "begin the run", |db, _| {
             Box::pin(async move {
                 connections::register_in(db, connection).await?;
-                take_over(db, connection, stream, run).await?;
-                let mut records = sweep_in(db).await?.records;
+                let mut records: Vec<Record> = take_over(db, connection, stream, run)
+                    .await?
+                    .into_iter()
+                    .collect();
+                records.extend(sweep_in(db).await?.records);
                 sql::insert(db, run, connection, kind.as_str(), Trigger::Person).await?;
                 let lease = leases::take(db, connection, stream, run, owner).await?;
                 // Running already where this is the second time: the answer to the first was lost.

@@ -72,10 +72,11 @@ pub(crate) async fn start_sync(
         .write_alone(scope, &connection.name, "begin the run", |db, _| {
             Box::pin(async move {
                 connections::register_in(db, connection).await?;
+                let mut records = Vec::new();
                 for (stream, _) in streams {
-                    take_over(db, connection, stream, run).await?;
+                    records.extend(take_over(db, connection, stream, run).await?);
                 }
-                let mut records = sweep_in(db).await?.records;
+                records.extend(sweep_in(db).await?.records);
                 if let Begin::Anew(trigger) = begin {
                     sql::insert(db, run, connection, "sync", *trigger).await?;
                 }
@@ -134,12 +135,17 @@ async fn still_running(db: &mut AnyConnection, run: &str) -> Outcome<()> {
     }
 }
 
-/// Frees a stream that a run which died still holds; refused while its run lives.
-async fn take_over(db: &mut AnyConnection, connection: &Connection, stream: &str, run: &str) -> Outcome<()> {
+/// Frees a stream that a run which died still holds; refused while its run lives. What is given back is to be audited.
+async fn take_over(
+    db: &mut AnyConnection,
+    connection: &Connection,
+    stream: &str,
+    run: &str,
+) -> Outcome<Option<Record>> {
     let held = leases::held(db, connection, stream).await?;
     // Its own: begun before, by a commit whose answer was lost.
     let Some(held) = held.filter(|held| held.run != run) else {
-        return Ok(());
+        return Ok(None);
     };
     if !held.is_stale() {
         return Err(held.refusal(&connection.name, stream).into());
@@ -147,8 +153,20 @@ async fn take_over(db: &mut AnyConnection, connection: &Connection, stream: &str
     tracing::warn!(run = held.run, stream, "taking over from a run that died");
     if sql::abandon(db, &held.run, stream, held.owner.is_dead()).await? {
         told::stale(db, &held.run).await?;
+        return follow_dead(db, &held.run).await;
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Whoever takes a stream over reads on; a range that was to be read beside it is left to the dead run's next attempt.
+async fn follow_dead(db: &mut AnyConnection, run: &str) -> Outcome<Option<Record>> {
+    if !backfills::is_chunk(db, run).await? {
+        return Ok(None);
+    }
+    match queue::retry(db, run, queue::Cause::Died).await? {
+        None => backfills::follow_in(db, run, RunStatus::Abandoned, None).await,
+        retried => Ok(retried),
+    }
 }
 
 /// Ends a run.

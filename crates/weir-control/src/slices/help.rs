@@ -16,6 +16,7 @@ use weir_protocol::slices::Spools;
 use weir_protocol::{Error, ErrorKind, ReadEvent, Result, Source};
 
 use super::{ClaimedSlice, HeldSlice, SliceEnd, SliceSupply};
+use crate::failpoint;
 use crate::leases::HEARTBEAT;
 use crate::runs::queue::Claimed;
 
@@ -52,13 +53,17 @@ pub(crate) async fn help(
     };
     let (run, stream) = (slice.run.clone(), slice.stream.clone());
     tracing::info!(run = run.run, stream, "helping a run");
-    let tools = match helper.tools(&run).await {
+    let tools = tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            return end_all(supply.as_ref(), &first, &SliceEnd::GivenBack).await;
+        }
+        tools = helper.tools(&run) => tools,
+    };
+    let tools = match tools {
         Ok(tools) => tools,
         Err(error) => {
-            for slice in &first {
-                let end = SliceEnd::Failed(error.to_string());
-                supply.report(&slice.id, slice.attempt, end).await?;
-            }
+            end_all(supply.as_ref(), &first, &SliceEnd::Failed(error.to_string())).await?;
             return Err(error);
         }
     };
@@ -73,6 +78,13 @@ pub(crate) async fn help(
     };
     first.into_iter().for_each(|slice| session.begin(slice));
     session.work(stop).await
+}
+
+async fn end_all(supply: &dyn SliceSupply, slices: &[ClaimedSlice], end: &SliceEnd) -> Result<()> {
+    for slice in slices {
+        supply.report(&slice.id, slice.attempt, end.clone()).await?;
+    }
+    Ok(())
 }
 
 /// A slice that is being read.
@@ -168,6 +180,13 @@ impl Session {
         };
         let end = match outcome {
             Ok(()) => SliceEnd::Done,
+            // Whoever has what the run has may read it.
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let end = SliceEnd::GivenBack;
+                self.supply.report(&reading.id, reading.attempt, end).await?;
+                self.give_back().await?;
+                return Err(error.with("run", &self.run));
+            }
             Err(error) => {
                 tracing::warn!(run = self.run, slice = reading.id, %error, "the slice is left to the run's own worker");
                 SliceEnd::Failed(error.to_string())
@@ -197,7 +216,7 @@ impl Session {
         }
     }
 
-    async fn give_back(mut self) -> Result<()> {
+    async fn give_back(&mut self) -> Result<()> {
         self.reading.shutdown().await;
         for reading in self.held.values() {
             let end = SliceEnd::GivenBack;
@@ -221,7 +240,9 @@ async fn read(tools: Arc<Tools>, slice: ClaimedSlice, pages: Arc<AtomicU64>) -> 
     let place = slice.place();
     let events = tools.source.read_slice(slice.task);
     let events = watched(events, tools.hung_after, pages);
-    tools.spools.write(&place, events).await
+    failpoint::reach(failpoint::BEFORE_SPOOL)?;
+    tools.spools.write(&place, events).await?;
+    failpoint::reach(failpoint::AFTER_SPOOL)
 }
 
 /// Counts pages, and ends what hangs.

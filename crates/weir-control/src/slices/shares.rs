@@ -14,6 +14,7 @@ use weir_protocol::spec::Pii;
 use weir_protocol::{Error, Result, StreamDescriptor};
 
 use super::{At, Offered, SliceAsk};
+use crate::failpoint;
 use crate::leases::Lease;
 use crate::ledger::SharedLedger;
 
@@ -145,6 +146,7 @@ impl SliceReaders for Shares {
             helpers_max: desk.helpers_max,
         };
         desk.ledger.slices(&desk.lease, &ask).await?;
+        failpoint::reach(failpoint::AFTER_OFFER)?;
         desk.out.fetch_add(1, Ordering::SeqCst);
         let since = desk.begun.load(Ordering::SeqCst);
         Ok(Arc::new(OnOffer {
@@ -256,7 +258,9 @@ impl Offer for OnOffer {
 
     async fn forget(&self) -> Result<()> {
         let id = self.id.clone();
+        failpoint::reach(failpoint::BEFORE_FORGET)?;
         self.ask(SliceAsk::Forget { id }).await?;
+        failpoint::reach(failpoint::AFTER_FORGET)?;
         // What was tried before lies there too, until the stream's end.
         let known = self
             .desk

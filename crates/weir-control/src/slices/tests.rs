@@ -15,7 +15,8 @@ use crate::ledger::{Beginning, RunLedger};
 use crate::runs::Begin;
 use crate::runs::queue::{self, RunOptions};
 use crate::store::testing;
-use crate::{Connection, DEFAULT_TENANT, Owner, connections};
+use crate::worker::{Limits, Performer, StoreSupply, Worker};
+use crate::{Connection, DEFAULT_TENANT, Owner, RunStatus, connections, runs};
 
 const STREAM: &str = "orders";
 
@@ -108,6 +109,7 @@ fn task(key: &str) -> SliceTask {
     SliceTask {
         stream: STREAM.to_owned(),
         key: key.into(),
+        read_as: String::new(),
         detail: json!({ "a": 1 }),
     }
 }
@@ -301,6 +303,10 @@ impl Source for Slices {
     fn read_slice(&self, task: SliceTask) -> BoxStream<'static, Result<ReadEvent>> {
         match &*task.key {
             "hangs" => stream::pending().boxed(),
+            "another's" => stream::once(async {
+                Err(Error::new(ErrorKind::Conflict, "by another connector").hint("leave it"))
+            })
+            .boxed(),
             "fails" => stream::once(async { Err(Error::unavailable("down").hint("wait")) }).boxed(),
             _ => {
                 let state = SliceState {
@@ -367,4 +373,73 @@ async fn what_a_helper_read_comes_to_who_holds_the_stream() {
     offers[2].free().await.unwrap();
     assert!(offers[2].take_back().await.unwrap());
     assert_eq!(kept.0.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn who_has_another_connector_than_the_run_gives_all_back_and_helps_no_more() {
+    let world = World::new().await;
+    for id in ["hangs", "another's"] {
+        let offer = SliceAsk::Offer {
+            id: id.to_owned(),
+            task: task(id),
+            helpers_max: 2,
+        };
+        world.ask(offer).await;
+    }
+    let mut held = claim(&world.store, "a", None, None, 1).await.unwrap();
+    let run = held[0].run.run.clone();
+    held.extend(claim(&world.store, "a", None, Some(&run), 1).await.unwrap());
+    let supply = std::sync::Arc::new(StoreSlices::new(world.store.clone(), "a".to_owned()));
+    let hand = std::sync::Arc::new(Hand(std::sync::Arc::default()));
+    let error = help(supply, hand, held, CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    for id in ["hangs", "another's"] {
+        assert_eq!(world.at(id).await, Some((At::Queued, 1)), "{id}");
+    }
+}
+
+/// Ends each run well, and says whose it was.
+struct Ends(Store, tokio::sync::mpsc::UnboundedSender<String>);
+
+#[async_trait]
+impl Performer for Ends {
+    async fn perform(&self, claimed: &Claimed, _cancel: CancellationToken) -> Result<()> {
+        self.1.send(claimed.connection.clone()).unwrap();
+        runs::finish(&self.0, &claimed.tenant, &claimed.run, RunStatus::Succeeded, None).await
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_waits_comes_before_help() {
+    let world = World::new().await;
+    world.offer("hangs", 2).await;
+    let till = Connection::new("till", "http_json", "till");
+    connections::register(&world.store, &till).await.unwrap();
+    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let supply = StoreSupply::new(world.store.clone());
+    let slices = StoreSlices::new(world.store.clone(), supply.worker().to_owned());
+    let limits = Limits {
+        runs_at_once: 1,
+        poll: std::time::Duration::from_millis(5),
+        ..Limits::default()
+    };
+    let performer = std::sync::Arc::new(Ends(world.store.clone(), ended));
+    let hand = std::sync::Arc::new(Hand(std::sync::Arc::default()));
+    let worker = Worker::over(std::sync::Arc::new(supply), performer, limits)
+        .helping(std::sync::Arc::new(slices), hand);
+    let stop = CancellationToken::new();
+    let work = tokio::spawn(worker.run(stop.clone()));
+    while world.at("hangs").await.map(|(at, _)| at) != Some(At::Claimed) {
+        tokio::task::yield_now().await;
+    }
+    queue::ask(&world.store, DEFAULT_TENANT, "till", RunOptions::default())
+        .await
+        .unwrap();
+    let first = tokio::time::timeout(std::time::Duration::from_secs(30), ends.recv());
+    assert_eq!(first.await.unwrap().as_deref(), Some("till"), "it need not wait");
+    stop.cancel();
+    work.await.unwrap().unwrap();
+    assert_eq!(world.at("hangs").await.map(|(at, _)| at), Some(At::Queued));
 }

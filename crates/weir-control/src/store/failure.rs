@@ -66,7 +66,8 @@ impl StoreError {
 /// What PostgreSQL says while it restarts, and where two transactions met.
 fn may_pass(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        // A server that stops in the middle of a greeting leaves half an answer.
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             code.len() == 5
                 && (code.starts_with("08")
@@ -105,6 +106,10 @@ fn postgres_reaction(error: &sqlx::Error) -> (ErrorKind, &'static str) {
         (Some("40001" | "40P01"), _) | (_, sqlx::Error::PoolTimedOut) => {
             (ErrorKind::Conflict, "the database is busy: run again in a moment")
         }
+        (_, sqlx::Error::Protocol(_)) => (
+            ErrorKind::Unavailable,
+            "PostgreSQL broke off in the middle of an answer, or it is another server: check host and port in WEIR_DATABASE_URL, then run again",
+        ),
         (_, sqlx::Error::Io(_) | sqlx::Error::Tls(_)) => (
             ErrorKind::Unavailable,
             "check that PostgreSQL runs and that host, port and TLS in WEIR_DATABASE_URL are right",

@@ -1,4 +1,4 @@
-use weir_protocol::ErrorKind;
+use weir_protocol::{ErrorKind, Secret};
 
 use super::*;
 
@@ -71,4 +71,18 @@ async fn every_foreign_key_says_what_happens_on_delete() {
     .await
     .unwrap();
     assert_eq!(silent, Vec::<String>::new());
+}
+
+/// As it does that is stopped while somebody connects: the answer to the first question is no answer.
+#[test]
+fn a_postgres_that_breaks_off_in_the_middle_of_a_greeting_may_be_back_in_a_moment() {
+    let place = Place::Postgres(Secret::new("postgres://weir@127.0.0.1/weir"));
+    let broken = || {
+        let said = "unexpected response from SSLRequest: 0x00".to_owned();
+        failure::StoreError::Database(sqlx::Error::Protocol(said))
+    };
+    assert!(broken().may_pass(&place));
+    let error = broken().say("open the control store", &place);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.next_step().unwrap().contains("WEIR_DATABASE_URL"));
 }

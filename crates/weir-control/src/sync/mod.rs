@@ -2,7 +2,6 @@
 //! time enough was accepted, and keeps the books. It knows no connector and no table format.
 
 mod backfill;
-mod failpoint;
 mod heartbeat;
 mod observer;
 mod plan;
@@ -22,6 +21,7 @@ use tracing::Instrument as _;
 use weir_protocol::source::Progress;
 use weir_protocol::{Books, Error, Result, SyncMode, name};
 
+use crate::failpoint;
 use crate::leases::Lease;
 use crate::ledger::{Beginning, Begun, Ended, Ledger, SharedLedger, failure};
 use crate::runs::{self, RunStatus};

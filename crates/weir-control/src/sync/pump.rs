@@ -13,10 +13,10 @@ use weir_protocol::{
     StreamState, StreamWriter, SyncMode,
 };
 
-use super::failpoint;
 use super::heartbeat::{self, Heartbeat};
 use super::rules::{self, Decision, Pending};
 use super::stream::{Fault, StreamJob, Tally};
+use crate::failpoint;
 use crate::ledger::{Checkpoint, Entry};
 
 /// How long a cancelled read may go on to reach a state that covers what it gave.

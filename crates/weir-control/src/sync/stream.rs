@@ -16,8 +16,8 @@ use super::heartbeat::{self, Heartbeat};
 use super::pulse::{Pulse, hung};
 use super::pump::{End, Pump};
 use super::rules::{self, Decision, Last};
-use super::{StreamOutcome, SyncPlan};
-use super::{backfill, failpoint};
+use super::{StreamOutcome, SyncPlan, backfill};
+use crate::failpoint;
 use crate::leases::{HEARTBEAT, Lease};
 use crate::ledger::{Entry, SharedLedger, Standing, failure};
 use crate::runs::RunStatus;
@@ -174,9 +174,11 @@ impl StreamJob {
     /// tries left on offer is taken away first.
     pub(super) async fn shares(&self) -> Result<Option<Arc<dyn SliceReaders>>> {
         let Some(sharing) = self.sharing() else {
+            // An earlier run may have been allowed to, and have died.
+            self.sweep_spools().await;
             return Ok(None);
         };
-        self.stop_sharing(sharing).await?;
+        self.stop_sharing().await?;
         let at_once = self.plan.source.slices_at_once(&self.lease.stream);
         let (ledger, lease, pulse) = (self.ledger.clone(), self.lease.clone(), self.pulse.clone());
         let shares = Shares::new(ledger, lease, sharing, at_once, move || pulse.beat());
@@ -190,8 +192,16 @@ impl StreamJob {
     }
 
     /// Nothing is on offer any more, and nothing that was read for it is kept.
-    async fn stop_sharing(&self, sharing: &Sharing) -> Result<()> {
+    async fn stop_sharing(&self) -> Result<()> {
         self.ledger.slices(&self.lease, &SliceAsk::Clear).await?;
+        self.sweep_spools().await;
+        Ok(())
+    }
+
+    async fn sweep_spools(&self) {
+        let Some(sharing) = &self.plan.sharing else {
+            return;
+        };
         let Lease {
             connection, stream, ..
         } = &self.lease;
@@ -199,7 +209,6 @@ impl StreamJob {
             // Nobody reads it: each reading lies in a place of its own. The stream's next run tries again.
             tracing::warn!(run = self.lease.run, stream, %error, "what other workers read is kept");
         }
-        Ok(())
     }
 
     /// Opens the stream where the lake says it stands, and pumps it to its end.
@@ -367,8 +376,8 @@ impl StreamJob {
             Ok(End::Cancelled) => (RunStatus::Cancelled, Some(cancelled(&self.lease.stream))),
             Err(error) => (RunStatus::Failed, Some(error)),
         };
-        if let Some(sharing) = self.sharing()
-            && let Err(trouble) = self.stop_sharing(sharing).await
+        if self.sharing().is_some()
+            && let Err(trouble) = self.stop_sharing().await
         {
             // Who lost the lease has nothing to say about it; whoever has it did it already.
             tracing::warn!(run = self.lease.run, stream = self.lease.stream, %trouble, "slices stay on offer");

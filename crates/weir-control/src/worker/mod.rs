@@ -22,6 +22,9 @@ use crate::{Store, runs, schedules};
 
 pub use supply::{RunSupply, StoreSupply};
 
+/// After it could not help it offers itself to nobody for so long: what was wrong is wrong in a second, too.
+const HELP_AGAIN: Duration = Duration::from_secs(30);
+
 /// Carries out one run.
 #[async_trait]
 pub trait Performer: Send + Sync {
@@ -63,8 +66,10 @@ pub struct Worker {
     /// What it does with places that no run needs.
     helping: Option<(Arc<dyn SliceSupply>, Arc<dyn Helper>)>,
     helps: JoinSet<Result<()>>,
-    /// Ends what it helps with.
-    helps_stop: CancellationToken,
+    /// Ends what it helps with, the latest last.
+    helps_stops: Vec<(Id, CancellationToken)>,
+    /// It helps nobody before then.
+    helps_after: Instant,
     /// Why it may not work any more.
     refusal: Option<Error>,
 }
@@ -85,7 +90,8 @@ impl Worker {
             renewed_at: Instant::now(),
             helping: None,
             helps: JoinSet::new(),
-            helps_stop: CancellationToken::new(),
+            helps_stops: Vec::new(),
+            helps_after: Instant::now(),
             refusal: None,
         }
     }
@@ -122,7 +128,7 @@ impl Worker {
                     // There is room again: no need to wait for the next look.
                     self.claim(&stop).await;
                 }
-                Some(ended) = self.helps.join_next() => self.helped(ended),
+                Some(ended) = self.helps.join_next_with_id() => self.helped(ended),
             }
         }
         self.drain(beats).await
@@ -142,7 +148,8 @@ impl Worker {
     }
 
     async fn claim(&mut self, stop: &CancellationToken) {
-        let room = (self.limits.runs_at_once).saturating_sub(self.running.len() + self.helps.len());
+        // Whom it helps can do without it; a run that waits has nobody.
+        let room = (self.limits.runs_at_once).saturating_sub(self.running.len());
         if room == 0 {
             return;
         }
@@ -157,8 +164,19 @@ impl Worker {
             Ok(claimed) => claimed.into_iter().for_each(|claimed| self.begin(claimed)),
             Err(error) => return self.trouble(error, "cannot look for work"),
         }
+        self.leave_room();
         if self.running.len() + self.helps.len() < self.limits.runs_at_once {
             self.help(stop).await;
+        }
+    }
+
+    /// Helps no more with places that its own runs have.
+    fn leave_room(&mut self) {
+        let places = (self.limits.runs_at_once).saturating_sub(self.running.len());
+        while self.helps_stops.len() > places
+            && let Some((_, stop)) = self.helps_stops.pop()
+        {
+            stop.cancel();
         }
     }
 
@@ -167,6 +185,9 @@ impl Worker {
         let Some((supply, helper)) = self.helping.clone() else {
             return;
         };
+        if Instant::now() < self.helps_after {
+            return;
+        }
         let first = tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -175,8 +196,10 @@ impl Worker {
         match first {
             Ok(first) if first.is_empty() => {}
             Ok(first) => {
-                let stop = self.helps_stop.clone();
-                self.helps.spawn(slices::help(supply, helper, first, stop));
+                let stop = CancellationToken::new();
+                let helping = slices::help(supply, helper, first, stop.clone());
+                let id = self.helps.spawn(helping).id();
+                self.helps_stops.push((id, stop));
             }
             // A server of before slices were shared.
             Err(error) if error.kind() == ErrorKind::NotFound => self.helping = None,
@@ -184,11 +207,19 @@ impl Worker {
         }
     }
 
-    fn helped(&mut self, ended: std::result::Result<Result<()>, JoinError>) {
+    fn helped(&mut self, ended: std::result::Result<(Id, Result<()>), JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(panic) => panic.id(),
+        };
+        self.helps_stops.retain(|(helping, _)| *helping != id);
         match ended {
-            Ok(Ok(())) => {}
+            Ok((_, Ok(()))) => {}
             // The run's own worker reads what this one does not.
-            Ok(Err(error)) => tracing::error!(%error, "cannot help a run"),
+            Ok((_, Err(error))) => {
+                tracing::error!(%error, "cannot help a run");
+                self.helps_after = Instant::now() + HELP_AGAIN;
+            }
             Err(panic) => tracing::error!(%panic, "helping a run broke off"),
         }
     }
@@ -270,14 +301,14 @@ impl Worker {
         tokio::pin!(deadline);
         let mut is_asked = false;
         // What it helps with others can go on with at once.
-        self.helps_stop.cancel();
+        self.helps_stops.iter().for_each(|(_, stop)| stop.cancel());
         while !self.tasks.is_empty() || !self.helps.is_empty() {
             tokio::select! {
                 () = &mut deadline, if !is_asked => {
                     is_asked = true;
                     self.stop_all();
                 }
-                Some(ended) = self.helps.join_next() => self.helped(ended),
+                Some(ended) = self.helps.join_next_with_id() => self.helped(ended),
                 _ = beats.tick() => self.renew().await,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
             }

@@ -2,7 +2,6 @@
 //! its answer made into an output. Who may call, and whether it happened before, is decided above.
 
 mod answer;
-mod fingerprint;
 mod input;
 mod lookup;
 mod pages;
@@ -24,6 +23,7 @@ use weir_protocol::{Error, Result};
 
 use crate::catalog::Connector;
 use crate::connect::{EngineSettings, client_of};
+use crate::fingerprint;
 use crate::http::{Answer, BreakerState, Client, Delivery, Outgoing, Sent};
 use crate::interpolate::{Scope, Templates};
 use plan::ActionPlan;
@@ -75,7 +75,7 @@ impl HttpActions {
         Ok(Self {
             connection: connection.connection.clone(),
             connector: (spec.connector.clone(), spec.version.clone()),
-            fingerprint: fingerprint::of(spec, connection),
+            fingerprint: fingerprint::of_calls(spec, connection, &settings.account),
             approval: spec.governance.approval,
             client: Arc::new(client),
             scope,

@@ -8,7 +8,7 @@ use wiremock::matchers::{body_json, body_string_contains, header, method, path, 
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
-use crate::EngineSettings;
+use crate::{EngineSettings, fingerprint};
 
 const SECRET: &str = "sk-very-secret";
 
@@ -515,7 +515,7 @@ fn the_fingerprint_is_another_one_with_every_way_to_send_a_request_elsewhere() {
     let of = |connector: &Value, connection: &Value| {
         let spec: ConnectorSpec = serde_json::from_value(connector.clone()).unwrap();
         let connection: ConnectionSpec = serde_json::from_value(connection.clone()).unwrap();
-        fingerprint::of(&spec, &connection)
+        fingerprint::of_calls(&spec, &connection, "")
     };
     let with = |value: &Value, path: &str, new: Value| {
         let mut changed = value.clone();
@@ -549,4 +549,35 @@ fn the_fingerprint_is_another_one_with_every_way_to_send_a_request_elsewhere() {
     );
     let turned = with(&connection, "/config", json!({ "region": "eu", "account": "1" }));
     assert_eq!(of(&connector, &turned), first);
+}
+
+#[test]
+fn another_account_is_another_fingerprint_and_names_no_secret() {
+    let connector = json!({
+        "spec": 1, "connector": "test", "version": "1.2.0", "name": { "en": "Test" },
+        "hosts": ["api.example"], "http": { "base_url": "https://api.example" }, "actions": [create()],
+        "auth": [{ "method": "bearer", "token": "{{ credential.token }}" }],
+    });
+    let spec: ConnectorSpec = serde_json::from_value(connector).unwrap();
+    let connection = |token: &str| -> ConnectionSpec {
+        let connection = json!({
+            "connection": "shop", "connector": "test", "credential": { "method": "bearer", "token": token },
+        });
+        serde_json::from_value(connection).unwrap()
+    };
+    let of = |key: &str, token: &str, consents: Option<i64>| {
+        let account = crate::account(&weir_protocol::Secret::new(key), &connection(token), consents).unwrap();
+        assert!(!account.contains(token));
+        fingerprint::of_calls(&spec, &connection(token), &account)
+    };
+    let first = of("key", SECRET, Some(1));
+    assert_eq!(of("key", SECRET, Some(1)), first);
+    for other in [
+        of("key", "sk-of-another", Some(1)),
+        of("key", SECRET, Some(2)),
+        of("key", SECRET, None),
+        of("other key", SECRET, Some(1)),
+    ] {
+        assert_ne!(other, first);
+    }
 }

@@ -15,7 +15,7 @@ use super::fixed::Put;
 use super::session::rendered;
 use super::token::{Fresh, TokenAuth, TokenSource};
 use super::token_request::Tries;
-use super::{AuthInput, bearer, token_request};
+use super::{AuthInput, Authenticator, OwnTokens, bearer, oauth2, token_request};
 use crate::http::{Outgoing, Transport};
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -31,7 +31,28 @@ pub(super) struct Jwt {
     hint: String,
 }
 
-pub(super) fn build(values: &Values, spec: &AuthSpec, input: &AuthInput<'_>) -> Result<TokenAuth<Jwt>> {
+pub(super) fn build(
+    values: &Values,
+    spec: &AuthSpec,
+    input: &AuthInput<'_>,
+) -> Result<Arc<dyn Authenticator>> {
+    match oauth2::lent(values, input) {
+        Some(lent) => Ok(Arc::new(lent)),
+        None => Ok(Arc::new(fetching(values, spec, input)?)),
+    }
+}
+
+/// The tokens that a private key signs, and the key.
+pub(super) fn own_tokens(values: &Values, spec: &AuthSpec, input: &AuthInput<'_>) -> Result<OwnTokens> {
+    let made_from = match spec {
+        AuthSpec::Jwt { key, .. } => vec![Secret::new(values.required(key)?)],
+        _ => Vec::new(),
+    };
+    let tokens = Arc::new(fetching(values, spec, input)?);
+    Ok(OwnTokens { tokens, made_from })
+}
+
+fn fetching(values: &Values, spec: &AuthSpec, input: &AuthInput<'_>) -> Result<TokenAuth<Jwt>> {
     let AuthSpec::Jwt {
         algorithm,
         key,

@@ -86,7 +86,7 @@ pub fn build(input: &AuthInput<'_>) -> Result<Arc<dyn Authenticator>> {
             name,
             value,
         }) => Arc::new(session::build(&values, login, *placement, name, value, input)?),
-        Some(spec @ AuthSpec::Jwt { .. }) => Arc::new(jwt::build(&values, spec, input)?),
+        Some(spec @ AuthSpec::Jwt { .. }) => jwt::build(&values, spec, input)?,
         Some(AuthSpec::StandardWebhooks { secret }) => {
             Arc::new(standard_webhooks::build(&values, secret, input)?)
         }
@@ -100,6 +100,25 @@ pub fn authorization_server(input: &AuthInput<'_>) -> Result<Option<Arc<dyn Auth
             let client = oauth2::Client::build(&Values::new(input), spec, input)?;
             Ok(Some(Arc::new(client)))
         }
+        _ => Ok(None),
+    }
+}
+
+/// Tokens that need nobody's consent, for whoever signs with them elsewhere.
+pub struct OwnTokens {
+    pub tokens: Arc<dyn AccessTokens>,
+    /// What nobody needs who only uses the tokens: the client's secret, the private key.
+    pub made_from: Vec<Secret>,
+}
+
+/// The tokens of a method that makes them without a person: client credentials, a password, a signed assertion.
+pub fn own_tokens(input: &AuthInput<'_>) -> Result<Option<OwnTokens>> {
+    let values = Values::new(input);
+    match choose(input)? {
+        Some(spec @ AuthSpec::Oauth2 { grant, .. }) if !grant.is_kept() => {
+            oauth2::own_tokens(&values, spec, input).map(Some)
+        }
+        Some(spec @ AuthSpec::Jwt { .. }) => jwt::own_tokens(&values, spec, input).map(Some),
         _ => Ok(None),
     }
 }

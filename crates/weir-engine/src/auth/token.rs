@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use weir_protocol::oauth::{AccessToken, AccessTokens};
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::{Authenticator, Generation};
@@ -124,16 +125,30 @@ impl<S: TokenSource> TokenAuth<S> {
     }
 }
 
+/// For others who sign with the tokens, and have not what they are made from.
+#[async_trait]
+impl<S: TokenSource> AccessTokens for TokenAuth<S> {
+    async fn token(&self, refused: Option<&Secret>) -> Result<AccessToken> {
+        let old = self.held().filter(|held| refused == Some(&held.token));
+        let held = TokenAuth::token(self, old.map(|held| held.generation)).await?;
+        let left = held.replace_at.saturating_sub(self.clock.elapsed());
+        Ok(AccessToken {
+            token: held.token,
+            use_for: (held.replace_at < Duration::MAX).then_some(left),
+        })
+    }
+}
+
 #[async_trait]
 impl<S: TokenSource> Authenticator for TokenAuth<S> {
     async fn sign(&self, out: &mut Outgoing) -> Result<Generation> {
-        let held = self.token(None).await?;
+        let held = TokenAuth::token(self, None).await?;
         self.source.apply(out, &held.token)?;
         Ok(Generation(held.generation))
     }
 
     async fn renew(&self, refused: Generation) -> Result<bool> {
-        self.token(Some(refused.0)).await.map(|_| true)
+        TokenAuth::token(self, Some(refused.0)).await.map(|_| true)
     }
 
     fn secrets(&self) -> Vec<Secret> {

@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     /// Slices read at once.
     concurrency: usize,
     response_bytes_max: u64,
+    /// By what all is read, for those who read slices elsewhere.
+    read_as: String,
 }
 
 /// What a declarative source is made from.
@@ -73,6 +75,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) clock: Clock,
     pub(crate) pages_max: Option<u64>,
     pub(crate) descriptors: Vec<StreamDescriptor>,
+    pub(crate) read_as: String,
 }
 
 impl DeclarativeSource {
@@ -95,6 +98,7 @@ impl DeclarativeSource {
             client: parts.client,
             clock: parts.clock,
             scope: parts.scope,
+            read_as: parts.read_as,
         };
         Ok(Self {
             inner: Arc::new(inner),

@@ -12,7 +12,9 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use weir_protocol::slices::{Offer, Settled, SliceReaders, SliceTask};
 use weir_protocol::source::Progress;
-use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState, StateChange, StreamState};
+use weir_protocol::{
+    Error, ErrorKind, ReadEvent, ReadMode, ReadRequest, Result, SliceState, StateChange, StreamState,
+};
 
 use super::Inner;
 use super::context::{Events, ReadContext};
@@ -67,6 +69,7 @@ fn handed(context: &ReadContext, slice: &Slice) -> Result<SliceTask> {
     Ok(SliceTask {
         stream: request.stream.clone(),
         key: slice.key.clone(),
+        read_as: context.source.read_as.clone(),
         detail,
     })
 }
@@ -181,7 +184,21 @@ pub(super) async fn read_handed(source: Arc<Inner>, task: SliceTask, out: mpsc::
     }
 }
 
+/// One read is by one connector and for one account, whoever reads a part of it.
+fn refuse_others(source: &Inner, task: &SliceTask) -> Result<()> {
+    if task.read_as == source.read_as {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        "the connector, the connection's settings or its credential are others here than those of the run",
+    )
+    .with("stream", &task.stream)
+    .hint("nothing to do: the run's own worker reads the slice"))
+}
+
 async fn read(source: Arc<Inner>, task: SliceTask, out: mpsc::Sender<Result<Events>>) -> Result<()> {
+    refuse_others(&source, &task)?;
     let handed: Handed = serde_json::from_value(task.detail).map_err(|error| {
         Error::usage("a slice that was handed over cannot be read")
             .caused_by(error)

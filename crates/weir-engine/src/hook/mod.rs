@@ -8,6 +8,7 @@ mod tests;
 use std::borrow::Cow;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::hook::{Arrived, Message, Receiver, Taken};
@@ -25,6 +26,9 @@ pub(crate) use inbox::{WithInbox, descriptor};
 /// Longer ids stand for themselves by their digest.
 const ID_CHARS_MAX: usize = 255;
 const KIND_CHARS_MAX: usize = 255;
+const TOKEN_CHARS_MAX: usize = 255;
+/// Stands where the token of a sender will be that has not sent it yet. Nothing is taken that it signs.
+const UNVERIFIED: &str = "unverified";
 
 /// The messages of one connection.
 pub struct HookReceiver {
@@ -122,6 +126,12 @@ impl HookReceiver {
         })
     }
 
+    /// Whether the connection waits for the token that messages will be signed by.
+    fn is_unverified(&self) -> bool {
+        matches!(self.signature, SignatureSpec::Notion { .. })
+            && self.secrets.iter().all(|secret| secret == UNVERIFIED)
+    }
+
     /// Meta asks by a GET with a token that both sides know.
     fn asked(&self, arrived: &Arrived) -> Result<Taken> {
         let url = url::Url::parse(&arrived.url).map_err(|_| nothing_to_get())?;
@@ -161,9 +171,14 @@ impl HookReceiver {
         }
         match (self.is_list, value) {
             (true, Value::Array(items)) => {
-                let all = items
-                    .iter()
-                    .map(|item| self.message(arrived, item, item.to_string()));
+                // As they were sent: another spelling of a number would be another number to somebody.
+                let raw: Vec<&RawValue> = serde_json::from_str(&text).map_err(|error| {
+                    Error::usage("the body's list cannot be taken apart")
+                        .caused_by(error)
+                        .hint("send JSON in UTF-8")
+                })?;
+                let both = items.iter().zip(raw);
+                let all = both.map(|(item, raw)| self.message(arrived, item, raw.get().to_owned()));
                 Ok(Taken::Messages(all.collect::<Result<_>>()?))
             }
             (_, value) => Ok(Taken::Messages(vec![self.message(
@@ -206,9 +221,31 @@ impl Receiver for HookReceiver {
         if arrived.method == "GET" {
             return self.asked(arrived);
         }
+        if self.is_unverified() {
+            return first_token(arrived);
+        }
         signature::check(&self.signature, &self.secrets, arrived)?;
         self.messages(arrived)
     }
+}
+
+/// Notion signs by a token that it sends first, signed by nobody, and that a person gives back to it: it is shown
+/// where only the server's people look, and only while the connection waits for it.
+fn first_token(arrived: &Arrived) -> Result<Taken> {
+    let sent: Option<Value> = serde_json::from_slice(&arrived.body).ok();
+    let token = sent.as_ref().and_then(|body| body["verification_token"].as_str());
+    let Some(token) = token.filter(|token| token.len() <= TOKEN_CHARS_MAX) else {
+        return Err(
+            Error::auth("the sender has not been verified yet, so nothing proves who sent this").hint(
+                "put the verification token, which the server's log shows, in the place of `unverified`",
+            ),
+        );
+    };
+    tracing::warn!(
+        token,
+        "Notion sent its verification token, shown here alone: enter it at Notion, and set it as the connection's secret"
+    );
+    Ok(Taken::Answer("received".to_owned()))
 }
 
 /// JSON text as it came; a form as an object.

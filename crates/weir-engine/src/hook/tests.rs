@@ -511,3 +511,43 @@ async fn what_was_received_is_not_read_in_full_and_not_where_nobody_keeps_it() {
         .await;
     assert_eq!(odd.unwrap_err().kind(), ErrorKind::Usage);
 }
+
+#[test]
+fn the_messages_of_a_list_are_kept_as_they_were_sent() {
+    let hook = json!({ "signature": { "scheme": "github", "secret": "{{ credential.webhook_secret }}" }, "is_list": true });
+    let body = "[ {\"n\":1.50, \"big\":12345678901234567890123} ,{\"a\" : 1e2,\"a\":2}]";
+    let signed = format!("sha256={}", hex(&sha256(SECRET.as_bytes(), body)));
+    let arrived = post(&[("x-hub-signature-256", &signed)], body);
+    let Taken::Messages(messages) = receiver_with(hook, SECRET).take(&arrived).unwrap() else {
+        panic!()
+    };
+    let bodies: Vec<&str> = messages.iter().map(|message| message.body.as_str()).collect();
+    assert_eq!(
+        bodies,
+        [
+            "{\"n\":1.50, \"big\":12345678901234567890123}",
+            "{\"a\" : 1e2,\"a\":2}"
+        ]
+    );
+}
+
+#[test]
+fn notions_token_is_taken_while_the_connection_waits_for_it_and_nothing_else_is() {
+    let hook = json!({ "signature": { "scheme": "notion", "secret": "{{ credential.webhook_secret }}" } });
+    let waiting = receiver_with(hook.clone(), "unverified");
+    let first = post(
+        &[],
+        r#"{"verification_token":"secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"}"#,
+    );
+    assert_eq!(
+        waiting.take(&first).unwrap(),
+        Taken::Answer("received".to_owned())
+    );
+    let body = r#"{"id":"evt_1"}"#;
+    let signed = format!("sha256={}", hex(&sha256(b"unverified", body)));
+    let guessed = post(&[("x-notion-signature", &signed)], body);
+    assert_eq!(waiting.take(&guessed).unwrap_err().kind(), ErrorKind::Auth);
+    // Once there is one, nobody brings another.
+    let verified = receiver_with(hook, "secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl");
+    assert_eq!(verified.take(&first).unwrap_err().kind(), ErrorKind::Auth);
+}

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 use tracing::Instrument as _;
+use weir_protocol::permits::BreakerTold;
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::breaker::{Admission, Breaker, BreakerState, Health};
 use super::limiter::Limiter;
-use super::settings::{ClientSettings, Patience};
+use super::settings::{ClientSettings, Patience, Traceparent};
 use super::shared::SharedLimiter;
 use super::stats::{Stats, StatsSnapshot};
 use super::transport::{Transport, never_sent};
@@ -33,6 +34,7 @@ pub struct Client {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stats: Stats,
     secrets: Vec<Secret>,
+    pub(super) traceparent: Option<Traceparent>,
     slots: Semaphore,
     breaker: Mutex<Breaker>,
     probe_ended: Notify,
@@ -84,6 +86,7 @@ impl Client {
             shared: settings.shared.clone(),
             clock: settings.clock.clone(),
             secrets: settings.secrets.clone(),
+            traceparent: settings.traceparent,
             stats: Stats::default(),
             slots: Semaphore::new(patience.concurrency),
             breaker: Mutex::new(Breaker::new(patience.breaker.clone())),
@@ -145,7 +148,7 @@ impl Client {
     async fn attempt(&self, out: &Outgoing, classify: Classify<'_>, journey: &mut Journey) -> Result<Step> {
         let slot = self.slots.acquire().await;
         let _slot = slot.map_err(|_| Error::internal("the client's slots are closed"))?;
-        let mut pass = match self.admit().await {
+        let pass = match self.admit().await {
             Ok(pass) => pass,
             Err(wait) if out.is_interactive => return Err(breaker_open(wait)),
             Err(wait) => {
@@ -169,16 +172,19 @@ impl Client {
         }
         match exchanged {
             Ok((answer, generation)) => {
-                pass.health = if answer.status >= 500 {
+                let health = if answer.status >= 500 {
                     Health::Bad
                 } else {
                     Health::Good
                 };
-                drop(pass);
+                let changed = pass.end(health);
+                self.tell(changed, || format!("the source answered {}", answer.status))
+                    .await;
                 self.judge(answer, generation, out, classify, journey).await
             }
             Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
-                pass.health = Health::Bad;
+                let changed = pass.end(Health::Bad);
+                self.tell(changed, || error.message().to_owned()).await;
                 if out.repeatable || never_sent(&error) {
                     Ok(Step::Wait {
                         wait: None,
@@ -343,6 +349,27 @@ impl Client {
         asked.or_else(|| quota::declared(answer, limit).reset_in)
     }
 
+    /// Tells of a breaker that opened or closed. That nobody can be told now changes nothing about requests.
+    async fn tell(&self, changed: Option<BreakerState>, reason: impl FnOnce() -> String) {
+        let (Some(state), Some(shared)) = (changed, &self.shared) else {
+            return;
+        };
+        let is_open = match state {
+            BreakerState::Open => true,
+            BreakerState::Closed => false,
+            BreakerState::HalfOpen => return,
+        };
+        let for_ms = self.patience.breaker.cooldown.get().as_millis();
+        let told = BreakerTold {
+            is_open,
+            for_ms: u64::try_from(for_ms).unwrap_or(u64::MAX),
+            reason: reason(),
+        };
+        if let Err(error) = shared.tell(told).await {
+            tracing::warn!(%error, is_open, "nobody could be told of the circuit breaker");
+        }
+    }
+
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -367,7 +394,7 @@ impl Client {
             return Ok(Pass {
                 client: self,
                 probe,
-                health: Health::Unknown,
+                is_over: false,
             });
         }
     }
@@ -377,15 +404,32 @@ impl Client {
 struct Pass<'a> {
     client: &'a Client,
     probe: bool,
-    health: Health,
+    is_over: bool,
+}
+
+impl Pass<'_> {
+    /// What became of the breaker, where this changed it.
+    fn end(mut self, health: Health) -> Option<BreakerState> {
+        self.is_over = true;
+        self.report(health)
+    }
+
+    fn report(&self, health: Health) -> Option<BreakerState> {
+        let now = self.client.clock.elapsed();
+        if !self.client.breaker().report(self.probe, health, now) {
+            return None;
+        }
+        self.client.probe_ended.notify_waiters();
+        let state = self.client.breaker_state();
+        tracing::debug!(?state, "circuit breaker changed");
+        Some(state)
+    }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        let now = self.client.clock.elapsed();
-        if self.client.breaker().report(self.probe, self.health, now) {
-            self.client.probe_ended.notify_waiters();
-            tracing::debug!(state = ?self.client.breaker_state(), "circuit breaker changed");
+        if !self.is_over {
+            self.report(Health::Unknown);
         }
     }
 }

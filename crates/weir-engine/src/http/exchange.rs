@@ -33,6 +33,9 @@ impl Client {
             // Once left, the credential's origin is not trusted again even when a hop leads back:
             // another host chose that URL.
             if redirect::same_origin(&out.url, &hop.url) {
+                if let Some(trace) = self.traceparent.and_then(|now| now()) {
+                    signed.set_header("traceparent", trace);
+                }
                 generation = self.authenticator.sign(&mut signed).await?;
             }
             let _under_way = self.pace().await?;

@@ -31,7 +31,7 @@ pub use outcome::{Classify, Sent, Verdict};
 pub use redact::{Redactor, show_url};
 pub use reqwest::Method;
 pub use reqwest::header::HeaderMap;
-pub use settings::{ClientSettings, Patience, ReliabilityDefaults};
+pub use settings::{ClientSettings, Patience, ReliabilityDefaults, Traceparent};
 pub use stats::StatsSnapshot;
 pub use transport::Transport;
 

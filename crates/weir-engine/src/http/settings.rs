@@ -135,6 +135,9 @@ fn share(text: &str) -> Result<f64> {
     }
 }
 
+/// The trace of whatever is done at the moment, as the header `traceparent` names it.
+pub type Traceparent = fn() -> Option<String>;
+
 /// Everything a client is made from, but for the authenticator.
 #[derive(Clone)]
 pub struct ClientSettings {
@@ -146,6 +149,8 @@ pub struct ClientSettings {
     pub clock: Arc<dyn Clock>,
     /// What must not be shown, besides what the authenticator knows.
     pub secrets: Vec<Secret>,
+    /// Names the trace that a request is of; none where the vendor is not to be told.
+    pub traceparent: Option<Traceparent>,
     /// The connection's rate, where other processes may send requests for it too.
     pub(crate) shared: Option<Arc<SharedLimiter>>,
 }
@@ -159,6 +164,7 @@ impl ClientSettings {
             extra_roots_pem: None,
             clock: Arc::new(SystemClock::default()),
             secrets: Vec::new(),
+            traceparent: None,
             shared: None,
         }
     }

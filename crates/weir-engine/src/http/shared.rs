@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 use weir_protocol::Result;
-use weir_protocol::permits::{Draw, Drawn, Permits, Rate, Spent, Use};
+use weir_protocol::permits::{BreakerTold, Draw, Drawn, Permits, Rate, Spent, Use};
 use weir_protocol::spec::RateLimit;
 
 use super::clock::Clock;
@@ -110,6 +110,15 @@ impl SharedLimiter {
     pub(crate) async fn hold(&self, wait: Duration) -> Result<()> {
         let draw = Draw {
             hold_ms: Some(millis(wait)),
+            ..self.ask(0)
+        };
+        self.permits.draw(&draw).await.map(drop)
+    }
+
+    /// Tells whoever keeps the count what became of this process's breaker.
+    pub(crate) async fn tell(&self, told: BreakerTold) -> Result<()> {
+        let draw = Draw {
+            breaker: Some(told),
             ..self.ask(0)
         };
         self.permits.draw(&draw).await.map(drop)

@@ -5,10 +5,14 @@ mod frames;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -103,6 +107,31 @@ impl Spools for Lake {
         self.storage
             .remove_folder(&Path::from_iter([FOLDER, connection, stream]))
             .await
+    }
+}
+
+impl Lake {
+    /// Removes spools that no run can want any more: all of whose parts are older than `before`. Gives back how
+    /// many objects went.
+    pub async fn sweep_spools(&self, before: Timestamp) -> Result<usize> {
+        let mut readings: BTreeMap<Path, Vec<ObjectMeta>> = BTreeMap::new();
+        for object in self.storage.list(&Path::from(FOLDER)).await? {
+            // A spool's objects lie together in its folder.
+            let mut names: Vec<_> = object.location.parts().collect();
+            names.pop();
+            let folder: Path = names.into_iter().collect();
+            readings.entry(folder).or_default().push(object);
+        }
+        let mut removed = 0;
+        for (folder, objects) in readings {
+            let is_old =
+                |object: &ObjectMeta| object.last_modified.timestamp_millis() < before.as_millisecond();
+            if objects.iter().all(is_old) {
+                self.storage.remove_folder(&folder).await?;
+                removed += objects.len();
+            }
+        }
+        Ok(removed)
     }
 }
 

@@ -134,3 +134,14 @@ async fn sweeping_a_stream_leaves_others() {
     assert!(read(&lake, &place(2)).await.is_err() && read(&lake, &other).await.is_ok());
     lake.sweep("shop", "none").await.unwrap();
 }
+
+#[tokio::test]
+async fn old_spools_go_whoever_they_were_for_and_young_ones_stay() {
+    let lake = lake();
+    write(&lake, &place(1), events()).await.unwrap();
+    let hour = jiff::SignedDuration::from_hours(1);
+    assert_eq!(lake.sweep_spools(Timestamp::now() - hour).await.unwrap(), 0);
+    assert!(read(&lake, &place(1)).await.is_ok());
+    assert_eq!(lake.sweep_spools(Timestamp::now() + hour).await.unwrap(), 2);
+    assert!(read(&lake, &place(1)).await.is_err());
+}

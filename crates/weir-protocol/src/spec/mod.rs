@@ -102,6 +102,9 @@ pub struct HttpSpec {
     pub headers: BTreeMap<String, Template>,
     #[serde(default)]
     pub params: BTreeMap<String, Value>,
+    /// Tells the vendor which trace a request is of (W3C Trace Context), where traces are on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub traceparent: bool,
 }
 
 /// A field that names a real-world thing.

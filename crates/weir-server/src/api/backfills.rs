@@ -1,12 +1,14 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use weir_control::backfills::{self, Backfill, Wanted};
+use weir_control::Access;
+use weir_control::backfills::{self, Backfill, Change, Wanted};
 use weir_control::principals::Permission;
 
 use super::page::{Page, Paging};
 use super::{BASE, Endpoint};
-use crate::input::{self, Asked, Caller, ForCaller, Named};
+use crate::ServerState;
+use crate::input::{self, Asked, Caller, Expected, ForCaller, Named};
 use crate::problem::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -40,21 +42,24 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Let no further chunk follow the one under way",
             pause,
         )
-        .answers::<Backfill>(200),
+        .answers::<Backfill>(200)
+        .conditional(),
         Endpoint::post(
             "/backfills/{id}/resume",
             Permission::RunsWrite,
             "Go on with the next chunk",
             resume,
         )
-        .answers::<Backfill>(200),
+        .answers::<Backfill>(200)
+        .conditional(),
         Endpoint::post(
             "/backfills/{id}/cancel",
             Permission::RunsWrite,
             "End a backfill; what was read stays",
             cancel,
         )
-        .answers::<Backfill>(200),
+        .answers::<Backfill>(200)
+        .conditional(),
     ]
 }
 
@@ -91,22 +96,36 @@ async fn pause(
     ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(id): Named<String>,
+    expected: Expected,
 ) -> Result<Json<Backfill>, Problem> {
-    Ok(Json(backfills::pause(&state.store, &access.tenant, &id).await?))
+    change(&state, &access, &id, (Change::Pause, &expected)).await
 }
 
 async fn resume(
     ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(id): Named<String>,
+    expected: Expected,
 ) -> Result<Json<Backfill>, Problem> {
-    Ok(Json(backfills::resume(&state.store, &access.tenant, &id).await?))
+    change(&state, &access, &id, (Change::Resume, &expected)).await
 }
 
 async fn cancel(
     ForCaller(state): ForCaller,
     Caller(access): Caller,
     Named(id): Named<String>,
+    expected: Expected,
 ) -> Result<Json<Backfill>, Problem> {
-    Ok(Json(backfills::cancel(&state.store, &access.tenant, &id).await?))
+    change(&state, &access, &id, (Change::Cancel, &expected)).await
+}
+
+async fn change(
+    state: &ServerState,
+    access: &Access,
+    id: &str,
+    (change, expected): (Change, &Expected),
+) -> Result<Json<Backfill>, Problem> {
+    let check = |backfill: &Backfill| expected.check(backfill);
+    let changed = backfills::change_if(&state.store, &access.tenant, id, change, &check).await;
+    Ok(Json(changed.map_err(|error| expected.problem(error))?))
 }

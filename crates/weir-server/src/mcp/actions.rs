@@ -14,6 +14,8 @@ use super::{VIA, answers, tasks};
 /// The argument that makes a call happen once however often it is sent. Ids of messages cannot: a client that
 /// lost an answer asks again under a new one.
 const KEY: &str = "idempotency_key";
+/// What an error says of the call that it is about.
+pub(super) const CALL: &str = "call";
 /// Its name where the action has a field of that name itself.
 const KEY_ELSE: &str = "weir_idempotency_key";
 const NAME_LENGTH_MAX: usize = 128;
@@ -163,7 +165,7 @@ pub(super) async fn call(
             .as_ref()
             .is_some_and(|error| error.kind == ErrorKind::Auth.as_str());
     if is_unsigned && let Some(error) = call.error.clone() {
-        return Err(Error::from(error));
+        return Err(Error::from(error).with(CALL, &call.id));
     }
     let goes_on = matches!(call.status, Status::Waiting | Status::Ready | Status::Running);
     if goes_on && manner.takes_tasks {

@@ -3,14 +3,23 @@
 use axum::http::request::Parts;
 use rmcp::ErrorData;
 use rmcp::model::Extensions;
+use weir_control::calls;
 use weir_control::policies::Target;
-use weir_control::principals::{Access, Permission, may};
-use weir_control::{Acting, calls};
-use weir_protocol::{Error, Result};
+use weir_control::principals::{self, Access, Permission, may};
+use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::VIA;
 use crate::ServerState;
 use crate::observe::RequestId;
+
+/// Who has a whole connection to the server.
+#[derive(Debug, Clone)]
+pub enum Who {
+    /// Whoever started the program.
+    Fixed(Access),
+    /// The holder of a token, which may be revoked or expire while the connection lasts.
+    Holder(Secret),
+}
 
 /// One caller with the server's parts: what is changed through them is noted as theirs.
 #[derive(Clone)]
@@ -21,14 +30,20 @@ pub(super) struct Caller {
 
 impl Caller {
     /// `fixed` where one caller has the whole connection to the server; else whom the door let in.
-    pub(super) fn of(
+    pub(super) async fn of(
         state: &ServerState,
-        fixed: Option<&(Access, Acting)>,
+        fixed: Option<&Who>,
         extensions: &Extensions,
     ) -> Result<Self, ErrorData> {
         let parts = extensions.get::<Parts>();
         let (access, acting) = match (fixed, parts) {
-            (Some((access, acting)), _) => (access.clone(), acting.clone()),
+            (Some(Who::Fixed(access)), _) => (access.clone(), access.acting(None)),
+            (Some(Who::Holder(token)), _) => {
+                let known = principals::authenticate(&state.store, token.expose()).await;
+                let access = known.map_err(|error| kept_out(&error))?;
+                let acting = access.acting(None);
+                (access, acting)
+            }
             (None, Some(parts)) => {
                 let access = parts.extensions.get::<Access>().cloned().ok_or_else(unguarded)?;
                 let request = parts.extensions.get::<RequestId>().map(|id| id.0.as_str());
@@ -75,6 +90,19 @@ impl Caller {
             Error::not_found("this server makes no calls").hint("use `weir call` where the project is")
         })?;
         Ok(desk.acting_as(self.state.store.acting().clone()))
+    }
+}
+
+/// Nobody comes in on a token that was good once, nor while nobody can say whether it is.
+fn kept_out(error: &Error) -> ErrorData {
+    let next = error.next_step().unwrap_or_default();
+    let said = format!("{}; {next}", error.message());
+    match error.kind() {
+        ErrorKind::Auth | ErrorKind::Denied => ErrorData::invalid_request(said, None),
+        _ => {
+            tracing::error!(%error, "the token cannot be looked up");
+            ErrorData::internal_error(said, None)
+        }
     }
 }
 

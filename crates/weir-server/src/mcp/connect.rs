@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ClientCapabilities, ElicitRequest, ElicitRequestParams,
@@ -22,6 +22,7 @@ use weir_control::principals::{Permission, may};
 use weir_control::questions;
 use weir_protocol::{Error, ErrorKind, Result};
 
+use super::actions::CALL;
 use super::caller::Caller;
 use super::{VIA, answers};
 use crate::input::Named;
@@ -106,6 +107,11 @@ pub(super) async fn asked(
     if elicits == Elicits::No {
         let told =
             Error::auth(message).hint("have a person open that page and consent, then call the tool again");
+        let call = error.context().iter().find(|(key, _)| *key == CALL);
+        let told = match call {
+            Some((_, id)) => told.with(CALL, id),
+            None => told,
+        };
         return Ok(Some(answers::failed(&told.with("url", url)).into()));
     }
     let store = &caller.state.store;
@@ -138,11 +144,7 @@ pub(super) async fn page(
                 "weir will use connection '{connection}' with the account that you choose at its provider."
             );
             let button = "<form method=\"post\"><button>Connect</button></form>\n";
-            let mut page = html::page(StatusCode::OK, "Connect an account", &[&who, &what], button);
-            // Without a referrer, browsers do not say where the button's request comes from.
-            let referrer = HeaderValue::from_static("same-origin");
-            page.headers_mut().insert(header::REFERRER_POLICY, referrer);
-            page
+            html::form(StatusCode::OK, "Connect an account", &[&who, &what], button)
         }
         Ok(None) => log_in_first(&state, &connection),
         Err(error) => html::failure(&error),
@@ -186,7 +188,7 @@ fn desk<'a>(state: &'a ServerState, connection: &str) -> Result<&'a Desk> {
 /// Who is logged in here and may connect this connection; None where nobody is.
 async fn allowed(state: &ServerState, headers: &HeaderMap, connection: &str) -> Result<Option<Access>> {
     desk(state, connection)?;
-    let Some(Ok(access)) = login::access(state, headers).await else {
+    let Some(access) = login::access_if_any(state, headers).await? else {
         return Ok(None);
     };
     may(&access, Permission::ConnectionsWrite)?;

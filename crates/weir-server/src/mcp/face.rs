@@ -12,12 +12,12 @@ use rmcp::model::{
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
-use weir_control::{Access, Acting};
 use weir_protocol::{Error, Result};
 
 use super::actions::{self, Manner};
-use super::caller::Caller;
+use super::caller::{Caller, Who};
 use super::connect::{self, Elicits};
 use super::{answers, listing, tasks, tools};
 use crate::ServerState;
@@ -33,23 +33,34 @@ const INSTRUCTIONS: &str = "weir stands between you and the systems of a company
 pub(super) struct Face {
     state: ServerState,
     /// Who asks, where one client has the whole connection.
-    fixed: Option<(Access, Acting)>,
+    fixed: Option<Who>,
+    /// Calls of tools that are under way.
+    work: TaskTracker,
 }
 
 impl Face {
     pub(super) fn new(state: ServerState) -> Self {
-        Self { state, fixed: None }
+        Self {
+            state,
+            fixed: None,
+            work: TaskTracker::new(),
+        }
     }
 
-    pub(super) fn for_one(self, access: Access, acting: Acting) -> Self {
+    pub(super) fn for_one(self, who: Who) -> Self {
         Self {
-            fixed: Some((access, acting)),
+            fixed: Some(who),
             ..self
         }
     }
 
-    fn caller(&self, context: &RequestContext<RoleServer>) -> Result<Caller, ErrorData> {
-        Caller::of(&self.state, self.fixed.as_ref(), &context.extensions)
+    /// What is waited for before the process ends.
+    pub(super) fn work(&self) -> TaskTracker {
+        self.work.clone()
+    }
+
+    async fn caller(&self, context: &RequestContext<RoleServer>) -> Result<Caller, ErrorData> {
+        Caller::of(&self.state, self.fixed.as_ref(), &context.extensions).await
     }
 }
 
@@ -84,7 +95,7 @@ impl ServerHandler for Face {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let caller = self.caller(&context)?;
+        let caller = self.caller(&context).await?;
         let listing = listing::listing(&caller).await.map_err(|error| broken(&error))?;
         Ok(ListToolsResult::with_all_items(listing.tools())
             .with_ttl_ms(LIST_TTL_MS)
@@ -96,10 +107,10 @@ impl ServerHandler for Face {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let caller = self.caller(&context)?;
+        let caller = self.caller(&context).await?;
         // Also where the client goes away: what was begun is ended, and noted.
         let work = async move { called(&caller, request, &context).await };
-        let ended = tokio::spawn(work.instrument(tracing::Span::current())).await;
+        let ended = self.work.spawn(work.instrument(tracing::Span::current())).await;
         ended.unwrap_or_else(|error| {
             tracing::error!(%error, "a tool broke off");
             Err(ErrorData::internal_error(
@@ -114,7 +125,7 @@ impl ServerHandler for Face {
         request: GetTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        tasks::get(&self.caller(&context)?, &request.task_id).await
+        tasks::get(&self.caller(&context).await?, &request.task_id).await
     }
 
     async fn update_task(
@@ -122,7 +133,7 @@ impl ServerHandler for Face {
         request: UpdateTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::update(&self.caller(&context)?, &request.task_id).await
+        tasks::update(&self.caller(&context).await?, &request.task_id).await
     }
 
     async fn cancel_task(
@@ -130,7 +141,7 @@ impl ServerHandler for Face {
         request: CancelTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::cancel(&self.caller(&context)?, &request.task_id).await
+        tasks::cancel(&self.caller(&context).await?, &request.task_id).await
     }
 
     fn complete(

@@ -22,6 +22,7 @@ use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
+pub use caller::Who;
 pub use data::{Data, DataDesk, Preview};
 pub use stdio::serve_stdio;
 

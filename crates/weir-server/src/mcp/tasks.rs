@@ -4,6 +4,7 @@
 use rmcp::ErrorData;
 use rmcp::model::{CreateTaskResult, DetailedTask, GetTaskResult, Task, TaskPayload, TaskStatus};
 use weir_control::calls::{self, Call, Status};
+use weir_control::policies::Target;
 use weir_control::principals::Permission;
 use weir_protocol::ErrorKind;
 
@@ -21,8 +22,9 @@ fn task(call: &Call) -> Task {
     let changed = call.finished_at_ms.or(call.began_at_ms);
     let status = match call.status {
         _ if call.is_taken_back() => TaskStatus::Cancelled,
-        Status::Waiting | Status::Ready | Status::Running => TaskStatus::Working,
-        Status::Done | Status::Failed | Status::Uncertain | Status::Refused => TaskStatus::Completed,
+        // What came of an uncertain one is found out, or a person says it: it has no end before that.
+        Status::Waiting | Status::Ready | Status::Running | Status::Uncertain => TaskStatus::Working,
+        Status::Done | Status::Failed | Status::Refused => TaskStatus::Completed,
     };
     let said = match call.status {
         Status::Waiting => "A person has to approve it; nothing was sent yet.",
@@ -30,7 +32,7 @@ fn task(call: &Call) -> Task {
         Status::Running => "It is under way.",
         Status::Done => "It is done.",
         Status::Failed => "It had no effect.",
-        Status::Uncertain => "It may have had its effect.",
+        Status::Uncertain => "It may have had its effect: that is being found out. Do not call it again.",
         Status::Refused => "Nothing was sent.",
     };
     Task::new(
@@ -48,7 +50,7 @@ pub(super) fn begun(call: &Call) -> CreateTaskResult {
 }
 
 pub(super) async fn get(caller: &Caller, id: &str) -> Result<GetTaskResult, ErrorData> {
-    let call = own(caller, id).await?;
+    let call = own(caller, id, Permission::ActionsRead).await?;
     let task = task(&call);
     let payload = match task.status {
         TaskStatus::Cancelled => TaskPayload::Cancelled,
@@ -73,7 +75,7 @@ fn answered(call: &Call) -> Result<rmcp::model::JsonObject, ErrorData> {
 
 /// Takes the call back. One that has begun goes on; the task tells.
 pub(super) async fn cancel(caller: &Caller, id: &str) -> Result<(), ErrorData> {
-    own(caller, id).await?;
+    own(caller, id, Permission::ActionsWrite).await?;
     match calls::take_back(&caller.state.store, &caller.access, id).await {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
@@ -83,14 +85,18 @@ pub(super) async fn cancel(caller: &Caller, id: &str) -> Result<(), ErrorData> {
 
 /// Calls ask their caller for nothing: there is no answer to take.
 pub(super) async fn update(caller: &Caller, id: &str) -> Result<(), ErrorData> {
-    own(caller, id).await.map(drop)
+    own(caller, id, Permission::ActionsRead).await.map(drop)
 }
 
 /// Only what the caller began: seeing others' calls, as who approves does, is no right to their tasks.
-async fn own(caller: &Caller, id: &str) -> Result<Call, ErrorData> {
-    caller
-        .may(Permission::ActionsRead)
-        .map_err(|error| refused(&error))?;
+async fn own(caller: &Caller, id: &str, permission: Permission) -> Result<Call, ErrorData> {
+    let target = Target::Call(id.to_owned());
+    let allowed = caller.check(permission, &target).await;
+    allowed.map_err(|error| match error.kind() {
+        // Whether there is one that may not be seen is not told.
+        ErrorKind::Denied => unknown(id),
+        _ => refused(&error),
+    })?;
     let found = calls::get(&caller.state.store, &caller.access, id).await;
     match found {
         Ok(call) if call.principal == caller.access.principal => Ok(call),

@@ -390,6 +390,39 @@ async fn a_call_that_waits_is_a_task_where_the_client_takes_tasks_and_else_says_
 }
 
 #[tokio::test]
+async fn a_task_is_hidden_by_policies_and_has_no_end_while_nobody_knows_it() {
+    let policies = Arc::new(InForce::default());
+    let shop = shop_under(policies.clone()).await;
+    let begun = tool(&shop, &tasks(), "shop.pay", json!({ "then": "lose" })).await;
+    let id = begun["taskId"].as_str().unwrap().to_owned();
+    let get = async |method: &str| {
+        let params = json!({ "taskId": id, "inputResponses": {} });
+        asked(&shop.served, &shop.agent, &tasks(), method, params).await
+    };
+    let path = format!("/api/v1/approvals/{id}/approve");
+    assert_eq!(shop.served.ask("POST", &path, "{}").await.status, 200);
+    shop.desk.work().await.unwrap();
+    let task = get("tasks/get").await["result"].clone();
+    assert_eq!(task["status"], "working", "{task}");
+    assert!(
+        task["statusMessage"].as_str().unwrap().contains("may have had"),
+        "{task}"
+    );
+    let path = format!("/api/v1/calls/{id}/settle");
+    let settled = json!({ "happened": true, "reason": "it is in the till" }).to_string();
+    let answer = shop.served.ask("POST", &path, &settled).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(get("tasks/get").await["result"]["status"], "completed");
+    let file = PolicyFile {
+        path: "policies/a.cedar".to_owned(),
+        text: r#"@id("blind") forbid(principal, action == Action::"actions:read", resource) when { context.via == "mcp" };"#
+            .to_owned(),
+    };
+    policies.take(&shop.served.store, Ok(vec![file])).await.unwrap();
+    assert_eq!(get("tasks/get").await["error"]["code"], -32602);
+}
+
+#[tokio::test]
 async fn many_actions_are_searched_and_called_by_name() {
     let shop = shop_with(Till::with(60), |_, _, settings| settings).await;
     let listed = names(&shop.served, &shop.agent).await;
@@ -619,10 +652,14 @@ async fn a_client_is_asked_to_have_the_account_connected_and_shows_its_state_onc
         (&json!(true), &json!("auth")),
         "{told}"
     );
-    assert_eq!(
-        told["structuredContent"]["context"]["url"],
-        "http://127.0.0.1:7373/connect/shop"
-    );
+    let context = &told["structuredContent"]["context"];
+    assert_eq!(context["url"], "http://127.0.0.1:7373/connect/shop");
+    let id = context["call"].as_str().unwrap();
+    let access = Access::command_line(&shop.served.tenant);
+    let call = weir_control::calls::get(&shop.served.store, &access, id)
+        .await
+        .unwrap();
+    assert_eq!(call.status, weir_control::calls::Status::Failed);
     let asked_first = tool(&shop, &browses(), "shop.tip", arguments.clone()).await;
     assert_eq!(asked_first["resultType"], "input_required", "{asked_first}");
     let question = &asked_first["inputRequests"]["connect_account"]["params"];

@@ -8,7 +8,7 @@ use weir_control::oauth;
 use weir_control::principals::{self, Kind};
 use weir_control::{Access, Acting, DEFAULT_TENANT, Role, Store, calls};
 use weir_protocol::Result;
-use weir_server::{DEFAULT_ADDRESS, McpSettings, ServerState, Settings, serve_stdio};
+use weir_server::{DEFAULT_ADDRESS, McpSettings, ServerState, Settings, Who, serve_stdio};
 
 use super::{Context, serve};
 use crate::board::catalog;
@@ -31,10 +31,10 @@ pub(crate) struct McpArgs {}
 pub(crate) async fn run(_args: &McpArgs, context: &Arc<Context>) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let store = wiring.store().await?;
-    let (access, acting) = caller(context, &store).await?;
+    let who = who(context, &store).await?;
     let stop = CancellationToken::new();
     let store = store.acting_as(Acting::default());
-    let policies = Arc::new(wiring.in_force()?);
+    let policies = Arc::new(wiring.in_force().await?);
     let vendors = Arc::new(ProjectVendors::new(context.clone(), store.clone()));
     let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors, policies.clone());
     // Where no server is running, nobody else makes what was approved.
@@ -61,7 +61,7 @@ pub(crate) async fn run(_args: &McpArgs, context: &Arc<Context>) -> Result<()> {
         ..Settings::default()
     };
     let state = ServerState::new(store.clone(), settings);
-    let served = Box::pin(serve_stdio(state, access, acting)).await;
+    let served = Box::pin(serve_stdio(state, who)).await;
     stop.cancel();
     for part in [working, watching] {
         if let Err(error) = part.await {
@@ -72,19 +72,19 @@ pub(crate) async fn run(_args: &McpArgs, context: &Arc<Context>) -> Result<()> {
     served
 }
 
-async fn caller(context: &Context, store: &Store) -> Result<(Access, Acting)> {
-    let access = match &context.settings.token {
-        Some(token) => principals::authenticate(store, token.expose()).await?,
-        None => Access {
-            tenant: DEFAULT_TENANT.to_owned(),
-            principal: PRINCIPAL.to_owned(),
-            kind: Kind::Agent,
-            token: None,
-            permissions: Role::Agent.permissions(),
-            roles: BTreeSet::from([Role::Agent]),
-            groups: BTreeSet::new(),
-        },
-    };
-    let acting = access.acting(None);
-    Ok((access, acting))
+async fn who(context: &Context, store: &Store) -> Result<Who> {
+    if let Some(token) = &context.settings.token {
+        // Nobody waits for the first message to learn that the token is wrong.
+        principals::authenticate(store, token.expose()).await?;
+        return Ok(Who::Holder(token.clone()));
+    }
+    Ok(Who::Fixed(Access {
+        tenant: DEFAULT_TENANT.to_owned(),
+        principal: PRINCIPAL.to_owned(),
+        kind: Kind::Agent,
+        token: None,
+        permissions: Role::Agent.permissions(),
+        roles: BTreeSet::from([Role::Agent]),
+        groups: BTreeSet::new(),
+    }))
 }

@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use weir_control::events::{self, Gate};
+use weir_control::{DEFAULT_TENANT, Store};
 use weir_protocol::{Error, ErrorKind, Result};
 use weir_query::models::{ModelRun, ModelStatus, Models, RunOptions};
 
@@ -70,6 +72,7 @@ pub(crate) async fn run(args: &ModelArgs, context: &Context) -> Result<()> {
             };
             let writer = weir_query::LakeTables::new(wiring.lake()?);
             let runs = Box::pin(engine.run_models(&writer, names, options)).await?;
+            tell_gates(&wiring.store().await?, &runs).await;
             print(&runs, context.format())?;
             first_failure(runs)
         }
@@ -82,6 +85,24 @@ pub(crate) async fn run(args: &ModelArgs, context: &Context) -> Result<()> {
                 Shape::Json => raw(&format!("{:#}\n", json!(graph))),
             }
             Ok(())
+        }
+    }
+}
+
+/// Tells of models that their checks kept from being published. That nobody can be told is no failure of the models.
+async fn tell_gates(store: &Store, runs: &[ModelRun]) {
+    for run in runs {
+        let failed = run.checks.iter().filter(|check| !check.passed);
+        let failed: Vec<String> = failed.map(|check| check.check.clone()).collect();
+        if run.status != ModelStatus::Failed || failed.is_empty() {
+            continue;
+        }
+        let gate = Gate {
+            table: run.name.clone(),
+            failed,
+        };
+        if let Err(error) = events::tell_gate(store, DEFAULT_TENANT, &gate).await {
+            tracing::warn!(model = run.name, %error, "nobody could be told of the checks that failed");
         }
     }
 }

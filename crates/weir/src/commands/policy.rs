@@ -192,7 +192,7 @@ async fn found(wiring: &Wiring, asked: &Explain) -> Result<Resource> {
         ResourceKind::Token => Target::Token(name),
         ResourceKind::Thing => Target::Thing(name),
     };
-    let surroundings: Surroundings = wiring.surroundings();
+    let surroundings: Surroundings = wiring.surroundings().await?;
     let store = wiring.store().await?;
     let found = surroundings.find(&store, &asked.tenant, &target).await?;
     found.ok_or_else(|| {

@@ -8,7 +8,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use weir_control::connectors::Prober;
 use weir_control::oauth::{Desk, Servers, keep_fresh};
-use weir_control::policies::InForce;
+use weir_control::policies::{InForce, Surroundings};
 use weir_control::rpc::Office;
 use weir_control::slices::StoreSlices;
 use weir_control::worker::{Limits, StoreSupply, Worker, schedule};
@@ -33,6 +33,7 @@ use crate::output::line;
 use crate::parts::Parts;
 use crate::performer::{ProjectPerformer, take_schedules};
 use crate::receivers::ProjectReceivers;
+use crate::spools;
 use crate::supplies::ProjectSupplies;
 use crate::telemetry;
 use crate::tools::ProjectData;
@@ -99,7 +100,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     let store = wiring.store().await?.acting_as(Acting::default());
     let wiring = Arc::new(wiring.over(store.clone()));
     let files = wiring.project.policy_files()?;
-    let policies = InForce::begin(&store, files, wiring.surroundings()).await?;
+    let policies = InForce::begin(&store, files, wiring.surroundings().await?).await?;
     let listening = Listening::bind(args.listen, args.identity()?).await?;
     let stop = interrupt::token();
     let scheduled = take_schedules(&wiring, &store).await?.scheduled;
@@ -191,6 +192,8 @@ fn take_care(parts: &mut Parts, wiring: &Arc<Wiring>, store: &Store, stop: &Canc
     let kept = wiring.project.file.calls.kept();
     let erasing = calls::keep(store.clone(), kept, stop.clone());
     parts.start("care of old calls", done(erasing));
+    let sweeping = spools::keep_swept(wiring.clone(), stop.clone());
+    parts.start("care of spools", done(sweeping));
     let disk = watch_disk(wiring.clone(), store.clone(), stop.clone());
     parts.start("watch over the disk", done(disk));
     let telling = deliveries::run(
@@ -223,7 +226,19 @@ pub(super) async fn watch(
         if let Err(error) = policies.take(&store, files).await {
             tracing::error!(%error, "the policies cannot be kept");
         }
+        if !policies.policies().is_empty() {
+            match surroundings(&context, &store).await {
+                Ok(surroundings) => policies.know(surroundings),
+                // What was known before is known still: nothing opens by a mistake in a file.
+                Err(error) => tracing::error!(%error, "the connectors cannot be looked at for the policies"),
+            }
+        }
     }
+}
+
+async fn surroundings(context: &Context, store: &Store) -> Result<Surroundings> {
+    let wiring = Wiring::open(context)?.over(store.clone());
+    wiring.surroundings().await
 }
 
 async fn follow(stand_in: Option<StandIn>, stop: CancellationToken) {

@@ -127,7 +127,7 @@ pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
         owner: Owner::this_process(),
         cancel,
         observer: Arc::new(Watcher::new(context)),
-        sharing: sharing(&connection, lake),
+        sharing: Some(sharing(&connection, lake)),
     };
     let outcome = Box::pin(weir_control::sync(&store, plan)).await?;
     // Before anything downstream reads what changed.

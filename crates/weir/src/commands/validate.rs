@@ -39,6 +39,7 @@ pub(crate) fn run(_args: &ValidateArgs, context: &Context) -> Result<()> {
         .filter_map(|connection| Writer::new(&catalog, connection))
         .collect();
     problems.extend(clashes(&writers));
+    problems.extend(project.literal_secrets(&catalog)?);
     let models = project.models()?;
     problems.extend(broken_models(&models));
     if problems.is_empty() {

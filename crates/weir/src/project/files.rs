@@ -14,9 +14,9 @@ use super::{Project, read, substitute, walk};
 
 /// Stands for the value of a variable, where only its place counts.
 const VARIABLE: char = '\u{e000}';
-/// Settings whose names say that they are secret.
 /// What may stand before a variable in a header's value.
 const SCHEMES: [&str; 4] = ["", "bearer", "basic", "token"];
+/// Settings whose names say that they are secret.
 const SECRET_WORDS: [&str; 6] = [
     "secret",
     "token",
@@ -78,13 +78,33 @@ impl Project {
 
     /// Refuses files that hold a secret itself instead of a reference to it.
     pub(crate) fn refuse_literal_secrets(&self, catalog: &Catalog) -> Result<()> {
-        let marked = |_: &str| Some(VARIABLE.to_string());
         for (name, path) in self.connection_files()? {
-            let spec = self.read_connection(&path, &marked, &|_, _, _| Ok(()))?;
-            if let Some(field) = literal_of(&spec, catalog) {
-                return Err(literal(&format!("connections/{name}.yaml"), &field));
+            if let Some(error) = self.literal_secret(&name, &path, catalog)? {
+                return Err(error);
             }
         }
+        self.refuse_own_literals()
+    }
+
+    /// The same with all that there are. A file that cannot be read is told of elsewhere.
+    pub(crate) fn literal_secrets(&self, catalog: &Catalog) -> Result<Vec<Error>> {
+        let files = self.connection_files()?;
+        let found = files.iter().filter_map(|(name, path)| {
+            let found = self.literal_secret(name, path, catalog);
+            found.ok().flatten()
+        });
+        Ok(found.chain(self.refuse_own_literals().err()).collect())
+    }
+
+    fn literal_secret(&self, name: &str, path: &Path, catalog: &Catalog) -> Result<Option<Error>> {
+        let marked = |_: &str| Some(VARIABLE.to_string());
+        let spec = self.read_connection(path, &marked, &|_, _, _| Ok(()))?;
+        let field = literal_of(&spec, catalog);
+        Ok(field.map(|field| literal(&format!("connections/{name}.yaml"), &field)))
+    }
+
+    fn refuse_own_literals(&self) -> Result<()> {
+        let marked = |_: &str| Some(VARIABLE.to_string());
         let text = read(&self.root.join(PROJECT_FILE))?;
         let file = Path::new(PROJECT_FILE);
         let whole: Value = substitute(file, &text, &marked)?.parse(yaml::parse)?;
@@ -112,7 +132,7 @@ pub(crate) fn folder_files(folder: &Path) -> Result<Files> {
 }
 
 fn literal(file: &str, field: &str) -> Error {
-    Error::spec("a secret stands in a file that is to be applied")
+    Error::spec("a secret stands in a file of the project")
         .with("file", file)
         .with("field", field)
         .hint("write ${NAME} or secret:NAME in its place; `weir secret set NAME` keeps the value")

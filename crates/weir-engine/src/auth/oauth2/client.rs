@@ -17,6 +17,8 @@ use super::super::{AuthInput, basic, json_path};
 use crate::http::{Outgoing, Transport};
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// Words in names of fields that prove who asks.
+const SECRET_FIELDS: [&str; 4] = ["password", "secret", "assertion", "key"];
 /// Where a server does not say how often a device may ask (RFC 8628, 3.2).
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 const DEVICE_LIFE_DEFAULT: Duration = Duration::from_secs(600);
@@ -130,6 +132,16 @@ impl Client {
         secrets.push(self.client_secret.clone());
         secrets.extend(self.client.seed.clone());
         secrets
+    }
+
+    /// What tokens are made from without anybody's consent: the client's secret, and fields of the request that are
+    /// as good as it.
+    pub(super) fn made_from(&self) -> Vec<Secret> {
+        let is_secret = |name: &str| SECRET_FIELDS.iter().any(|word| name.contains(word));
+        let extra = self.extra.iter().filter(|(name, _)| is_secret(name));
+        let all = extra.map(|(_, value)| Secret::new(value.as_str()));
+        let all = all.chain([self.client_secret.clone()]);
+        all.filter(|secret| !secret.expose().is_empty()).collect()
     }
 
     pub(super) fn hint(&self) -> &str {

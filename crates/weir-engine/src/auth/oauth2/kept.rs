@@ -9,7 +9,7 @@ use weir_protocol::oauth::AccessTokens;
 use weir_protocol::{Result, Secret};
 
 use super::super::{AuthInput, Authenticator, Generation};
-use super::{Client, sign};
+use super::sign;
 use crate::http::{Clock, Outgoing};
 
 #[derive(Clone)]
@@ -19,8 +19,8 @@ struct Held {
     ask_again_at: Duration,
 }
 
-pub(super) struct Kept {
-    client: Client,
+pub(in crate::auth) struct Kept {
+    secrets: Vec<Secret>,
     tokens: Arc<dyn AccessTokens>,
     clock: Arc<dyn Clock>,
     held: RwLock<Option<Held>>,
@@ -30,9 +30,10 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn new(client: Client, tokens: Arc<dyn AccessTokens>, input: &AuthInput<'_>) -> Self {
+    /// `secrets` are what must not be shown, besides the tokens.
+    pub(super) fn new(secrets: Vec<Secret>, tokens: Arc<dyn AccessTokens>, input: &AuthInput<'_>) -> Self {
         Self {
-            client,
+            secrets,
             tokens,
             clock: input.transport.clock().clone(),
             held: RwLock::new(None),
@@ -88,7 +89,7 @@ impl Authenticator for Kept {
     }
 
     fn secrets(&self) -> Vec<Secret> {
-        let mut secrets = self.client.secrets();
+        let mut secrets = self.secrets.clone();
         secrets.extend(self.held().map(|held| held.token));
         secrets
     }

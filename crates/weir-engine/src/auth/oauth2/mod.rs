@@ -14,20 +14,51 @@ use weir_protocol::{Result, Secret};
 use super::credential::Values;
 use super::fixed::Put;
 use super::token::{Fresh, TokenAuth, TokenSource};
-use super::{AuthInput, Authenticator, OnRotated, bearer};
+use super::{AuthInput, Authenticator, OnRotated, OwnTokens, bearer};
 use crate::http::Outgoing;
 
 pub(super) use client::Client;
+pub(super) use kept::Kept;
 
 pub(super) fn build(
     values: &Values,
     spec: &AuthSpec,
     input: &AuthInput<'_>,
 ) -> Result<Arc<dyn Authenticator>> {
+    if let Some(lent) = lent(values, input).filter(|_| !is_kept(spec)) {
+        return Ok(Arc::new(lent));
+    }
     let client = Client::build(values, spec, input)?;
     if let Some(tokens) = input.tokens.as_ref().filter(|_| client.client().grant.is_kept()) {
-        return Ok(Arc::new(kept::Kept::new(client, tokens.clone(), input)));
+        return Ok(Arc::new(Kept::new(client.secrets(), tokens.clone(), input)));
     }
+    Ok(Arc::new(fetching(client, values, spec, input)?))
+}
+
+/// Signs with tokens that somebody else asks for: what they are made from is not here.
+pub(super) fn lent(values: &Values, input: &AuthInput<'_>) -> Option<Kept> {
+    let tokens = input.tokens.clone()?;
+    Some(Kept::new(values.secrets(), tokens, input))
+}
+
+fn is_kept(spec: &AuthSpec) -> bool {
+    matches!(spec, AuthSpec::Oauth2 { grant, .. } if grant.is_kept())
+}
+
+/// The tokens of a client that needs nobody's consent, and what they are made from.
+pub(super) fn own_tokens(values: &Values, spec: &AuthSpec, input: &AuthInput<'_>) -> Result<OwnTokens> {
+    let client = Client::build(values, spec, input)?;
+    let made_from = client.made_from();
+    let tokens = Arc::new(fetching(client, values, spec, input)?);
+    Ok(OwnTokens { tokens, made_from })
+}
+
+fn fetching(
+    client: Client,
+    values: &Values,
+    spec: &AuthSpec,
+    input: &AuthInput<'_>,
+) -> Result<TokenAuth<Oauth2>> {
     let refresh_token = if client.client().grant.is_kept() {
         Some(client.required_refresh_token(values, spec)?)
     } else {
@@ -38,7 +69,7 @@ pub(super) fn build(
         refresh_token: RwLock::new(refresh_token),
         on_rotated: input.on_rotated.clone(),
     };
-    Ok(Arc::new(TokenAuth::new(source, input.transport.clock().clone())))
+    Ok(TokenAuth::new(source, input.transport.clock().clone()))
 }
 
 fn sign(out: &mut Outgoing, token: &Secret) {
@@ -46,7 +77,7 @@ fn sign(out: &mut Outgoing, token: &Secret) {
 }
 
 /// Tokens of one process.
-struct Oauth2 {
+pub(super) struct Oauth2 {
     client: Client,
     /// Replaced when the vendor rotates it.
     refresh_token: RwLock<Option<Secret>>,

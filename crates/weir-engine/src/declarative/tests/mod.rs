@@ -32,6 +32,16 @@ pub(super) fn source(base_url: &str, streams: Value) -> Arc<dyn Source> {
 }
 
 pub(super) fn try_source(base_url: &str, streams: Value, config: Value) -> Result<Arc<dyn Source>> {
+    source_of("", base_url, streams, config)
+}
+
+/// The same as somebody's account.
+pub(super) fn source_of(
+    account: &str,
+    base_url: &str,
+    streams: Value,
+    config: Value,
+) -> Result<Arc<dyn Source>> {
     let spec: ConnectorSpec = serde_json::from_value(json!({
         "spec": 1, "connector": "test", "version": "1.0.0", "name": { "en": "Test" },
         "hosts": [base_url], "http": { "base_url": base_url }, "streams": streams,
@@ -45,6 +55,7 @@ pub(super) fn try_source(base_url: &str, streams: Value, config: Value) -> Resul
     .unwrap();
     let settings = EngineSettings {
         clock: Clock::fixed(NOW.parse().unwrap()),
+        account: account.to_owned(),
         ..EngineSettings::default()
     };
     connect(&Connector::new(spec), &connection, &settings)

@@ -197,3 +197,21 @@ async fn a_stream_in_one_piece_is_not_offered() {
     let (outcome, offered) = read_shared(&alone, &alone, full(None)).await;
     assert_eq!((outcome.fine().records.len(), offered), (3, 0));
 }
+
+#[tokio::test]
+async fn who_reads_by_another_connector_or_for_another_account_reads_no_slice() {
+    let api = api().await;
+    let pages = json!({ "by": "page_number", "request": { "param": "page" }, "size": { "value": 3 } });
+    let declared = streams(pages, Value::Null);
+    let mut changed = declared.clone();
+    changed[1]["params"] = json!({ "kind": "other" });
+    let alone = source_of("mine", &api.uri(), declared.clone(), json!({})).unwrap();
+    for (account, streams) in [("yours", &declared), ("mine", &changed)] {
+        let other = source_of(account, &api.uri(), streams.clone(), json!({})).unwrap();
+        let (outcome, _) = read_shared(&alone, &other, full(None)).await;
+        assert_eq!(outcome.error.unwrap().kind(), weir_protocol::ErrorKind::Conflict);
+    }
+    let same = source_of("mine", &api.uri(), declared, json!({})).unwrap();
+    let (outcome, _) = read_shared(&alone, &same, full(None)).await;
+    assert!(outcome.fine().state.complete);
+}

@@ -134,3 +134,25 @@ async fn what_the_vendor_asks_of_one_is_told_to_all_and_kept_by_all() {
     let error = patient.fails(&busy.uri()).await;
     assert_eq!(error.kind(), weir_protocol::ErrorKind::RateLimited);
 }
+
+#[tokio::test]
+async fn a_breaker_that_opens_and_closes_is_told_to_whoever_keeps_the_count() {
+    let permits = Arc::new(Counting::default());
+    permits.at_once.store(100, Ordering::SeqCst);
+    let mut answers = vec![status(503); 5];
+    answers.push(status(200));
+    let server = server(answers).await;
+    let rig = sharing(permits.clone());
+    while rig.get(&server.uri()).await.is_err() {}
+    let draws = permits.draws.lock().unwrap().clone();
+    let told: Vec<_> = draws.iter().filter_map(|draw| draw.breaker.as_ref()).collect();
+    assert_eq!(
+        told.iter().map(|told| told.is_open).collect::<Vec<_>>(),
+        [true, false],
+        "{told:?}"
+    );
+    assert_eq!(
+        (told[0].for_ms, told[0].reason.as_str()),
+        (30_000, "the source answered 503")
+    );
+}

@@ -20,7 +20,14 @@ pub(super) fn tool() -> Own {
         },
         run,
     )
-    .hints(|hints| hints.read_only(false).idempotent(false).open_world(true))
+    // `full` replaces what is there.
+    .hints(|hints| {
+        hints
+            .read_only(false)
+            .destructive(true)
+            .idempotent(false)
+            .open_world(true)
+    })
 }
 
 #[derive(Deserialize, Serialize, JsonSchema)]
