@@ -10,7 +10,7 @@ use weir_protocol::spec::Effect;
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, ErrorKind, Result};
 
-use crate::{Store, alerts, backfills, calls, connections, events, runs};
+use crate::{Store, alerts, backfills, bundles, calls, connections, events, runs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +97,8 @@ pub enum Target {
     /// A call, which is as the action that it calls.
     Call(String),
     Run(String),
+    /// A run of a bundle, which is as the bundle.
+    BundleRun(String),
     /// A thing below its connection.
     Backfill(String),
     /// About a connection, most of them.
@@ -192,6 +194,10 @@ impl Surroundings {
                     self.of_connection(store, tenant, &run.connection, (ResourceKind::Run, &run.id))
                         .await?
                 }
+            },
+            Target::BundleRun(id) => match bundles::find(store, tenant, id).await? {
+                None => plain(ResourceKind::Thing, &format!("bundle-runs/{id}")),
+                Some(run) => plain(ResourceKind::Thing, &format!("bundles/{}", run.bundle)),
             },
             Target::Backfill(id) => match there(backfills::get(store, tenant, id).await)? {
                 None => return Ok(None),

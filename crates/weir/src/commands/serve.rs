@@ -12,7 +12,7 @@ use weir_control::policies::InForce;
 use weir_control::rpc::Office;
 use weir_control::slices::StoreSlices;
 use weir_control::worker::{Limits, StoreSupply, Worker, schedule};
-use weir_control::{Acting, DEFAULT_TENANT, Store, calls, deliveries, hooks, principals};
+use weir_control::{Acting, DEFAULT_TENANT, Store, bundles, calls, deliveries, hooks, principals};
 use weir_protocol::units::{ByteSize, Span};
 use weir_protocol::{Error, Result};
 use weir_server::{
@@ -118,8 +118,10 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     );
     let policies = Arc::new(policies);
     let vendors = Arc::new(ProjectVendors::new(context.clone(), store.clone()));
-    let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors, policies.clone());
+    let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors.clone(), policies.clone());
     parts.start("calls", done(calls.clone().run(POLL, stop.clone())));
+    let bundles = bundles::Desk::new(&store, DEFAULT_TENANT, calls.clone(), vendors);
+    parts.start("bundles", done(bundles.clone().run(POLL, stop.clone())));
     let watching = watch(policies.clone(), context.clone(), store.clone(), stop.clone());
     parts.start("policies", done(watching));
     parts.start("applied project", done(follow(stand_in, stop.clone())));
@@ -143,6 +145,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     let settings = Settings {
         policies,
         calls: Some(calls),
+        bundles: Some(bundles),
         hooks: Some(inbound(context, &store)),
         data: Some(data(context, &store)),
         mcp: args.mcp(base),
