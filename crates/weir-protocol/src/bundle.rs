@@ -58,7 +58,7 @@ pub struct StepSpec {
 }
 
 /// What takes a step back: an action, or nothing and why.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompensationSpec {
     /// Default: the step's own connection.

@@ -36,7 +36,7 @@ impl Flow {
 
 /// What a call comes to for its step.
 pub(super) enum Came {
-    Done(Box<Call>),
+    Done,
     Failed(Failure),
     /// For people, or for an outcome that is looked up.
     Waits,
@@ -240,7 +240,7 @@ impl Desk {
                 .unwrap_or_else(|| Failure::from(&unsaid(&call)))
         };
         Ok(match call.status {
-            calls::Status::Done => Came::Done(Box::new(call)),
+            calls::Status::Done => Came::Done,
             calls::Status::Failed | calls::Status::Refused => Came::Failed(failure()),
             calls::Status::Waiting | calls::Status::Ready | calls::Status::Running => Came::Waits,
             calls::Status::Uncertain if self.is_looked_at(&call).await? => Came::Waits,
@@ -271,11 +271,16 @@ impl Desk {
                 .hint("ask for the bundle again if it is wanted after all");
             approvals::take_back(&self.store, call, &why).await?;
         }
+        let term = run.kept.term;
         let run = self.found(&run.id).await?;
+        if run.kept.term != term {
+            // What another process has is not changed from here.
+            return Ok(Flow::On);
+        }
         let came = self.came(&run, &id).await?;
         fail::fail_point!("control.bundle_after_step", |_| std::process::abort());
         match came {
-            Came::Done(_) => {
+            Came::Done => {
                 let done = Move::of_step(run, number, "bundle.step").step(|step| {
                     (step.status, step.error) = (StepStatus::Done, None);
                 });

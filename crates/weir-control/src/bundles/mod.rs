@@ -252,7 +252,6 @@ pub struct Step {
     /// How often it was tried before.
     pub attempt: u32,
     /// What takes it back, as it was written down before anything was sent.
-    #[schemars(with = "Option<CompensationSpec>")]
     pub compensation: Option<CompensationSpec>,
     /// Id of the call that takes it back.
     pub compensation_call: Option<String>,
@@ -264,12 +263,6 @@ pub struct Step {
     pub settled_reason: Option<String>,
     #[serde(skip)]
     pub(crate) input: Option<Map<String, Value>>,
-}
-
-impl PartialEq for Offer {
-    fn eq(&self, other: &Self) -> bool {
-        self.bundle == other.bundle
-    }
 }
 
 /// A bundle that is asked for.

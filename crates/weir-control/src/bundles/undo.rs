@@ -78,7 +78,7 @@ impl Desk {
         let came = self.came(&run, &id).await?;
         fail::fail_point!("control.bundle_after_undo", |_| std::process::abort());
         match came {
-            Came::Done(_) => {
+            Came::Done => {
                 let undone = Move::of_step(run, number, "bundle.undo")
                     .step(|step| (step.status, step.error) = (StepStatus::Undone, None));
                 self.make(undone).await.map(Flow::after)

@@ -6,9 +6,9 @@ use weir_control::bundles as control_bundles;
 use weir_control::calls::Offer;
 use weir_protocol::Result;
 
-use super::{actions, bundles};
 use super::caller::Caller;
 use super::tools::{self, Own};
+use super::{actions, bundles};
 
 /// With more tools than this, a model is better off searching: actions are not listed then.
 pub(super) const LISTED_MAX: usize = 50;
@@ -54,6 +54,8 @@ impl Listing {
         let own = self.own.iter().map(Own::tool);
         let shown = if self.is_long { &[][..] } else { &self.offers[..] };
         let bundles = self.bundles.iter().map(bundles::tool);
-        own.chain(bundles).chain(shown.iter().filter_map(actions::tool)).collect()
+        own.chain(bundles)
+            .chain(shown.iter().filter_map(actions::tool))
+            .collect()
     }
 }

@@ -2,7 +2,9 @@
 //! no second store, and any server of several answers for it, also after a restart.
 
 use rmcp::ErrorData;
-use rmcp::model::{CallToolResult, CreateTaskResult, DetailedTask, GetTaskResult, Task, TaskPayload, TaskStatus};
+use rmcp::model::{
+    CallToolResult, CreateTaskResult, DetailedTask, GetTaskResult, Task, TaskPayload, TaskStatus,
+};
 use weir_control::bundles::{self, Run};
 use weir_control::calls::{self, Call, Status};
 use weir_control::principals::Permission;
@@ -59,7 +61,9 @@ fn task_of_run(run: &Run) -> Task {
         | bundles::Status::Compensated => TaskStatus::Completed,
     };
     let said = match run.status {
-        bundles::Status::Running if run.waits_for.is_some() => "A step waits, perhaps for a person to approve it.",
+        bundles::Status::Running if run.waits_for.is_some() => {
+            "A step waits, perhaps for a person to approve it."
+        }
         bundles::Status::Running => "It is under way.",
         bundles::Status::Compensating => "What is done is taken back.",
         bundles::Status::Parked => "A person has to do something.",

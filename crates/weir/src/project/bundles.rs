@@ -29,7 +29,7 @@ impl BundleFile {
         );
         for (key, value) in error.context() {
             if *key != "bundle" {
-                problem = problem.with(key, value);
+                problem = problem.with(*key, value);
             }
         }
         Some(problem.hint(error.next_step().unwrap_or("mend the file named")))
@@ -78,10 +78,11 @@ impl Project {
                 .file_stem()
                 .and_then(|stem| stem.to_str())
                 .unwrap_or_default();
-            let read = match files.iter().any(|file| file.name == stem) {
-                true => Err(Error::spec("two files of this name make one bundle each")
-                    .hint("rename one of them: a bundle is named by its file")),
-                false => read,
+            let read = if files.iter().any(|file| file.name == stem) {
+                Err(Error::spec("two files of this name make one bundle each")
+                    .hint("rename one of them: a bundle is named by its file"))
+            } else {
+                read
             };
             files.push(BundleFile {
                 name: stem.to_owned(),
