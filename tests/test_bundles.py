@@ -6,6 +6,7 @@ import pytest
 from mart import Mart, bundle, open_shop
 from receivers import wait_until
 from test_api import call, first_token
+from test_mcp import message, token
 from test_serve import serving
 
 
@@ -180,3 +181,37 @@ def test_over_the_api_a_run_waits_for_people(project, mart):
         parked = call(process.url, admin, "/bundle-runs?status=parked")[1]["items"]
         assert parked == [] and not mart.doubled()
     project.run("audit", "verify")
+
+
+def test_an_agent_has_bundles_as_tools_and_their_runs_as_tasks(project, mart):
+    open_shop(project, mart)
+    tasks = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    with serving(project) as process:
+        first_token(process)
+        bot, ann = token(project, "bot", "agent", "agent"), token(project, "ann", "user", "approver")
+        listed = message(process.url, bot, "tools/list", {})[1]["result"]["tools"]
+        tools = {tool["name"]: tool for tool in listed}
+        assert {"bundle.three", "bundle.asked", "shop.make"} <= tools.keys()
+        assert "idempotency_key" in tools["bundle.three"]["inputSchema"]["properties"]
+
+        def use(name, run, capabilities=None, **more):
+            params = {"name": f"bundle.{name}", "arguments": {"run": run, **more}}
+            return message(process.url, bot, "tools/call", params, capabilities)[1]["result"]
+
+        done = use("three", "x", idempotency_key="k")["structuredContent"]
+        assert done["status"] == "done" and mart.nets("x", "a", "b", "c") == [1, 1, 1]
+        assert use("three", "x", idempotency_key="k")["structuredContent"] == {**done, "replayed": True}
+        mart.refuses.add("y-c")
+        failed = use("three", "y")
+        assert failed["isError"] and failed["structuredContent"]["status"] == "compensated", failed
+        begun = use("asked", "p", tasks)
+        assert (begun["resultType"], begun["status"]) == ("task", "working"), begun
+        unwanted = use("asked", "q", tasks)["taskId"]
+        get = lambda who, task: message(process.url, who, "tasks/get", {"taskId": task}, tasks)[1]
+        assert get(ann, begun["taskId"])["error"]["code"] == -32602
+        message(process.url, bot, "tasks/cancel", {"taskId": unwanted}, tasks)
+        assert get(bot, unwanted)["result"]["status"] == "cancelled" and mart.nets("q", "a", "b", "c") == [0, 0, 0]
+        waits = project.json("bundle", "show", begun["taskId"])["waits_for"]
+        assert call(process.url, ann, f"/approvals/{waits}/approve", "POST", {})[0] == 200
+        over = lambda: (told := get(bot, begun["taskId"])["result"])["status"] == "completed" and told
+        assert wait_until(over, "the task")["result"]["structuredContent"]["status"] == "done"

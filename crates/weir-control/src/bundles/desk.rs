@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use weir_protocol::{Error, Result};
@@ -27,7 +26,6 @@ pub struct Desk {
     pub(super) calls: calls::Desk,
     pub(super) recipes: Arc<dyn Recipes>,
     pub(super) owner: Owner,
-    pub(super) work: Arc<Notify>,
     /// Runs are let go before their next step once it is cancelled.
     pub(super) stop: CancellationToken,
 }
@@ -40,7 +38,6 @@ impl Desk {
             calls,
             recipes,
             owner: Owner::this_process(),
-            work: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
         }
     }
@@ -167,7 +164,6 @@ impl Desk {
             }
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.work.notified() => {}
                 () = tokio::time::sleep(poll) => {}
                 Some(ended) = tasks.join_next() => forget(ended, &mut under_way),
             }

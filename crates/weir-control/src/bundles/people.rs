@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_protocol::{Error, ErrorKind, Result};
 
-use super::moves::noted;
+use super::moves::{at_step, noted};
 use super::{Desk, Parked, Run, Status, Step, StepStatus, rules, sql};
 use crate::audit::{self, Record};
 use crate::calls::{self, Found};
@@ -39,11 +39,11 @@ struct Change {
 impl Desk {
     /// Ends a run that has not passed its pivot: what is done is taken back. What is under way ends first.
     pub async fn cancel(&self, access: &Access, id: &str) -> Result<Run> {
+        may(access, Permission::ActionsWrite)?;
         let run = super::get(&self.store, access, id).await?;
         if run.principal != access.principal {
             by_person(access, "cancel the run of somebody else")?;
         }
-        may(access, Permission::ActionsWrite).or_else(|_| may(access, Permission::ApprovalsWrite))?;
         if run.cancelled_by.is_some() {
             return Ok(run);
         }
@@ -124,6 +124,9 @@ impl Desk {
         let record = noted(&run, "bundle.settle").with("reason", reason);
         if run.parked_for == Some(Parked::Pivot) {
             (run.kept.is_back, run.kept.may_leave) = (true, true);
+            let step = run.steps.get(number);
+            let failure = step.and_then(|step| Some(at_step(&step.name, step.error.as_ref()?)));
+            run.error = failure;
         } else {
             change(&mut run, number, |step| step.status = StepStatus::Settled);
         }

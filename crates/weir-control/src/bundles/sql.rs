@@ -400,7 +400,7 @@ pub(super) async fn cancel(db: &mut AnyConnection, run: &Run, by: &str) -> sqlx:
 /// Lets a parked run go on. False where it is not parked as it was seen.
 pub(super) async fn unpark(db: &mut AnyConnection, run: &Run) -> sqlx::Result<bool> {
     let let_go = sqlx::query(
-        "UPDATE bundle_runs SET term = term + 1, status = $4, is_back = $5, may_leave = $6, retried_by = $7,
+        "UPDATE bundle_runs SET term = term + 1, status = $4, is_back = $5, may_leave = $6, retried_by = $7, error = $8,
              parked_for = NULL, parked_step = NULL, parked_error = NULL, waits_for = NULL, look_at_ms = NULL
          WHERE tenant = $1 AND id = $2 AND term = $3 AND status = 'parked'",
     )
@@ -411,6 +411,7 @@ pub(super) async fn unpark(db: &mut AnyConnection, run: &Run) -> sqlx::Result<bo
     .bind(i64::from(run.kept.is_back))
     .bind(i64::from(run.kept.may_leave))
     .bind(some_json(run.kept.retried_by.as_ref())?)
+    .bind(some_json(run.error.as_ref())?)
     .execute(db)
     .await?;
     Ok(let_go.rows_affected() == 1)

@@ -66,7 +66,7 @@ fn of_runs() -> Vec<Endpoint> {
         .answers::<Run>(200),
         Endpoint::post(
             "/bundle-runs/{id}/cancel",
-            Permission::ActionsRead,
+            Permission::ActionsWrite,
             "Cancel a run: what is done is taken back",
             cancel,
         )
