@@ -118,7 +118,7 @@ impl Desk {
         let (desk, run) = (self.clone(), id.to_owned());
         let driven = tokio::spawn(async move {
             match term {
-                Some(term) => desk.go(&run, term).await,
+                Some(term) => Box::pin(desk.go(&run, term)).await,
                 None => desk.drive(&run).await,
             }
         });

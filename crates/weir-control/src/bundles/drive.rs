@@ -65,7 +65,7 @@ impl Desk {
             return Ok(());
         }
         match self.take(&run).await? {
-            Some(term) => self.go(id, term).await,
+            Some(term) => Box::pin(self.go(id, term)).await,
             None => Ok(()),
         }
     }
@@ -197,7 +197,7 @@ impl Desk {
         let key = rules::key(&run.id, step, takes_back);
         let desk = self.calls.acting_as(access.acting(Some(&run.id)));
         let asked = desk.ask_step(access, wanted, (&key, &link), &run.kept.via);
-        asked.await.map(drop)
+        Box::pin(asked).await.map(drop)
     }
 
     /// The run as it stands where a step has no call although it was asked for: nothing was sent. None where it has
@@ -233,7 +233,7 @@ impl Desk {
                 .hint("find out at the vendor whether it happened");
             return Ok(Came::Unknown(Failure::from(&gone)));
         };
-        let call = self.calls.advanced(call).await?;
+        let call = Box::pin(self.calls.advanced(call)).await?;
         let failure = || {
             call.error
                 .clone()

@@ -195,10 +195,7 @@ impl Surroundings {
                         .await?
                 }
             },
-            Target::BundleRun(id) => match bundles::find(store, tenant, id).await? {
-                None => plain(ResourceKind::Thing, &format!("bundle-runs/{id}")),
-                Some(run) => plain(ResourceKind::Thing, &format!("bundles/{}", run.bundle)),
-            },
+            Target::BundleRun(id) => plain(ResourceKind::Thing, &bundle_of(store, tenant, id).await?),
             Target::Backfill(id) => match there(backfills::get(store, tenant, id).await)? {
                 None => return Ok(None),
                 Some(found) => {
@@ -298,6 +295,15 @@ impl Surroundings {
         }
         resource
     }
+}
+
+/// What a run of a bundle is about: its bundle, if there is such a run.
+async fn bundle_of(store: &Store, tenant: &str, run: &str) -> Result<String> {
+    let found = bundles::find(store, tenant, run).await?;
+    Ok(match found {
+        Some(run) => format!("bundles/{}", run.bundle),
+        None => format!("bundle-runs/{run}"),
+    })
 }
 
 /// None where there is no such thing, or its name is no name.

@@ -3,6 +3,8 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use weir_control::approvals::{self, Approval, ApprovalFilter, Decision, Verdict};
+use weir_control::bundles;
+use weir_control::calls::Call;
 use weir_protocol::Result;
 
 use super::Context;
@@ -119,9 +121,7 @@ pub(crate) async fn run(args: &ApprovalArgs, context: &Arc<Context>) -> Result<(
                 show(&decided, format);
             } else {
                 let call = Box::pin(desk.proceed(id)).await?;
-                if let Some(run) = &call.correlation_id {
-                    Box::pin(bundles.proceed(run)).await?;
-                }
+                go_on(&bundles, &call).await?;
                 tell(&call, format);
                 store.close().await;
                 return ended(&call);
@@ -135,9 +135,7 @@ pub(crate) async fn run(args: &ApprovalArgs, context: &Arc<Context>) -> Result<(
                 digest: None,
             };
             let decided = desk.decide(&access, id, &decision).await?;
-            if let Some(run) = &decided.call.correlation_id {
-                Box::pin(bundles.proceed(run)).await?;
-            }
+            go_on(&bundles, &decided.call).await?;
             show(&decided, format);
         }
         ApprovalCommand::Review { id, found } => {
@@ -145,6 +143,14 @@ pub(crate) async fn run(args: &ApprovalArgs, context: &Arc<Context>) -> Result<(
         }
     }
     store.close().await;
+    Ok(())
+}
+
+/// Goes on with the bundle that a call is a step of, where no server is running.
+async fn go_on(bundles: &bundles::Desk, call: &Call) -> Result<()> {
+    if let Some(run) = &call.correlation_id {
+        Box::pin(bundles.proceed(run)).await?;
+    }
     Ok(())
 }
 
