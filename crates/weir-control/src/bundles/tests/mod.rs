@@ -373,7 +373,7 @@ impl World {
 
     /// Goes on with everything until nothing is due any more, as if it were late.
     async fn rest(&self) {
-        for _ in 0..12 {
+        for _ in 0..60 {
             self.later().await;
             let calls = self.desk.calls.work().await.unwrap();
             let runs = self.desk.work().await.unwrap();
