@@ -172,7 +172,7 @@ async fn who_may_no_longer_takes_nothing_back_but_who_retries_does() {
 async fn two_processes_do_not_both_advance_one_run() {
     let world = World::of(json!("none")).await;
     let agent = world.agent().await;
-    let super::super::ask::Put::New(run) = world
+    let ask::Put::New(run) = world
         .desk
         .begin(&agent, &wanted("three", "x"), None, "test")
         .await
