@@ -207,6 +207,12 @@ ELSEWHERE = {
     "control.call_after_intent": "test_actions.py",
     "control.call_before_send": "test_actions.py",
     "control.call_after_send": "test_actions.py",
+    "control.bundle_after_intent": "faults/test_calls.py",
+    "control.bundle_after_register": "faults/test_calls.py",
+    "control.bundle_after_step": "faults/test_calls.py",
+    "control.bundle_before_undo": "faults/test_calls.py",
+    "control.bundle_after_undo": "faults/test_calls.py",
+    "control.bundle_before_end": "faults/test_calls.py",
 }
 
 

@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod approvals;
 pub mod audit;
 pub mod backfills;
+pub mod bundles;
 pub mod calls;
 pub mod connections;
 pub mod connectors;

@@ -3,6 +3,7 @@
 pub mod action;
 pub mod airbyte;
 pub mod auth;
+pub mod bundle;
 pub mod catalog;
 pub mod clock;
 mod config;

@@ -47,6 +47,8 @@ pub struct Call {
     pub action: String,
     pub input: Map<String, Value>,
     pub idempotency_key: String,
+    /// What it belongs to: the run of a bundle, else the call itself. Templates may send it along.
+    pub correlation_id: String,
     /// When it began, before anything was sent: milliseconds since 1970. None where it has not begun.
     pub began_at_ms: Option<i64>,
 }

@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod books;
+pub mod bundle;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod connection;

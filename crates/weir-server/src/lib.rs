@@ -27,6 +27,7 @@ use std::sync::Arc;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use weir_control::Store;
+use weir_control::bundles;
 use weir_control::calls;
 use weir_control::connectors::{ConnectorInfo, Prober};
 use weir_control::hooks as messages;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub oauth: Option<Desk>,
     /// Makes calls of actions; without one there are none.
     pub calls: Option<calls::Desk>,
+    /// Makes several calls as one; without one there are no bundles.
+    pub bundles: Option<bundles::Desk>,
     /// Takes in what outside systems send; without one nothing is received.
     pub hooks: Option<messages::Desk>,
     /// The lake and the sources, for tools; without it there are none for them.
@@ -92,6 +95,7 @@ impl Default for Settings {
             office: None,
             oauth: None,
             calls: None,
+            bundles: None,
             hooks: None,
             data: None,
             mcp: McpSettings::default(),
@@ -114,6 +118,7 @@ pub struct ServerState {
     pub(crate) office: Option<Office>,
     pub(crate) oauth: Option<Desk>,
     pub(crate) calls: Option<calls::Desk>,
+    pub(crate) bundles: Option<bundles::Desk>,
     pub(crate) hooks: Option<messages::Desk>,
     pub(crate) data: Option<DataDesk>,
     pub(crate) mcp: Arc<McpSettings>,
@@ -135,6 +140,7 @@ impl ServerState {
             office: settings.office,
             oauth: settings.oauth,
             calls: settings.calls,
+            bundles: settings.bundles,
             hooks: settings.hooks,
             data: settings.data,
             mcp: Arc::new(settings.mcp),

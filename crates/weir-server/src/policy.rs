@@ -43,6 +43,7 @@ pub(crate) fn target(path: &str, filled: &[(String, String)]) -> Target {
         "alerts" => Target::Alert(id),
         "silences" => Target::Silence(id),
         "runs" => Target::Run(id),
+        "bundle-runs" => Target::BundleRun(id),
         "connectors" => Target::Connector(id),
         "secrets" => Target::Secret(id),
         "tokens" => Target::Token(id),
@@ -171,6 +172,7 @@ fn about(path: &str, item: &Value) -> Option<Target> {
     match path.trim_start_matches('/').split('/').next()? {
         "actions" | "calls" => action_of(item),
         "approvals" => action_of(item.get("call")?),
+        "bundles" | "bundle-runs" => text("bundle").map(|name| Target::Thing(format!("bundles/{name}"))),
         "connections" => text("name").map(Target::Connection),
         "secrets" => text("name").map(Target::Secret),
         "tokens" => text("id").map(Target::Token),

@@ -40,6 +40,8 @@ pub(crate) struct Problem {
     headers: HeaderMap,
     /// Id and status of a call.
     call: Option<Box<(String, String)>>,
+    /// Id and status of a bundle's run.
+    run: Option<Box<(String, String)>>,
 }
 
 impl From<Error> for Problem {
@@ -56,6 +58,7 @@ impl Problem {
             error,
             headers: HeaderMap::new(),
             call: None,
+            run: None,
         }
     }
 
@@ -96,6 +99,17 @@ impl Problem {
     #[must_use]
     pub(crate) fn of_call(mut self, id: &str, status: &str, place: &str, is_replay: bool) -> Self {
         self.call = Some(Box::new((id.to_owned(), status.to_owned())));
+        self.at(place, is_replay)
+    }
+
+    /// Names the bundle's run that ended so, and how it stands.
+    #[must_use]
+    pub(crate) fn of_run(mut self, id: &str, status: &str, place: &str, is_replay: bool) -> Self {
+        self.run = Some(Box::new((id.to_owned(), status.to_owned())));
+        self.at(place, is_replay)
+    }
+
+    fn at(mut self, place: &str, is_replay: bool) -> Self {
         if let Ok(place) = HeaderValue::from_str(place) {
             self.headers.insert(header::LOCATION, place);
         }
@@ -142,6 +156,11 @@ pub(crate) struct ProblemBody {
     call: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call_status: Option<String>,
+    /// Id of the bundle's run that ended so, or that waits for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bundle_run: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bundle_status: Option<String>,
 }
 
 impl IntoResponse for Problem {
@@ -152,10 +171,12 @@ impl IntoResponse for Problem {
             error,
             mut headers,
             call,
+            run,
         } = self;
+        let (bundle_run, bundle_status) = run.map(|run| *run).unzip();
         let (call, call_status) = call.map(|call| *call).unzip();
         // What a vendor makes of a call is told to who called, and is no fault of this server.
-        if status.is_server_error() && call.is_none() {
+        if status.is_server_error() && call.is_none() && bundle_run.is_none() {
             tracing::error!(%error, kind = %error.kind(), "request failed");
         }
         let context: Map<String, Value> = if status.is_client_error() {
@@ -175,6 +196,8 @@ impl IntoResponse for Problem {
             context,
             call,
             call_status,
+            bundle_run,
+            bundle_status,
         };
         let media_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, media_type);

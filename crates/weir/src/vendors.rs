@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::json;
 use weir_control::approvals::Rule;
+use weir_control::bundles::{self, Recipes};
 use weir_control::calls::{Desk, Offer, Vendors};
 use weir_control::permits::Urgency;
 use weir_control::principals::{self, Access};
 use weir_control::{Acting, DEFAULT_TENANT, Store, connections};
+use weir_engine::Clock;
 use weir_engine::action::HttpActions;
+use weir_engine::bundle::BundleRecipe;
 use weir_protocol::action::Actions;
+use weir_protocol::bundle::{Bundle, Recipe};
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::{Error, Result};
 
@@ -163,6 +167,31 @@ impl Vendors for ProjectVendors {
     }
 }
 
+#[async_trait]
+impl Recipes for ProjectVendors {
+    async fn all(&self, tenant: &str) -> Result<Vec<Arc<dyn Recipe>>> {
+        if tenant != DEFAULT_TENANT {
+            return Ok(Vec::new());
+        }
+        let wiring = self.wiring()?;
+        let files = wiring.project.bundles(&wiring.catalog)?;
+        // One that cannot be read is none; using it says why.
+        let usable = files.into_iter().filter_map(|file| file.read.ok());
+        usable.map(|bundle| self.compile(bundle)).collect()
+    }
+
+    async fn get(&self, tenant: &str, bundle: &str) -> Result<Arc<dyn Recipe>> {
+        refuse_others(tenant)?;
+        let wiring = self.wiring()?;
+        let found = wiring.project.bundle(&wiring.catalog, bundle)?;
+        self.compile(found)
+    }
+
+    fn compile(&self, bundle: Bundle) -> Result<Arc<dyn Recipe>> {
+        Ok(Arc::new(BundleRecipe::new(bundle, &Clock::system())?))
+    }
+}
+
 fn refuse_others(tenant: &str) -> Result<()> {
     if tenant == DEFAULT_TENANT {
         return Ok(());
@@ -203,15 +232,19 @@ pub(crate) async fn caller(context: &Context, store: &Store) -> Result<(Access, 
     Ok((access, acting))
 }
 
-/// A desk for one command.
+/// A desk of calls for one command.
 pub(crate) async fn desk(context: &Arc<Context>, wiring: &Wiring) -> Result<(Access, Desk)> {
+    let (access, bundles) = bundle_desk(context, wiring).await?;
+    Ok((access, bundles.calls().clone()))
+}
+
+/// A desk of bundles, and of the calls that they are made of, for one command.
+pub(crate) async fn bundle_desk(context: &Arc<Context>, wiring: &Wiring) -> Result<(Access, bundles::Desk)> {
     let store = wiring.store().await?;
     let (access, acting) = caller(context, &store).await?;
     let store = store.acting_as(acting);
-    let vendors = ProjectVendors::new(context.clone(), store.clone());
+    let vendors = Arc::new(ProjectVendors::new(context.clone(), store.clone()));
     let policies = Arc::new(wiring.in_force().await?);
-    Ok((
-        access,
-        Desk::new(&store, DEFAULT_TENANT, Arc::new(vendors), policies),
-    ))
+    let calls = Desk::new(&store, DEFAULT_TENANT, vendors.clone(), policies);
+    Ok((access, bundles::Desk::new(&store, DEFAULT_TENANT, calls, vendors)))
 }

@@ -76,6 +76,8 @@ rules! {
     ApprovalWaiting = "approval_waiting", ApprovalRequested, [ApprovalDecided], Warning;
     /// Whether a call happened has to be found out by a person.
     CallUncertain = "call_uncertain", CallUncertain, [CallEnded], Critical;
+    /// A run of a bundle waits until a person does something.
+    BundleParked = "bundle_parked", BundleParked, [BundleEnded], Critical;
     /// A webhook or another channel takes nothing.
     DeliveryFailed = "delivery_failed", DeliveryFailed, [], Warning;
 }

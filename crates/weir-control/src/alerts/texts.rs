@@ -306,6 +306,11 @@ fn english(rule: Rule) -> (&'static str, &'static str, &'static str) {
             "the answer to action '{action}' ({effect}) of connection '{connection}' was lost, and weir does not guess",
             "find out at the vendor, then say it: `weir call settle {call}`",
         ),
+        Rule::BundleParked => (
+            "a bundle waits for a person",
+            "step '{step}' of bundle '{bundle}' ({effect}) keeps it from going on ({parked_for}): {reason}",
+            "`weir bundle show {run}` says how it stands; then `weir bundle retry {run}` or `weir bundle settle {run}`",
+        ),
         Rule::DeliveryFailed => (
             "events are not taken",
             "{target} did not take event {event} ({type}) in {attempts} tries: {error}",
@@ -384,6 +389,11 @@ fn arabic(rule: Rule) -> (&'static str, &'static str, &'static str) {
             "لا يُعرف هل تم الطلب",
             "ضاع جواب الإجراء '{action}' ({effect}) للاتصال '{connection}'، ولا يخمّن weir",
             "تحقق لدى المزوّد ثم سجّل النتيجة: `weir call settle {call}`",
+        ),
+        Rule::BundleParked => (
+            "حزمة تنتظر شخصًا",
+            "الخطوة '{step}' من الحزمة '{bundle}' ({effect}) تمنعها من المتابعة ({parked_for}): {reason}",
+            "يعرض `weir bundle show {run}` حالتها؛ ثم `weir bundle retry {run}` أو `weir bundle settle {run}`",
         ),
         Rule::DeliveryFailed => (
             "أحداث لم تُستلم",

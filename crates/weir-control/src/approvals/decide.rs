@@ -24,7 +24,7 @@ enum Became {
 
 pub(super) fn noted(call: &Call, what: &'static str) -> Record {
     Record::new(&call.tenant, what, format!("connection:{}", call.connection))
-        .of(&call.id)
+        .of(call.correlation_id.as_deref().unwrap_or(&call.id))
         .with("call", call.id.as_str())
         .with("action", call.action.as_str())
         .with("digest", call.digest.as_str())

@@ -66,6 +66,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words! {
     "status of an approval",
     /// How an approval stands.
@@ -232,7 +234,7 @@ pub(crate) fn requested(call: &Call) -> Event {
 
 fn event(call: &Call, family: Family) -> Event {
     Event::new(&call.tenant, family, format!("call:{}", call.id))
-        .of(&call.id)
+        .of(call.correlation_id.as_deref().unwrap_or(&call.id))
         .with("call", call.id.as_str())
         .with("connection", call.connection.as_str())
         .with("action", call.action.as_str())

@@ -13,6 +13,7 @@ use super::rules::{self, Bound};
 use super::{Answered, Call, Desk, DryRun, Status, Wanted, carry, sql};
 use crate::approvals::{self, Asked, Decided, Past, Rule};
 use crate::audit::{self, Ending, Record};
+use crate::bundles::{self, Link};
 use crate::policies::Target;
 use crate::principals::{Access, Permission, may};
 use crate::store::{Outcome, Scope};
@@ -29,6 +30,8 @@ struct Prepared {
     shown: Shown,
     /// How it was asked for: `api`, `cli`, `mcp`.
     via: String,
+    /// The step of a bundle that it is.
+    step: Option<Link>,
 }
 
 /// What became of writing it down.
@@ -48,7 +51,29 @@ impl Desk {
         via: &str,
     ) -> Result<Answered> {
         key.map_or(Ok(()), rules::check_key)?;
-        let prepared = self.prepare(access, wanted, key, via).await?;
+        self.ask_for(access, wanted, (key, None), via).await
+    }
+
+    /// The same for a step of a bundle: the call is written down only while the run is the caller's to go on with,
+    /// and in one transaction with the step's knowledge of it.
+    pub(crate) async fn ask_step(
+        &self,
+        access: &Access,
+        wanted: &Wanted,
+        (key, step): (&str, &Link),
+        via: &str,
+    ) -> Result<Answered> {
+        self.ask_for(access, wanted, (Some(key), Some(step)), via).await
+    }
+
+    async fn ask_for(
+        &self,
+        access: &Access,
+        wanted: &Wanted,
+        (key, step): (Option<&str>, Option<&Link>),
+        via: &str,
+    ) -> Result<Answered> {
+        let prepared = self.prepare(access, wanted, (key, step), via).await?;
         let call = match self.put(access, &prepared).await? {
             Put::New(call) => call,
             Put::Known(found) => {
@@ -81,7 +106,7 @@ impl Desk {
 
     /// What a call would do. Sends nothing, keeps nothing.
     pub async fn dry_run(&self, access: &Access, wanted: &Wanted, via: &str) -> Result<DryRun> {
-        let prepared = self.prepare(access, wanted, None, via).await?;
+        let prepared = self.prepare(access, wanted, (None, None), via).await?;
         let (new, scope) = (&prepared.new, Scope::Tenant(&access.tenant));
         let rules = &prepared.rules;
         let past = self
@@ -106,7 +131,7 @@ impl Desk {
         &self,
         access: &Access,
         wanted: &Wanted,
-        key: Option<&str>,
+        (key, step): (Option<&str>, Option<&Link>),
         via: &str,
     ) -> Result<Prepared> {
         may(access, Permission::ActionsWrite)?;
@@ -118,10 +143,12 @@ impl Desk {
             .await?;
         let rules = self.vendors.rules(&self.tenant).await?;
         let id = Uuid::now_v7().to_string();
+        let correlation_id = step.map(|step| step.run.clone());
         let shown = actions.show(&action::Call {
             action: spec.name.clone(),
             input: input.clone(),
             idempotency_key: carry::vendor_key(&id),
+            correlation_id: correlation_id.clone().unwrap_or_else(|| id.clone()),
             began_at_ms: None,
         })?;
         let digest = self.digest(actions.as_ref(), &wanted.connection, spec, &input, &rules)?;
@@ -137,6 +164,7 @@ impl Desk {
             principal: access.principal.clone(),
             token: access.token.clone(),
             idempotency_key: key.map(ToOwned::to_owned),
+            correlation_id,
             asked_digest: rules::asked_digest(&wanted.connection, &wanted.action, &wanted.input),
             input,
             digest,
@@ -161,6 +189,7 @@ impl Desk {
             rules,
             shown,
             via: via.to_owned(),
+            step: step.cloned(),
         })
     }
 
@@ -236,6 +265,9 @@ impl Desk {
                             begun
                         }
                     };
+                    if let Some(step) = &prepared.step {
+                        bundles::link_in(db, step, (&call.id, lease_ms)).await?;
+                    }
                     sql::insert(db, &call, owner, lease_ms).await?;
                     if call.status == Status::Waiting {
                         approvals::open_in(db, &call, &decided, &prepared.shown, requested).await?;
@@ -274,7 +306,7 @@ impl Desk {
 /// What audit records say of a call. Its input stays with the call: it may name people.
 pub(super) fn noted(call: &Call, what: &'static str) -> Record {
     Record::new(&call.tenant, what, format!("connection:{}", call.connection))
-        .of(&call.id)
+        .of(call.correlation_id.as_deref().unwrap_or(&call.id))
         .with("call", call.id.as_str())
         .with("action", call.action.as_str())
         .with("effect", call.effect.as_str())

@@ -14,9 +14,8 @@ use super::{Call, Desk, Outcome, Status, rules, sql};
 use crate::approvals;
 use crate::audit::{self, Ending};
 use crate::events::{self, Event, Family};
-use crate::principals::{self, Access, TokenStatus};
+use crate::principals;
 use crate::runs::Failure;
-use crate::sessions;
 use crate::store::Scope;
 
 /// As the engine has it where an action does not say.
@@ -48,6 +47,7 @@ fn vendor_call(call: &Call) -> action::Call {
         action: call.action.clone(),
         input: call.input.clone(),
         idempotency_key: vendor_key(&call.id),
+        correlation_id: call.correlation_id.as_ref().unwrap_or(&call.id).clone(),
         began_at_ms: Some(call.began_at_ms.unwrap_or(call.created_at_ms)),
     }
 }
@@ -160,7 +160,7 @@ impl Desk {
     }
 
     /// A call as it stands, once it is gone on with where it was approved and nobody began it, or its process died.
-    pub(super) async fn left(&self, call: Call) -> Result<Call> {
+    pub(crate) async fn left(&self, call: Call) -> Result<Call> {
         let is_left = match call.status {
             Status::Ready => true,
             Status::Running => self.is_left(&call).await?,
@@ -328,28 +328,29 @@ impl Desk {
             .hint("ask for the call again: it is decided anew"));
         }
         let Some(token) = &call.token else { return Ok(()) };
-        if sessions::is_session(token) {
-            let access = sessions::holder(&self.store, &call.tenant, token).await?;
-            return self
-                .refuse_by_policy(&access, &call.connection, spec, "approval")
-                .await;
-        }
-        let token = principals::get(&self.store, &call.tenant, token).await?;
-        if token.status != TokenStatus::Active {
-            return Err(Error::denied("the token that asked for it is revoked or expired")
-                .with("token", &token.id)
-                .hint("ask for the call again with another token"));
-        }
-        let access = Access {
-            tenant: call.tenant.clone(),
-            principal: token.principal.clone(),
-            kind: token.kind,
-            permissions: token.permissions(),
-            roles: token.roles.clone(),
-            groups: token.groups.clone(),
-            token: Some(token.id),
-        };
+        let access = principals::holder(&self.store, &call.tenant, token).await?;
         self.refuse_by_policy(&access, &call.connection, spec, "approval")
+            .await
+    }
+
+    /// A call that is not over, once it is gone on with as far as it can be now: an approval that nobody gave in time
+    /// ends, what was approved or left is made, and what is uncertain is looked up where its time has come.
+    pub(crate) async fn advanced(&self, call: Call) -> Result<Call> {
+        match call.status {
+            Status::Waiting => approvals::expire(&self.store, &call.tenant).await?,
+            Status::Ready | Status::Running => return self.left(call).await,
+            Status::Uncertain if self.is_due(&call).await? => self.go_on(&call).await?,
+            _ => return Ok(call),
+        }
+        let found = super::find(&self.store, &call.tenant, &call.id).await?;
+        found.ok_or_else(|| rules::no_such_call(&call.id))
+    }
+
+    async fn is_due(&self, call: &Call) -> Result<bool> {
+        self.store
+            .read(Scope::Tenant(&call.tenant), "look whether to look", |db, _| {
+                Box::pin(async move { Ok(sql::is_due(db, &call.tenant, &call.id).await?) })
+            })
             .await
     }
 }
@@ -382,7 +383,7 @@ pub(crate) fn told(call: &Call, status: Status) -> Event {
         _ => Family::CallEnded,
     };
     Event::new(&call.tenant, family, format!("call:{}", call.id))
-        .of(&call.id)
+        .of(call.correlation_id.as_deref().unwrap_or(&call.id))
         .with("call", call.id.as_str())
         .with("connection", call.connection.as_str())
         .with("action", call.action.as_str())

@@ -26,8 +26,8 @@ pub struct Desk {
     pub(super) store: Store,
     pub(super) tenant: String,
     pub(super) vendors: Arc<dyn Vendors>,
-    pub(super) policies: Arc<InForce>,
-    pub(super) owner: Owner,
+    pub(crate) policies: Arc<InForce>,
+    pub(crate) owner: Owner,
     work: Arc<Notify>,
 }
 
@@ -53,7 +53,7 @@ impl Desk {
     }
 
     /// The files of a project are those of one tenant.
-    pub(super) fn refuse_others(&self, access: &Access) -> Result<()> {
+    pub(crate) fn refuse_others(&self, access: &Access) -> Result<()> {
         if access.tenant == self.tenant {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use weir_protocol::Result;
 use super::sql;
 use crate::Store;
 use crate::audit::{self, Record};
+use crate::bundles;
 use crate::store::Scope;
 
 /// Where nobody says otherwise: as long as the audit trail at least.
@@ -31,7 +32,7 @@ pub async fn keep(store: Store, kept: Duration, stop: CancellationToken) {
 }
 
 /// Erases inputs, outputs, keys and shown requests of calls that ended longer ago than `kept`; of none that waits,
-/// is under way or uncertain. Gives back of how many.
+/// is under way, uncertain, or a step of a bundle's run that is not over. The same of such runs. Gives back of how many calls.
 pub async fn erase(store: &Store, kept: Duration) -> Result<u64> {
     let kept_ms = i64::try_from(kept.max(KEPT_MIN).as_millis()).unwrap_or(i64::MAX);
     let before = store.now_ms().await?.saturating_sub(kept_ms);
@@ -50,6 +51,7 @@ pub async fn erase(store: &Store, kept: Duration) -> Result<u64> {
             }
         }
     }
+    bundles::erase(store, before).await?;
     Ok(erased)
 }
 

@@ -6,7 +6,7 @@ mod ask;
 mod carry;
 mod desk;
 mod keep;
-mod rules;
+pub(crate) mod rules;
 mod settle;
 pub(crate) mod sql;
 mod take_back;
@@ -171,6 +171,8 @@ pub struct Call {
     pub(crate) token: Option<String>,
     /// The caller's.
     pub idempotency_key: Option<String>,
+    /// The run of the bundle whose step it is.
+    pub correlation_id: Option<String>,
     #[serde(skip)]
     pub(crate) asked_digest: String,
     /// Of the connector and the connection's settings when it was asked for; none of calls of older versions.

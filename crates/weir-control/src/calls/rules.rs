@@ -10,6 +10,8 @@ use weir_protocol::{Error, ErrorKind, Result};
 use super::{Call, Status};
 
 const KEY_LENGTH_MAX: usize = 255;
+/// How the keys of bundles' steps begin: nobody else uses those.
+pub(crate) const STEP_KEYS: &str = "bundle/";
 
 /// How a call whose outcome is not known is brought to an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,14 @@ pub(super) fn gives_key_back(error: &Error) -> bool {
     error.kind().is_transient() || error.kind() == ErrorKind::Auth
 }
 
-pub(super) fn check_key(key: &str) -> Result<()> {
+pub(crate) fn check_key(key: &str) -> Result<()> {
+    if key.starts_with(STEP_KEYS) {
+        return Err(
+            Error::usage("the idempotency key is one of weir's own").hint(format!(
+                "use one that does not begin with {STEP_KEYS}, such as a UUID"
+            )),
+        );
+    }
     if (1..=KEY_LENGTH_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
     }
@@ -101,7 +110,7 @@ impl Bound<'_> {
     }
 }
 
-fn digest(value: &Value) -> String {
+pub(crate) fn digest(value: &Value) -> String {
     let mut text = String::new();
     write(value, &mut text);
     format!("{:x}", Sha256::digest(text))
@@ -182,7 +191,7 @@ mod tests {
         for right in ["a", "7b1c-…".trim_end_matches('…'), &"k".repeat(255)] {
             check_key(right).unwrap();
         }
-        for wrong in ["", "a b", "ü", "a\n", &"k".repeat(256)] {
+        for wrong in ["", "bundle/r/s", "a b", "ü", "a\n", &"k".repeat(256)] {
             check_key(wrong).unwrap_err();
         }
     }

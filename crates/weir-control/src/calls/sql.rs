@@ -36,6 +36,7 @@ impl FromRow<'_, AnyRow> for Call {
             principal: row.try_get("principal")?,
             token: row.try_get("token")?,
             idempotency_key: row.try_get("idempotency_key")?,
+            correlation_id: row.try_get("correlation_id")?,
             asked_digest: row.try_get("asked_digest")?,
             input: parsed(row, "input")?.unwrap_or_default(),
             digest: row.try_get("digest")?,
@@ -62,7 +63,8 @@ const ERASED_REQUEST: &str = r#"{"method":"","url":"","headers":[],"body":null}"
 const CALLS: &str =
     "SELECT id, tenant, connection, connector, connector_version, action, effect, principal, token,
      idempotency_key, asked_digest, input, digest, fingerprint, status, term, created_at_ms, began_at_ms,
-     finished_at_ms, output, remote_id, http_status, error, settled_by, settled_reason, erased_at_ms FROM calls";
+     finished_at_ms, output, remote_id, http_status, error, settled_by, settled_reason, erased_at_ms,
+     correlation_id FROM calls";
 
 /// A call that begins at once has a lease from its first moment on.
 pub(super) async fn insert(
@@ -74,10 +76,10 @@ pub(super) async fn insert(
     let inserted = sqlx::query(
         "INSERT INTO calls (id, tenant, connection, connector, connector_version, action, effect, principal, token,
              idempotency_key, asked_digest, input, digest, status, term, owner, lease_until_ms, created_at_ms,
-             began_at_ms, fingerprint)
+             began_at_ms, fingerprint, correlation_id)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
              CASE WHEN $14 = 'running' THEN $16 END, CASE WHEN $14 = 'running' THEN now_ms + $17 END, now_ms,
-             CASE WHEN $14 = 'running' THEN now_ms END, $18
+             CASE WHEN $14 = 'running' THEN now_ms END, $18, $19
          FROM clock WHERE true ON CONFLICT (id) DO NOTHING",
     )
     .bind(&new.id)
@@ -98,6 +100,7 @@ pub(super) async fn insert(
     .bind(json(owner)?)
     .bind(lease_ms)
     .bind(&new.fingerprint)
+    .bind(&new.correlation_id)
     .execute(db)
     .await?;
     Ok(inserted.rows_affected() == 1)
@@ -125,6 +128,41 @@ pub(super) async fn by_key(
         .bind(key)
         .fetch_optional(db)
         .await
+}
+
+/// The calls of one run of a bundle.
+pub(crate) async fn of_run(db: &mut AnyConnection, tenant: &str, run: &str) -> sqlx::Result<Vec<Call>> {
+    let query = format!("{CALLS} WHERE tenant = $1 AND correlation_id = $2 ORDER BY id");
+    sqlx::query_as(sqlx::AssertSqlSafe(query))
+        .bind(tenant)
+        .bind(run)
+        .fetch_all(db)
+        .await
+}
+
+/// Whether an uncertain call is looked at again by itself.
+pub(crate) async fn is_looked_at(db: &mut AnyConnection, tenant: &str, id: &str) -> sqlx::Result<bool> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT 1 FROM calls WHERE tenant = $1 AND id = $2 AND status = 'uncertain' AND look_at_ms IS NOT NULL",
+    )
+    .bind(tenant)
+    .bind(id)
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// Whether it is time to look at an uncertain call again.
+pub(super) async fn is_due(db: &mut AnyConnection, tenant: &str, id: &str) -> sqlx::Result<bool> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT 1 FROM calls, clock
+         WHERE tenant = $1 AND id = $2 AND status = 'uncertain' AND look_at_ms <= now_ms",
+    )
+    .bind(tenant)
+    .bind(id)
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
 }
 
 /// Newest first.
@@ -340,6 +378,8 @@ pub(super) async fn erase(
              SELECT id FROM calls
              WHERE tenant = $1 AND erased_at_ms IS NULL AND finished_at_ms < $2
                AND status IN ('done', 'failed', 'refused')
+               AND NOT EXISTS (SELECT 1 FROM bundle_runs WHERE bundle_runs.id = calls.correlation_id
+                               AND bundle_runs.finished_at_ms IS NULL)
              ORDER BY id LIMIT $3)
          RETURNING id",
     )

@@ -88,6 +88,14 @@ families! {
     CallEnded = "call.ended", "A call ended.";
     /// Nobody but a person can find out whether a call happened.
     CallUncertain = "call.uncertain", "Nobody but a person can find out whether a call happened.";
+    /// A run of a bundle began.
+    BundleStarted = "bundle.started", "A run of a bundle began.";
+    /// A run of a bundle takes back what is done: a step failed, or it was cancelled.
+    BundleCompensating = "bundle.compensating", "A run of a bundle takes back what is done: a step failed, or it was cancelled.";
+    /// A run of a bundle waits until a person does something.
+    BundleParked = "bundle.parked", "A run of a bundle waits until a person does something.";
+    /// A run of a bundle ended.
+    BundleEnded = "bundle.ended", "A run of a bundle ended.";
     /// A call waits for people to approve it.
     ApprovalRequested = "approval.requested", "A call waits for people to approve it.";
     /// A call that waited was approved, rejected, expired, or its approval became void.

@@ -10,7 +10,7 @@ use weir_protocol::spec::Effect;
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, ErrorKind, Result};
 
-use crate::{Store, alerts, backfills, calls, connections, events, runs};
+use crate::{Store, alerts, backfills, bundles, calls, connections, events, runs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +97,8 @@ pub enum Target {
     /// A call, which is as the action that it calls.
     Call(String),
     Run(String),
+    /// A run of a bundle, which is as the bundle.
+    BundleRun(String),
     /// A thing below its connection.
     Backfill(String),
     /// About a connection, most of them.
@@ -193,6 +195,7 @@ impl Surroundings {
                         .await?
                 }
             },
+            Target::BundleRun(id) => plain(ResourceKind::Thing, &bundle_of(store, tenant, id).await?),
             Target::Backfill(id) => match there(backfills::get(store, tenant, id).await)? {
                 None => return Ok(None),
                 Some(found) => {
@@ -292,6 +295,15 @@ impl Surroundings {
         }
         resource
     }
+}
+
+/// What a run of a bundle is about: its bundle, if there is such a run.
+async fn bundle_of(store: &Store, tenant: &str, run: &str) -> Result<String> {
+    let found = bundles::find(store, tenant, run).await?;
+    Ok(match found {
+        Some(run) => format!("bundles/{}", run.bundle),
+        None => format!("bundle-runs/{run}"),
+    })
 }
 
 /// None where there is no such thing, or its name is no name.

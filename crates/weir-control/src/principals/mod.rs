@@ -20,6 +20,7 @@ use crate::Acting;
 pub use rights::{Permission, Role};
 pub(crate) use rules::{check_groups, granted};
 pub use rules::{check_name, may};
+pub(crate) use tokens::holder;
 pub use tokens::{
     EXPIRY_DEFAULT, EXPIRY_MAX, Grant, Issued, NewToken, Token, TokenStatus, authenticate, bootstrap, create,
     get, list, review, revoke, revoke_if,
@@ -75,7 +76,7 @@ pub struct Principal {
 }
 
 /// Who makes a request, for which tenant, and what they may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     pub tenant: String,
     pub principal: String,

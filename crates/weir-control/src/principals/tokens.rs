@@ -15,7 +15,7 @@ use super::{Access, Kind, Permission, Principal, Role, sql};
 use crate::audit::random;
 use crate::audit::{self, Record};
 use crate::store::{Expected, Outcome, Scope, int};
-use crate::{DEFAULT_TENANT, Store, tenants};
+use crate::{DEFAULT_TENANT, Store, sessions, tenants};
 
 pub const EXPIRY_DEFAULT: Duration = Duration::from_secs(90 * 86_400);
 pub const EXPIRY_MAX: Duration = Duration::from_secs(366 * 86_400);
@@ -88,6 +88,28 @@ pub struct NewToken {
 pub struct Issued {
     pub token: Token,
     pub text: Secret,
+}
+
+/// What whoever has a token or session, by the name that calls keep, may do now. Fails where it is over.
+pub(crate) async fn holder(store: &Store, tenant: &str, token: &str) -> Result<Access> {
+    if sessions::is_session(token) {
+        return sessions::holder(store, tenant, token).await;
+    }
+    let token = get(store, tenant, token).await?;
+    if token.status != TokenStatus::Active {
+        return Err(Error::denied("the token that asked for it is revoked or expired")
+            .with("token", &token.id)
+            .hint("ask for it again with another token"));
+    }
+    Ok(Access {
+        tenant: tenant.to_owned(),
+        principal: token.principal.clone(),
+        kind: token.kind,
+        permissions: token.permissions(),
+        roles: token.roles.clone(),
+        groups: token.groups.clone(),
+        token: Some(token.id),
+    })
 }
 
 /// Id and secret of a token, before either is known to the store.

@@ -24,6 +24,7 @@ pub enum ObjectKind {
     Project,
     Connection,
     Connector,
+    Bundle,
     Model,
     Metric,
     Check,
@@ -32,9 +33,10 @@ pub enum ObjectKind {
 }
 
 /// Folders of a project, and what their files are.
-pub const FOLDERS: [(&str, ObjectKind); 7] = [
+pub const FOLDERS: [(&str, ObjectKind); 8] = [
     ("connections", ObjectKind::Connection),
     ("connectors", ObjectKind::Connector),
+    ("bundles", ObjectKind::Bundle),
     ("models", ObjectKind::Model),
     ("metrics", ObjectKind::Metric),
     ("checks", ObjectKind::Check),
@@ -51,6 +53,7 @@ impl ObjectKind {
             Self::Project => "project",
             Self::Connection => "connection",
             Self::Connector => "connector",
+            Self::Bundle => "bundle",
             Self::Model => "model",
             Self::Metric => "metric",
             Self::Check => "check",
@@ -68,7 +71,7 @@ impl ObjectKind {
         let (_, kind) = FOLDERS.into_iter().find(|(name, _)| *name == folder)?;
         let name = match kind {
             Self::Connector => below.split('/').next().unwrap_or(below),
-            Self::Connection | Self::Model => {
+            Self::Connection | Self::Bundle | Self::Model => {
                 let file = below.rsplit('/').next().unwrap_or(below);
                 file.rsplit_once('.').map_or(file, |(stem, _)| stem)
             }

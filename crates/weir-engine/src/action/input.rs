@@ -20,7 +20,7 @@ pub(super) fn compile(schema: &Value, field: &str) -> Result<Validator> {
     })
 }
 
-pub(super) struct Input {
+pub(crate) struct Input {
     schema: Value,
     /// Compiled once: a call pays for checking alone.
     validator: Validator,
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Input {
 }
 
 impl Input {
-    pub(super) fn new(schema: &Value) -> Result<Self> {
+    pub(crate) fn new(schema: &Value) -> Result<Self> {
         Ok(Self {
             schema: schema.clone(),
             validator: compile(schema, "input")?,
@@ -41,7 +41,7 @@ impl Input {
     }
 
     /// The input with the schema's defaults filled in.
-    pub(super) fn check(&self, input: &Map<String, Value>) -> Result<Map<String, Value>> {
+    pub(crate) fn check(&self, input: &Map<String, Value>) -> Result<Map<String, Value>> {
         let bytes = serde_json::to_vec(input).map_or(usize::MAX, |text| text.len());
         if bytes > BYTES_MAX {
             return Err(Error::usage("the input is too large")

@@ -26,6 +26,7 @@ use crate::connect::{EngineSettings, client_of};
 use crate::fingerprint;
 use crate::http::{Answer, BreakerState, Client, Delivery, Outgoing, Sent};
 use crate::interpolate::{Scope, Templates};
+pub(crate) use input::Input;
 use plan::ActionPlan;
 
 /// A connection's actions, compiled. They share one client: its quota, its breaker, its credential.
@@ -132,6 +133,7 @@ impl HttpActions {
             .clone()
             .with("input", &call.input)
             .with("idempotency_key", &call.idempotency_key)
+            .with("correlation_id", &call.correlation_id)
     }
 
     fn named(&self, error: Error, call: &Call) -> Error {

@@ -58,6 +58,7 @@ fn call(action: &str, input: Value) -> Call {
         action: action.to_owned(),
         input,
         idempotency_key: "call-1".to_owned(),
+        correlation_id: "run-1".to_owned(),
         began_at_ms: Some(1_700_000_000_000),
     }
 }

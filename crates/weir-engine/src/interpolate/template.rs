@@ -95,6 +95,11 @@ impl Template {
             .any(|name| name.split('.').next() == Some(variable))
     }
 
+    /// The dotted paths that the template names and does not define itself.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.names.iter().map(String::as_str)
+    }
+
     /// Text, or the value itself where the template is exactly one `{{ … }}`.
     pub fn render(&self, scope: &Scope) -> Result<Value> {
         match &self.0.form {

@@ -74,6 +74,19 @@ impl Tree {
         })
     }
 
+    /// The dotted paths that its templates name.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Fixed(_) => Vec::new(),
+            Self::Text(template) => template.names().collect(),
+            Self::List(items) => items.iter().flat_map(Self::names).collect(),
+            Self::Object(members) => {
+                let both = members.iter().map(|(key, member)| (key.names(), member.names()));
+                both.flat_map(|(key, member)| key.chain(member)).collect()
+            }
+        }
+    }
+
     /// Whether any template in it names `variable`.
     pub fn uses(&self, variable: &str) -> bool {
         match self {

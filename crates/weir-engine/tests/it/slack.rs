@@ -37,6 +37,7 @@ fn call(actions: &HttpActions, action: &str, input: &Value) -> Call {
         action: action.to_owned(),
         input: actions.check(action, input.as_object().unwrap()).unwrap(),
         idempotency_key: KEY.to_owned(),
+        correlation_id: "run-1".to_owned(),
         began_at_ms: Some(1_700_000_000_000),
     }
 }

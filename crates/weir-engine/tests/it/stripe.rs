@@ -35,6 +35,7 @@ async fn perform(actions: &HttpActions, action: &str, input: Value) -> Performed
         action: action.to_owned(),
         input: actions.check(action, input.as_object().unwrap()).unwrap(),
         idempotency_key: "weir-1".to_owned(),
+        correlation_id: "run-1".to_owned(),
         began_at_ms: Some(1_700_000_000_000),
     };
     actions.perform(&call).await

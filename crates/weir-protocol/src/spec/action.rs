@@ -33,7 +33,7 @@ pub struct ActionSpec {
     pub classification: Option<Classification>,
     /// JSON Schema of the input; an object.
     pub input: Value,
-    /// Templates in it may name `input`, `config`, `credential`, `now` and `idempotency_key`.
+    /// Templates in it may name `input`, `config`, `credential`, `now`, `idempotency_key` and `correlation_id`.
     pub request: Request,
     #[serde(default)]
     pub errors: Vec<ErrorRule>,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use schemars::{JsonSchema, schema_for};
+use weir_protocol::bundle::BundleSpec;
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::spec::ConnectorSpec;
 
@@ -30,4 +31,9 @@ fn the_connector_schema_is_published() {
 #[test]
 fn the_connection_schema_is_published() {
     is_published::<ConnectionSpec>("connection");
+}
+
+#[test]
+fn the_bundle_schema_is_published() {
+    is_published::<BundleSpec>("bundle");
 }

@@ -6,6 +6,7 @@ mod actions;
 mod alerts;
 mod approvals;
 mod backfills;
+mod bundles;
 mod calls;
 mod connections;
 mod connectors;
@@ -46,6 +47,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         actions::endpoints(),
         calls::endpoints(),
         approvals::endpoints(),
+        bundles::endpoints(),
         schedules::endpoints(),
         tokens::endpoints(),
         sessions::endpoints(),

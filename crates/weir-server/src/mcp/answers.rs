@@ -35,7 +35,7 @@ pub(super) fn failed(error: &Error) -> CallToolResult {
     refused(value)
 }
 
-fn refused(value: Value) -> CallToolResult {
+pub(super) fn refused(value: Value) -> CallToolResult {
     let text = |name: &str| value[name].as_str().unwrap_or_default();
     let said = format!(
         "{}: {}. Next step: {}",

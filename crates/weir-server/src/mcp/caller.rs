@@ -3,9 +3,9 @@
 use axum::http::request::Parts;
 use rmcp::ErrorData;
 use rmcp::model::Extensions;
-use weir_control::calls;
 use weir_control::policies::Target;
 use weir_control::principals::{self, Access, Permission, may};
+use weir_control::{Acting, bundles, calls};
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::VIA;
@@ -82,6 +82,14 @@ impl Caller {
         policies
             .allows(&self.state.store, &self.access, permission, target, VIA)
             .await
+    }
+
+    /// Where this caller's bundles are made.
+    pub(super) fn bundles(&self) -> Result<bundles::Desk> {
+        let desk = self.state.bundles.as_ref().ok_or_else(|| {
+            Error::not_found("this server makes no calls").hint("use `weir bundle run` where the project is")
+        })?;
+        Ok(desk.acting_as(self.state.store.acting().clone()))
     }
 
     /// Where this caller's calls are made.

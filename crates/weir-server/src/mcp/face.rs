@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestMethod,
     CompleteRequestParams, CompleteResult, ConstString, GetTaskParams, GetTaskResult, Implementation,
-    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
+    JsonObject, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
     ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, UpdateTaskParams,
 };
@@ -19,13 +19,13 @@ use weir_protocol::{Error, Result};
 use super::actions::{self, Manner};
 use super::caller::{Caller, Who};
 use super::connect::{self, Elicits};
-use super::{answers, listing, tasks, tools};
+use super::{answers, bundles, listing, tasks, tools};
 use crate::ServerState;
 
 /// How long a client may believe a list. What may be called is asked at every call.
 const LIST_TTL_MS: u64 = 30_000;
 const INSTRUCTIONS: &str = "weir stands between you and the systems of a company. Tools named <connection>.<action> \
-    act on those systems; query, list_streams and preview read their data. A call that answers with status 'waiting' needs \
+    act on those systems, tools named bundle.<name> make several calls as one; query, list_streams and preview read their data. A call that answers with status 'waiting' needs \
     a person's approval: look at it with call_status, and never repeat it. Give idempotency_key with whatever writes, and the same \
     key when you repeat a call whose answer was lost. Errors name the next step.";
 
@@ -211,7 +211,7 @@ async fn called(
         .iter()
         .find(|offer| actions::name(&offer.connection, &offer.action).as_deref() == Some(&name));
     let Some(offer) = found else {
-        return Err(no_such_tool(&name));
+        return called_bundle(caller, &name, arguments, &manner).await;
     };
     match actions::call(caller, offer, arguments, &manner).await {
         Ok(response) => Ok(response),
@@ -220,6 +220,25 @@ async fn called(
             Ok(None) => Ok(answers::failed(&error).into()),
             Err(error) => Ok(answers::failed(&error).into()),
         },
+    }
+}
+
+async fn called_bundle(
+    caller: &Caller,
+    name: &str,
+    arguments: JsonObject,
+    manner: &Manner,
+) -> Result<CallToolResponse, ErrorData> {
+    let offers = match bundles::offers(caller).await {
+        Ok(offers) => offers,
+        Err(error) => return Ok(answers::failed(&error).into()),
+    };
+    let Some(offer) = offers.iter().find(|offer| bundles::name(&offer.bundle) == name) else {
+        return Err(no_such_tool(name));
+    };
+    match bundles::call(caller, offer, arguments, manner).await {
+        Ok(response) => Ok(response),
+        Err(error) => Ok(answers::failed(&error).into()),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod actions;
 mod answers;
+mod bundles;
 mod caller;
 mod conformance;
 mod connect;

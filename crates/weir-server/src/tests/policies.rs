@@ -91,7 +91,7 @@ async fn what_a_policy_hides_is_neither_shown_nor_listed_nor_changed() {
             .iter()
             .any(|part| path.contains(part))
             && path.contains("onnection")
-            || path.contains("runs/{id}")
+            || path.contains("/runs/{id}")
         {
             answer.problem(403);
             refused += 1;

@@ -223,6 +223,7 @@ impl Belongings {
             ("{stream}", "orders"),
             ("{key}", CONNECTOR),
             ("{action}", "pay"),
+            ("{bundle}", &self.connection),
         ]);
         let mut path = path.to_owned();
         for (name, value) in names {
@@ -248,6 +249,8 @@ impl Belongings {
                 format!(r#"{{"connection": "{}", "action": "pay"}}"#, self.connection)
             }
             ("POST", "/api/v1/calls/{id}/settle") => r#"{"happened": true, "reason": "mine"}"#.to_owned(),
+            ("POST", "/api/v1/bundles/{bundle}/runs") => "{}".to_owned(),
+            ("POST", "/api/v1/bundle-runs/{id}/settle") => r#"{"reason": "mine"}"#.to_owned(),
             ("POST", "/api/v1/approvals/{id}/review") => r#"{"review": "mine"}"#.to_owned(),
             ("POST", path) if path.starts_with("/api/v1/approvals/") => "{}".to_owned(),
             ("POST", "/api/v1/alerts/{id}/resolve") => r#"{"reason": "mine"}"#.to_owned(),

@@ -3,12 +3,14 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use weir_control::approvals::{self, Approval, ApprovalFilter, Decision, Verdict};
+use weir_control::bundles;
+use weir_control::calls::Call;
 use weir_protocol::Result;
 
 use super::Context;
 use super::call::{ended, tell};
 use crate::output::{Format, Sheet, line, raw, time};
-use crate::vendors::desk;
+use crate::vendors::bundle_desk;
 use crate::wiring::Wiring;
 
 /// Calls that wait for people: list, show, approve, reject, review
@@ -77,7 +79,8 @@ enum ApprovalCommand {
 pub(crate) async fn run(args: &ApprovalArgs, context: &Arc<Context>) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let store = wiring.store().await?;
-    let (access, desk) = desk(context, &wiring).await?;
+    let (access, bundles) = bundle_desk(context, &wiring).await?;
+    let desk = bundles.calls();
     let acting = desk.acting().clone();
     let noting = store.acting_as(acting);
     let format = context.format();
@@ -118,6 +121,7 @@ pub(crate) async fn run(args: &ApprovalArgs, context: &Arc<Context>) -> Result<(
                 show(&decided, format);
             } else {
                 let call = Box::pin(desk.proceed(id)).await?;
+                go_on(&bundles, &call).await?;
                 tell(&call, format);
                 store.close().await;
                 return ended(&call);
@@ -130,13 +134,23 @@ pub(crate) async fn run(args: &ApprovalArgs, context: &Arc<Context>) -> Result<(
                 break_glass: false,
                 digest: None,
             };
-            show(&desk.decide(&access, id, &decision).await?, format);
+            let decided = desk.decide(&access, id, &decision).await?;
+            go_on(&bundles, &decided.call).await?;
+            show(&decided, format);
         }
         ApprovalCommand::Review { id, found } => {
             show(&approvals::review(&noting, &access, id, found).await?, format);
         }
     }
     store.close().await;
+    Ok(())
+}
+
+/// Goes on with the bundle that a call is a step of, where no server is running.
+async fn go_on(bundles: &bundles::Desk, call: &Call) -> Result<()> {
+    if let Some(run) = &call.correlation_id {
+        Box::pin(bundles.proceed(run)).await?;
+    }
     Ok(())
 }
 

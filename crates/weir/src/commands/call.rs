@@ -172,7 +172,7 @@ async fn wait_for(store: &Store, access: &Access, mut call: Call, wait: Duration
 }
 
 /// What is no JSON is the path of a file.
-fn input(given: &str) -> Result<Map<String, Value>> {
+pub(super) fn input(given: &str) -> Result<Map<String, Value>> {
     let text = if given == "-" {
         let mut text = String::new();
         let read = std::io::stdin().read_to_string(&mut text);

@@ -6,7 +6,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use weir_control::oauth;
 use weir_control::principals::{self, Kind};
-use weir_control::{Access, Acting, DEFAULT_TENANT, Role, Store, calls};
+use weir_control::{Access, Acting, DEFAULT_TENANT, Role, Store, bundles, calls};
 use weir_protocol::Result;
 use weir_server::{DEFAULT_ADDRESS, McpSettings, ServerState, Settings, Who, serve_stdio};
 
@@ -36,9 +36,11 @@ pub(crate) async fn run(_args: &McpArgs, context: &Arc<Context>) -> Result<()> {
     let store = store.acting_as(Acting::default());
     let policies = Arc::new(wiring.in_force().await?);
     let vendors = Arc::new(ProjectVendors::new(context.clone(), store.clone()));
-    let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors, policies.clone());
+    let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors.clone(), policies.clone());
+    let bundles = bundles::Desk::new(&store, DEFAULT_TENANT, calls.clone(), vendors);
     // Where no server is running, nobody else makes what was approved.
     let working = tokio::spawn(calls.clone().run(POLL, stop.clone()));
+    let bundling = tokio::spawn(bundles.clone().run(POLL, stop.clone()));
     // Calls of others are among them: they go by the policies of now, not of when the client began.
     let watching = serve::watch(policies.clone(), context.clone(), store.clone(), stop.clone());
     let watching = tokio::spawn(watching);
@@ -51,6 +53,7 @@ pub(crate) async fn run(_args: &McpArgs, context: &Arc<Context>) -> Result<()> {
     let settings = Settings {
         policies,
         calls: Some(calls),
+        bundles: Some(bundles),
         data: Some(serve::data(context, &store)),
         mcp: McpSettings {
             base: base.to_owned(),
@@ -63,7 +66,7 @@ pub(crate) async fn run(_args: &McpArgs, context: &Arc<Context>) -> Result<()> {
     let state = ServerState::new(store.clone(), settings);
     let served = Box::pin(serve_stdio(state, who)).await;
     stop.cancel();
-    for part in [working, watching] {
+    for part in [working, bundling, watching] {
         if let Err(error) = part.await {
             tracing::error!(%error, "what worked beside the client broke off");
         }

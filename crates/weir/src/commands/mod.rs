@@ -8,6 +8,7 @@ mod approval;
 mod audit;
 mod auth;
 mod backfill;
+mod bundle;
 mod call;
 mod check;
 mod completions;
@@ -117,6 +118,7 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     Action(action::ActionArgs),
     Call(call::CallArgs),
+    Bundle(bundle::BundleArgs),
     Approval(approval::ApprovalArgs),
     State(state::StateArgs),
     Audit(audit::AuditArgs),
@@ -183,6 +185,7 @@ impl Cli {
             Command::Backfill(args) => wait(backfill::run(&args, &context)),
             Command::Action(args) => action::run(&args, &context),
             Command::Call(args) => wait(call::run(&args, &context)),
+            Command::Bundle(args) => wait(bundle::run(&args, &context)),
             Command::Approval(args) => wait(approval::run(&args, &context)),
             Command::State(args) => wait(state::run(&args, &context)),
             Command::Audit(args) => wait(audit::run(&args, &context)),

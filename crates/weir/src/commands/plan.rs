@@ -13,6 +13,7 @@ use weir_protocol::{Error, Result};
 
 use super::Context;
 use crate::output::{Format, line, raw, refused};
+use crate::project::BundleFile;
 use crate::vaults;
 use crate::wiring::{Wiring, registered};
 
@@ -49,6 +50,10 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Result<ExitCode> 
         write(path, &plan)?;
     }
     show(&plan, context);
+    if context.format() == Format::Table {
+        let bundles = wiring.project.bundles(&wiring.catalog)?;
+        bundles.iter().flat_map(BundleFile::notes).for_each(line);
+    }
     if args.detailed_exit_code && !plan.changes.is_empty() {
         return Ok(ExitCode::from(DIFFERS));
     }
@@ -71,6 +76,10 @@ pub(super) fn wanted(wiring: &Wiring) -> Result<Wanted> {
     }
     Policies::read(project.policy_files()?)?;
     project.refuse_literal_secrets(&wiring.catalog)?;
+    let bundles = project.bundles(&wiring.catalog)?;
+    if let Some(problem) = bundles.iter().find_map(BundleFile::problem) {
+        return Err(problem);
+    }
     let mut connections = Vec::new();
     for (_, path) in project.connection_files()? {
         // Variables stay as they are: their values are the server's.

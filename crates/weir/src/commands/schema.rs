@@ -1,6 +1,7 @@
 use clap::{Args, ValueEnum};
 use schemars::{Schema, schema_for};
 use weir_protocol::Result;
+use weir_protocol::bundle::BundleSpec;
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::spec::ConnectorSpec;
 
@@ -22,6 +23,8 @@ enum Of {
     Connector,
     /// connections/<name>.yaml
     Connection,
+    /// bundles/<name>.yaml
+    Bundle,
     /// weir.yaml
     Project,
 }
@@ -31,6 +34,7 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<()> {
     let schema: Schema = match args.of {
         Of::Connector => schema_for!(ConnectorSpec),
         Of::Connection => schema_for!(ConnectionSpec),
+        Of::Bundle => schema_for!(BundleSpec),
         Of::Project => schema_for!(ProjectFile),
     };
     output::raw(&format!("{:#}\n", schema.to_value()));

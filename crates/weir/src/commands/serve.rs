@@ -12,7 +12,7 @@ use weir_control::policies::{InForce, Surroundings};
 use weir_control::rpc::Office;
 use weir_control::slices::StoreSlices;
 use weir_control::worker::{Limits, StoreSupply, Worker, schedule};
-use weir_control::{Acting, DEFAULT_TENANT, Store, calls, deliveries, hooks, principals};
+use weir_control::{Acting, DEFAULT_TENANT, Store, bundles, calls, deliveries, hooks, principals};
 use weir_protocol::units::{ByteSize, Span};
 use weir_protocol::{Error, Result};
 use weir_server::{
@@ -119,8 +119,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     );
     let policies = Arc::new(policies);
     let vendors = Arc::new(ProjectVendors::new(context.clone(), store.clone()));
-    let calls = calls::Desk::new(&store, DEFAULT_TENANT, vendors, policies.clone());
-    parts.start("calls", done(calls.clone().run(POLL, stop.clone())));
+    let (calls, bundles) = desks(&mut parts, &store, vendors, &policies, &stop);
     let watching = watch(policies.clone(), context.clone(), store.clone(), stop.clone());
     parts.start("policies", done(watching));
     parts.start("applied project", done(follow(stand_in, stop.clone())));
@@ -144,6 +143,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     let settings = Settings {
         policies,
         calls: Some(calls),
+        bundles: Some(bundles),
         hooks: Some(inbound(context, &store)),
         data: Some(data(context, &store)),
         mcp: args.mcp(base),
@@ -163,6 +163,21 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         weir_server::serve(listening, state, stop.cancelled_owned()),
     );
     parts.wait().await
+}
+
+/// Who makes calls of actions and bundles of them, and goes on with those that wait or were left.
+fn desks(
+    parts: &mut Parts,
+    store: &Store,
+    vendors: Arc<ProjectVendors>,
+    policies: &Arc<InForce>,
+    stop: &CancellationToken,
+) -> (calls::Desk, bundles::Desk) {
+    let calls = calls::Desk::new(store, DEFAULT_TENANT, vendors.clone(), policies.clone());
+    parts.start("calls", done(calls.clone().run(POLL, stop.clone())));
+    let bundles = bundles::Desk::new(store, DEFAULT_TENANT, calls.clone(), vendors);
+    parts.start("bundles", done(bundles.clone().run(POLL, stop.clone())));
+    (calls, bundles)
 }
 
 /// Who takes in what outside systems send.

@@ -13,7 +13,7 @@ use weir_query::models::{Model, Models};
 use super::Context;
 use crate::config::variable;
 use crate::output::{line, raw};
-use crate::project::Project;
+use crate::project::{BundleFile, Project};
 use crate::vaults;
 use crate::wiring::check_file;
 use crate::writers::{Writer, clashes};
@@ -40,9 +40,14 @@ pub(crate) fn run(_args: &ValidateArgs, context: &Context) -> Result<()> {
         .collect();
     problems.extend(clashes(&writers));
     problems.extend(project.literal_secrets(&catalog)?);
+    let bundles = project.bundles(&catalog)?;
+    problems.extend(refused(&bundles));
     let models = project.models()?;
     problems.extend(broken_models(&models));
     if problems.is_empty() {
+        if !bundles.is_empty() {
+            line(format!("{} bundles are right", bundles.len()));
+        }
         line(format!(
             "{}: {} connections, {} connectors and {} models are right",
             project.file.project,
@@ -59,6 +64,15 @@ pub(crate) fn run(_args: &ValidateArgs, context: &Context) -> Result<()> {
     let noun = if count == 1 { "problem" } else { "problems" };
     Err(Error::spec(format!("the project has {count} {noun}"))
         .hint("mend what is listed above and validate again"))
+}
+
+/// Bundles that cannot be used. Of the others it is said from where on nothing takes them back.
+fn refused(bundles: &[BundleFile]) -> Vec<Error> {
+    for bundle in bundles {
+        bundle.notes().into_iter().for_each(line);
+    }
+    let refused = bundles.iter().filter_map(|file| file.problem());
+    refused.collect()
 }
 
 /// Models that cannot be read, that stand twice, or that read each other in a circle.

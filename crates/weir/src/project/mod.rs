@@ -1,6 +1,7 @@
-//! A project folder: `weir.yaml`, `connections/`, `connectors/`, `models/`.
+//! A project folder: `weir.yaml`, `connections/`, `connectors/`, `bundles/`, `models/`.
 
 mod alerts;
+mod bundles;
 mod connections;
 mod draft;
 mod file;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use weir_protocol::{Error, Result, Secret};
 
 pub(crate) use alerts::{ChannelFile, EmailFile, MailTls};
+pub(crate) use bundles::BundleFile;
 pub(crate) use draft::{credential_names, draft_connection};
 pub(crate) use file::ProjectFile;
 pub(crate) use files::folder_files;

@@ -1,0 +1,178 @@
+//! Processes die at each moment of a run, and requests come to a bad end at each step: the effect at the vendor is all
+//! of it or none, or a person is told.
+
+use std::pin::pin;
+use std::task::Poll;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::super::ask::Put;
+use super::*;
+
+/// Lets a future be polled so often, then drops it: what it would have done next never happens.
+async fn killed_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+/// Asks and goes on within this task, so that it dies with it.
+async fn ask_here(desk: &Desk, access: &Access, wanted: &Wanted, key: &str) {
+    match desk.begin(access, wanted, Some(key), "test").await.unwrap() {
+        Put::New(run) => desk.go(&run.id, run.kept.term).await.unwrap(),
+        Put::Known(run) => desk.drive(&run.id).await.unwrap(),
+    }
+}
+
+/// A run that nobody is at work on says the truth about the vendor.
+async fn is_true(world: &World, run: &Run, name: &str, what: &str) {
+    for call in run.kept.calls.keys() {
+        let happened = world.mart.happened(call);
+        assert!(happened <= 1, "{what}: {happened} effects of one call");
+    }
+    let found = nets(&world.mart, name);
+    match run.status {
+        Status::Done => assert_eq!(found, [1, 1, 1], "{what}: {run:?}"),
+        Status::Failed | Status::Compensated => assert_eq!(found, [0, 0, 0], "{what}: {run:?}"),
+        Status::Parked => {
+            let error = run.parked_error.as_ref().unwrap();
+            assert!(
+                !error.message.is_empty() && error.hint.is_some(),
+                "{what}: {run:?}"
+            );
+        }
+        Status::Running | Status::Compensating => panic!("{what}: nobody goes on with {run:?}"),
+    }
+}
+
+async fn by_key(world: &World, access: &Access, key: &str) -> Option<Run> {
+    let filter = RunFilter {
+        limit: 200,
+        ..RunFilter::default()
+    };
+    let all = list(&world.store, access, &filter).await.unwrap();
+    all.into_iter()
+        .find(|run| run.idempotency_key.as_deref() == Some(key))
+}
+
+const SCRIPTS: [&[Mood]; 4] = [
+    &[],
+    &[Mood::Fine, Mood::Fine, Mood::Fine, Mood::Refuses],
+    &[Mood::Fine, Mood::LosesAnswer, Mood::LosesRequest],
+    &[
+        Mood::Fine,
+        Mood::Fine,
+        Mood::Fine,
+        Mood::Refuses,
+        Mood::LosesAnswer,
+    ],
+];
+
+#[tokio::test]
+async fn the_effect_is_all_or_none_whenever_a_process_dies() {
+    for (kind, idempotency) in [("none", json!("none")), ("lookup", lookup())] {
+        for (number, script) in SCRIPTS.iter().enumerate() {
+            let world = World::of(idempotency.clone()).await;
+            let (agent, ann) = (world.agent().await, world.approver().await);
+            let mut polls = 0;
+            loop {
+                polls += 7;
+                let name = format!("k{polls}");
+                let what = format!("{kind}, script {number}, killed after {polls}");
+                world.mart.will(script);
+                let (doomed, wanted) = (world.doomed(), wanted("three", &name));
+                let ended = killed_after(polls, ask_here(&doomed, &agent, &wanted, &name)).await;
+                world.rest().await;
+                if let Some(run) = by_key(&world, &agent, &name).await {
+                    is_true(&world, &run, &name, &what).await;
+                }
+                // The caller asks again under the same key, whatever became of the first.
+                world.mart.will(&[]);
+                let again = world
+                    .desk
+                    .ask(&agent, &wanted, Some(&name), "test")
+                    .await
+                    .unwrap()
+                    .run;
+                is_true(&world, &again, &name, &what).await;
+                let helped = world.help(&ann, &again.id).await;
+                assert!(helped.status.is_over(), "{what}: {helped:?}");
+                is_true(&world, &helped, &name, &what).await;
+                if ended.is_some() {
+                    break;
+                }
+            }
+            // How often a future is polled depends on how fast the database answers.
+            assert!(polls > 14, "{polls}");
+        }
+    }
+}
+
+fn mood() -> impl Strategy<Value = Mood> {
+    prop_oneof![
+        6 => Just(Mood::Fine),
+        1 => Just(Mood::LosesAnswer),
+        1 => Just(Mood::LosesRequest),
+        1 => Just(Mood::Refuses),
+        1 => Just(Mood::IsAway),
+    ]
+}
+
+/// Whatever goes wrong at whatever request, forward and back: all, none, or parked with a reason; and once a person has
+/// helped, all or none.
+fn all_or_none(idempotency: Value, bundle: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (world, agent, ann) = runtime.block_on(async {
+        let world = World::of(idempotency).await;
+        let (agent, ann) = (world.agent().await, world.approver().await);
+        (world, agent, ann)
+    });
+    let number = std::sync::atomic::AtomicU64::new(0);
+    let config = Config {
+        cases: 48,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let moods = proptest::collection::vec(mood(), 0..16);
+    TestRunner::new(config)
+        .run(&moods, |moods| {
+            let name = format!("p{}", number.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+            runtime.block_on(async {
+                world.mart.will(&moods);
+                let run = world.ask(&agent, bundle, &name, None).await.unwrap().run;
+                world.rest().await;
+                let what = format!("{bundle} {moods:?}");
+                is_true(&world, &world.run(&run.id).await, &name, &what).await;
+                let helped = world.help(&ann, &run.id).await;
+                is_true(&world, &helped, &name, &what).await;
+            });
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn random_failures_leave_all_or_nothing_where_nothing_can_be_looked_up() {
+    all_or_none(json!("none"), "three");
+}
+
+#[test]
+fn random_failures_leave_all_or_nothing_where_the_vendor_can_be_asked() {
+    all_or_none(lookup(), "three");
+}
+
+#[test]
+fn random_failures_leave_all_or_nothing_around_a_pivot() {
+    all_or_none(lookup(), "pivot");
+}
