@@ -38,10 +38,13 @@ pub(crate) struct Problem {
     status: StatusCode,
     error: Error,
     headers: HeaderMap,
-    /// Id and status of a call.
-    call: Option<Box<(String, String)>>,
-    /// Id and status of a bundle's run.
-    run: Option<Box<(String, String)>>,
+    about: Option<Box<About>>,
+}
+
+/// What ended so, by id and status.
+enum About {
+    Call(String, String),
+    BundleRun(String, String),
 }
 
 impl From<Error> for Problem {
@@ -57,8 +60,7 @@ impl Problem {
             status,
             error,
             headers: HeaderMap::new(),
-            call: None,
-            run: None,
+            about: None,
         }
     }
 
@@ -98,14 +100,14 @@ impl Problem {
     /// Names the call that ended so, and how it stands.
     #[must_use]
     pub(crate) fn of_call(mut self, id: &str, status: &str, place: &str, is_replay: bool) -> Self {
-        self.call = Some(Box::new((id.to_owned(), status.to_owned())));
+        self.about = Some(Box::new(About::Call(id.to_owned(), status.to_owned())));
         self.at(place, is_replay)
     }
 
     /// Names the bundle's run that ended so, and how it stands.
     #[must_use]
     pub(crate) fn of_run(mut self, id: &str, status: &str, place: &str, is_replay: bool) -> Self {
-        self.run = Some(Box::new((id.to_owned(), status.to_owned())));
+        self.about = Some(Box::new(About::BundleRun(id.to_owned(), status.to_owned())));
         self.at(place, is_replay)
     }
 
@@ -170,11 +172,15 @@ impl IntoResponse for Problem {
             status,
             error,
             mut headers,
-            call,
-            run,
+            about,
         } = self;
-        let (bundle_run, bundle_status) = run.map(|run| *run).unzip();
-        let (call, call_status) = call.map(|call| *call).unzip();
+        let (call, run) = match about.map(|about| *about) {
+            Some(About::Call(id, status)) => (Some((id, status)), None),
+            Some(About::BundleRun(id, status)) => (None, Some((id, status))),
+            None => (None, None),
+        };
+        let (call, call_status) = call.unzip();
+        let (bundle_run, bundle_status) = run.unzip();
         // What a vendor makes of a call is told to who called, and is no fault of this server.
         if status.is_server_error() && call.is_none() && bundle_run.is_none() {
             tracing::error!(%error, kind = %error.kind(), "request failed");

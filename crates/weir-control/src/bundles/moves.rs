@@ -11,11 +11,14 @@ use crate::events::{self, Event, Family};
 use crate::runs::Failure;
 use crate::store::Scope;
 
+/// The calls of a step: forward, and the one that takes it back.
+type Calls = (Option<String>, Option<String>);
+
 /// One change of a run, and of one of its steps.
 pub(super) struct Move {
     pub(super) run: Run,
     /// Number of the step, and the calls that it had before.
-    step: Option<(usize, (Option<String>, Option<String>))>,
+    step: Option<(usize, Calls)>,
     grip: Grip,
     record: Record,
     event: Option<Event>,

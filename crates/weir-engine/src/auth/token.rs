@@ -130,7 +130,7 @@ impl<S: TokenSource> TokenAuth<S> {
 impl<S: TokenSource> AccessTokens for TokenAuth<S> {
     async fn token(&self, refused: Option<&Secret>) -> Result<AccessToken> {
         let old = self.held().filter(|held| refused == Some(&held.token));
-        let held = TokenAuth::token(self, old.map(|held| held.generation)).await?;
+        let held = Self::token(self, old.map(|held| held.generation)).await?;
         let left = held.replace_at.saturating_sub(self.clock.elapsed());
         Ok(AccessToken {
             token: held.token,
@@ -142,13 +142,13 @@ impl<S: TokenSource> AccessTokens for TokenAuth<S> {
 #[async_trait]
 impl<S: TokenSource> Authenticator for TokenAuth<S> {
     async fn sign(&self, out: &mut Outgoing) -> Result<Generation> {
-        let held = TokenAuth::token(self, None).await?;
+        let held = Self::token(self, None).await?;
         self.source.apply(out, &held.token)?;
         Ok(Generation(held.generation))
     }
 
     async fn renew(&self, refused: Generation) -> Result<bool> {
-        TokenAuth::token(self, Some(refused.0)).await.map(|_| true)
+        Self::token(self, Some(refused.0)).await.map(|_| true)
     }
 
     fn secrets(&self) -> Vec<Secret> {

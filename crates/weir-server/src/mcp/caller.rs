@@ -5,7 +5,7 @@ use rmcp::ErrorData;
 use rmcp::model::Extensions;
 use weir_control::policies::Target;
 use weir_control::principals::{self, Access, Permission, may};
-use weir_control::{Acting, bundles, calls};
+use weir_control::{bundles, calls};
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::VIA;
