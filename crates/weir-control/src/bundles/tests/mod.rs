@@ -166,7 +166,8 @@ impl Actions for Mart {
     async fn perform(&self, call: &action::Call) -> Performed {
         let mood = self.moods.lock().unwrap().pop_front().unwrap_or(Mood::Fine);
         tokio::task::yield_now().await;
-        if matches!(mood, Mood::Fine | Mood::LosesAnswer) {
+        // Looking has no effect, and is done again after a death.
+        if matches!(mood, Mood::Fine | Mood::LosesAnswer) && call.action != "look" {
             self.do_it(call);
         }
         tokio::task::yield_now().await;
