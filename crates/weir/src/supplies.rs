@@ -20,11 +20,14 @@ use crate::{errors, grants};
 /// What an option of the lake is called that says who may write there.
 const CREDENTIAL_WORDS: [&str; 6] = ["secret", "key", "token", "password", "sas", "credential"];
 
+/// Of which account tokens are, and who gives them.
+type Own = (String, Arc<dyn AccessTokens>);
+
 pub(crate) struct ProjectSupplies {
     context: Arc<Context>,
     store: Store,
     /// By connection: of whose account they are, and the tokens that workers elsewhere were given.
-    own: Mutex<BTreeMap<String, (String, Arc<dyn AccessTokens>)>>,
+    own: Mutex<BTreeMap<String, Own>>,
 }
 
 impl ProjectSupplies {

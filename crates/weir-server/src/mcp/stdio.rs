@@ -17,10 +17,8 @@ pub async fn serve_stdio(state: ServerState, who: Who) -> Result<()> {
     };
     let face = Face::new(state).for_one(who);
     let work = face.work();
-    let running = face
-        .serve(rmcp::transport::stdio())
-        .await
-        .map_err(|error| broke(&error))?;
+    let begun = Box::pin(face.serve(rmcp::transport::stdio())).await;
+    let running = begun.map_err(|error| broke(&error))?;
     let served = running.waiting().await;
     // What was sent to a vendor is ended and noted, also where nobody hears the answer any more. Each has a deadline.
     work.close();

@@ -71,7 +71,7 @@ fn refused(bundles: &[BundleFile]) -> Vec<Error> {
     for bundle in bundles {
         bundle.notes().into_iter().for_each(line);
     }
-    let refused = bundles.iter().filter_map(|file| file.problem());
+    let refused = bundles.iter().filter_map(BundleFile::problem);
     refused.collect()
 }
 

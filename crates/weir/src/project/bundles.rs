@@ -29,7 +29,7 @@ impl BundleFile {
         );
         for (key, value) in error.context() {
             if *key != "bundle" {
-                problem = problem.with(*key, value);
+                problem = problem.with(key, value);
             }
         }
         Some(problem.hint(error.next_step().unwrap_or("mend the file named")))
