@@ -27,4 +27,4 @@ pub mod transform;
 pub mod vault;
 
 pub use clock::Clock;
-pub use connect::{EngineSettings, authorization_server, check_file, connect, declared_streams};
+pub use connect::{EngineSettings, actions, authorization_server, check_file, connect, declared_streams};

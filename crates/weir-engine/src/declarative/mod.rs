@@ -5,6 +5,7 @@ mod descriptor;
 mod drive;
 mod elsewhere;
 mod fold;
+mod job;
 mod page;
 mod plan;
 mod producer;

@@ -68,6 +68,11 @@ struct Journey {
 }
 
 impl Client {
+    /// Waits as the client waits between its tries.
+    pub(crate) async fn pause(&self, wait: Duration) {
+        self.clock.sleep(wait).await;
+    }
+
     /// The transport is the one that the authenticator was built with.
     pub fn new(
         settings: &ClientSettings,

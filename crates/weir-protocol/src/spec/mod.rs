@@ -5,6 +5,7 @@ mod action;
 mod auth;
 mod governance;
 mod hook;
+mod job;
 mod reading;
 mod reliability;
 mod slicing;
@@ -18,10 +19,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use action::{ActionSpec, Compensation, Effect, Idempotency, Lookup};
+pub use action::{ActionSpec, Answers, Compensation, Effect, Idempotency, Lookup, Preparation};
 pub use auth::{AuthSpec, JwtAlgorithm, Oauth2Grant, Placement, SessionLogin};
 pub use governance::{Approval, AuditEvent, Classification, Governance, Retention};
 pub use hook::{HmacEncoding, HookField, HookSpec, SignatureSpec};
+pub use job::JobSpec;
 pub use reading::{
     Decode, DecodeFormat, EmptyPage, Encoding, ErrorAction, ErrorRule, Graphql, PageSize, Paginate, Placed,
     Request, Select,
@@ -39,7 +41,8 @@ use crate::yaml;
 
 /// Text with `{{ … }}` and `{% … %}` in it. What may be named inside: `config`, `credential`,
 /// `slice`, `cursor` (`start`, `end`), `page` (`token`, `number`, `offset`, `size`), `response`,
-/// `headers`, `record`, `now`, and for actions `input`, `output` and `idempotency_key`.
+/// `headers`, `record`, `now`, and for actions `input`, `output`, `idempotency_key` and `prepared`; for streams `job`. `omit` leaves a
+/// member, parameter or field out.
 pub type Template = String;
 
 /// The recipe for one outside system.

@@ -24,7 +24,8 @@ pub struct Request {
     /// JSON body; templates in it may stand for whole values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
-    /// URL-encoded form body.
+    /// URL-encoded form body. A list repeats the field, null leaves it out; an object gives `name[member]`, a list of
+    /// objects `name[0][member]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<BTreeMap<String, Value>>,
     /// Body as it is.
