@@ -52,7 +52,7 @@ impl ActionPlan {
             input: Input::new(&spec.input)?,
             prepare: Prepared::all(templates, &field, http, &spec.prepare)?,
             request: RequestPlan::new(templates, &field, http, &spec.request)?,
-            rules: Rules::new(templates, &field, &spec.errors)?,
+            rules: Rules::new(templates, &field, &spec.errors, http)?,
             output: Output::new(&spec.output, spec.remote_id.as_deref())?,
             selector: spec.select.as_ref().map(Selector::new).transpose()?,
             pagination: Pagination::new(templates, &field, &spec.paginate)?,

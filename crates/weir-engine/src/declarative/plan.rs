@@ -59,7 +59,7 @@ impl StreamPlan {
             pagination: Pagination::new(templates, &field, &spec.paginate)?,
             slicing: Slicing::new(templates, &field, &spec.slices)?,
             cursor: cursor.transpose()?,
-            rules: Rules::new(templates, &field, &spec.errors)?,
+            rules: Rules::new(templates, &field, &spec.errors, http)?,
             etag: spec.etag,
             pages_max,
         })

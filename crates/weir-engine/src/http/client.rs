@@ -217,8 +217,10 @@ impl Client {
             Verdict::Success => Ok(Step::done(Sent::Answer(answer))),
             Verdict::Ignore => Ok(Step::done(Sent::Ignored(answer))),
             Verdict::NotModified => Ok(Step::done(Sent::NotModified(answer))),
-            Verdict::Fail(error) => Err(error),
+            // The reason mostly stands in the answer.
+            Verdict::Fail(error) => Err(classify::describe(error, &answer, &redactor)),
             Verdict::Open { wait, error } => {
+                let error = classify::describe(error, &answer, &redactor);
                 out.delivery.leaves_open();
                 if !out.repeatable {
                     return Err(error);

@@ -76,6 +76,7 @@ fn build(connector: &ConnectorSpec, connection: &ConnectionSpec) -> Result<Conne
             base_url: settings.base_url.trim_end_matches('/').to_owned(),
             headers: settings.headers,
             params: settings.params,
+            errors: Vec::new(),
         },
         streams: streams(rest, &base)?,
         ..connector.clone()

@@ -25,8 +25,8 @@ pub use governance::{Approval, AuditEvent, Classification, Governance, Retention
 pub use hook::{HmacEncoding, HookField, HookSpec, SignatureSpec};
 pub use job::JobSpec;
 pub use reading::{
-    Decode, DecodeFormat, EmptyPage, Encoding, ErrorAction, ErrorRule, Graphql, PageSize, Paginate, Placed,
-    Request, Select,
+    Decode, DecodeFormat, EmptyPage, Encoding, ErrorAction, ErrorRule, FailureKind, Graphql, PageSize,
+    Paginate, Placed, Request, Select,
 };
 pub use reliability::{Backoff, Breaker, RateLimit, Reliability, Retry};
 pub use slicing::{SliceSpec, Step};
@@ -105,6 +105,9 @@ pub struct HttpSpec {
     pub headers: BTreeMap<String, Template>,
     #[serde(default)]
     pub params: BTreeMap<String, Value>,
+    /// What answers mean, whatever was asked for. The rules of a stream or action come before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ErrorRule>,
 }
 
 /// A field that names a real-world thing.
