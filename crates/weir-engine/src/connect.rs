@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use weir_protocol::action::Actions;
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::hook::Inbox;
 use weir_protocol::oauth::{AccessTokens, AuthorizationServer};
@@ -11,7 +12,7 @@ use weir_protocol::permits::Permits;
 use weir_protocol::spec::ConnectorSpec;
 use weir_protocol::{Error, Result, Source, StreamDescriptor};
 
-use crate::action;
+use crate::action::{self, HttpActions};
 use crate::auth::{self, AuthInput, OnRotated, OwnTokens, Render};
 use crate::catalog::Connector;
 use crate::clock::Clock;
@@ -110,6 +111,15 @@ fn declared(
         stream: hook::descriptor(hook, connection),
         has_more: spec.check.is_some() || !spec.streams.is_empty(),
     }))
+}
+
+/// What performs a connection's actions. Validates its settings; sends nothing yet.
+pub fn actions(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    settings: &EngineSettings,
+) -> Result<Arc<dyn Actions>> {
+    Ok(Arc::new(HttpActions::connect(connector, connection, settings)?))
 }
 
 /// Who speaks to the authorization server of a connection, where its method keeps what one grants.

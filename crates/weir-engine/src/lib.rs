@@ -29,5 +29,7 @@ pub mod transform;
 pub mod vault;
 
 pub use clock::Clock;
-pub use connect::{EngineSettings, authorization_server, check_file, connect, declared_streams, own_tokens};
+pub use connect::{
+    EngineSettings, actions, authorization_server, check_file, connect, declared_streams, own_tokens,
+};
 pub use fingerprint::account;

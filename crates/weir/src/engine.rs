@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 use weir_engine::action::HttpActions;
 use weir_engine::airbyte::{AirbyteSource, Configured, Manifest, OnSettings, SourceSettings};
@@ -130,19 +129,6 @@ pub(crate) fn declared_streams(
     weir_engine::declared_streams(connector, connection, &settings()?)
 }
 
-/// The same for tests of connectors, at the time that a test is played at.
-pub(crate) fn connect_at(
-    connector: &Connector,
-    connection: &ConnectionSpec,
-    now: Option<Timestamp>,
-) -> Result<Arc<dyn Source>> {
-    let mut settings = settings()?;
-    if let Some(now) = now {
-        settings.clock = Clock::fixed(now);
-    }
-    weir_engine::connect(connector, connection, &settings)
-}
-
 /// A manifest's source with settings from a file. Private hosts may be reached where the manifest or
 /// the settings, which are the user's own files, name one.
 /// Who reads a manifest's source, beside its settings.
@@ -179,7 +165,7 @@ pub(crate) fn open_manifest(
     AirbyteSource::new(manifest, config, &settings)
 }
 
-fn settings() -> Result<EngineSettings> {
+pub(crate) fn settings() -> Result<EngineSettings> {
     let given = ConnectorDefaults::from_environment()?;
     let own = ReliabilityDefaults::default();
     Ok(EngineSettings {

@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
 use weir_protocol::action::Reply;
+use weir_protocol::spec::Answers;
 use weir_protocol::{Error, Result};
 
 use super::plan::ActionPlan;
 use crate::extract::{Path, value_at};
 use crate::http::Answer;
+
+/// Of a file that an action gives: it is kept with the call.
+const FILE_BYTES_MAX: usize = 4 << 20;
 
 /// Which parts of an answer the output is.
 #[derive(Debug, Clone)]
@@ -51,7 +57,10 @@ impl Output {
 }
 
 pub(super) fn reply(plan: &ActionPlan, answer: &Answer) -> Result<Reply> {
-    let document = document_of(answer, plan.output.is_whole())?;
+    let document = match plan.spec.answers {
+        Answers::Json => document_of(answer, plan.output.is_whole())?,
+        Answers::File => file_of(answer)?,
+    };
     let (output, remote_id) = plan.output.pick(document);
     plan.check_output(&output)?;
     Ok(Reply {
@@ -74,6 +83,21 @@ fn document_of(answer: &Answer, takes_text: bool) -> Result<Value> {
         },
         Err(error) => Err(unreadable(answer).caused_by(error)),
     }
+}
+
+/// The answer's bytes as they are.
+fn file_of(answer: &Answer) -> Result<Value> {
+    if answer.body.len() > FILE_BYTES_MAX {
+        return Err(Error::limit("the file is larger than an action may give")
+            .with("bytes", answer.body.len())
+            .with("limit", FILE_BYTES_MAX)
+            .hint("fetch it from the vendor by its address"));
+    }
+    Ok(json!({
+        "base64": STANDARD.encode(&answer.body),
+        "content_type": answer.header("content-type"),
+        "bytes": answer.body.len(),
+    }))
 }
 
 fn unreadable(answer: &Answer) -> Error {

@@ -6,6 +6,7 @@ mod input;
 mod lookup;
 mod pages;
 mod plan;
+mod prepare;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -94,6 +95,7 @@ impl HttpActions {
         if plan.is_list() {
             return pages::read(self, plan, call, &scope).await;
         }
+        let scope = prepare::run(self, plan, scope).await?;
         let mut outgoing = plan.request(&scope, call, None)?;
         outgoing.delivery = delivery.clone();
         let answer = self.send(plan, outgoing, &scope).await?;
@@ -176,7 +178,7 @@ impl Actions for HttpActions {
         let built = if plan.is_list() {
             pages::first(plan, call, &scope)
         } else {
-            plan.request(&scope, call, None)
+            plan.request(&prepare::shown(plan, scope), call, None)
         };
         let outgoing = built.map_err(|error| self.named(error, call))?;
         Ok(show::shown(&outgoing, &self.client.redactor()))

@@ -12,6 +12,7 @@ use weir_protocol::{Error, Result};
 use super::answer::Output;
 use super::input::{self, Input};
 use super::lookup::LookupPlan;
+use super::prepare::Prepared;
 use crate::declarative::Rules;
 use crate::extract::Selector;
 use crate::http::Outgoing;
@@ -28,6 +29,7 @@ pub(super) struct ActionPlan {
     pub(super) rules: Rules,
     pub(super) output: Output,
     pub(super) lookup: Option<LookupPlan>,
+    pub(super) prepare: Vec<Prepared>,
     pub(super) selector: Option<Selector>,
     pub(super) pagination: Pagination,
     pub(super) deadline: Duration,
@@ -48,8 +50,9 @@ impl ActionPlan {
         };
         Ok(Self {
             input: Input::new(&spec.input)?,
+            prepare: Prepared::all(templates, &field, http, &spec.prepare)?,
             request: RequestPlan::new(templates, &field, http, &spec.request)?,
-            rules: Rules::new(templates, &field, &spec.errors)?,
+            rules: Rules::new(templates, &field, &spec.errors, http)?,
             output: Output::new(&spec.output, spec.remote_id.as_deref())?,
             selector: spec.select.as_ref().map(Selector::new).transpose()?,
             pagination: Pagination::new(templates, &field, &spec.paginate)?,

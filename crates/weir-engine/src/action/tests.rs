@@ -582,3 +582,86 @@ fn another_account_is_another_fingerprint_and_names_no_secret() {
         assert_ne!(other, first);
     }
 }
+
+fn upload() -> Value {
+    json!({
+        "name": "upload", "title": "Upload", "effect": "message",
+        "input": { "type": "object", "required": ["content"], "properties": { "content": { "type": "string" } } },
+        "prepare": [
+            { "name": "place", "request": { "path": "/places", "form": { "size": "{{ input.content | base64size }}" } },
+              "output": { "url": "url", "id": "id" } },
+            { "name": "content", "request": { "path": "{{ prepared.place.url }}", "text": "{{ input.content }}" } },
+        ],
+        "request": { "path": "/share", "json": { "file": "{{ prepared.place.id }}" } },
+        "output": { "id": "id" },
+    })
+}
+
+#[tokio::test]
+async fn what_is_prepared_goes_before_and_has_no_effect() {
+    let server = MockServer::start().await;
+    let place = json!({ "url": format!("{}/content/1", server.uri()), "id": "f1" });
+    Mock::given(path("/places"))
+        .and(body_string_contains("size=5"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(place))
+        .mount(&server)
+        .await;
+    Mock::given(path("/content/1"))
+        .respond_with(ResponseTemplate::new(200).set_body_string("OK"))
+        .mount(&server)
+        .await;
+    Mock::given(path("/share"))
+        .and(body_json(json!({ "file": "f1" })))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "id": 9 })))
+        .mount(&server)
+        .await;
+    let actions = connect(&server.uri(), json!([upload()])).unwrap();
+    let call = checked(&actions, "upload", json!({ "content": "aGVsbG8=" }));
+    let shown = actions.show(&call).unwrap();
+    assert_eq!(shown.body, Some(json!({ "file": "<place.id>" })));
+    assert_eq!(requests(&server).await, 0);
+    assert_eq!(done(actions.perform(&call).await).output, json!({ "id": 9 }));
+    assert_eq!(requests(&server).await, 3);
+}
+
+#[tokio::test]
+async fn a_call_that_fails_while_it_is_prepared_has_surely_no_effect() {
+    for (status, body) in [(500, "{}"), (200, r#"{"url": null, "id": 1}"#), (200, "no json")] {
+        let server = MockServer::start().await;
+        Mock::given(path("/places"))
+            .respond_with(ResponseTemplate::new(status).set_body_string(body))
+            .mount(&server)
+            .await;
+        let actions = connect(&server.uri(), json!([upload()])).unwrap();
+        let call = checked(&actions, "upload", json!({ "content": "aGVsbG8=" }));
+        failed(actions.perform(&call).await);
+        let asked = server.received_requests().await.unwrap();
+        assert!(
+            asked.iter().all(|request| request.url.path() == "/places"),
+            "{status} {body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_given_as_it_is_and_not_a_large_one() {
+    let action = json!({
+        "name": "fetch", "title": "Fetch", "effect": "read", "answers": "file",
+        "input": { "type": "object" }, "request": { "path": "/sound" },
+    });
+    for (bytes, is_given) in [(vec![0xff, 0x00, 0x10], true), (vec![0; (4 << 20) + 1], false)] {
+        let server = MockServer::start().await;
+        Mock::given(path("/sound"))
+            .respond_with(ResponseTemplate::new(200).set_body_raw(bytes, "audio/mpeg"))
+            .mount(&server)
+            .await;
+        let actions = connect(&server.uri(), json!([action])).unwrap();
+        let performed = actions.perform(&checked(&actions, "fetch", json!({}))).await;
+        if is_given {
+            let file = json!({ "base64": "/wAQ", "content_type": "audio/mpeg", "bytes": 3 });
+            assert_eq!(done(performed).output, file);
+        } else {
+            assert_eq!(failed(performed).kind(), ErrorKind::Limit);
+        }
+    }
+}

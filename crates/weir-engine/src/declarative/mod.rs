@@ -5,6 +5,7 @@ mod descriptor;
 mod drive;
 mod elsewhere;
 mod fold;
+mod job;
 mod page;
 mod plan;
 mod producer;
@@ -48,6 +49,8 @@ const PAGES_MAX: u64 = 1_000_000;
 pub struct DeclarativeSource {
     inner: Arc<Inner>,
     check: Option<RequestPlan>,
+    /// What answers to the check mean: a refusal may come with a good status.
+    check_rules: Rules,
     descriptors: Vec<StreamDescriptor>,
 }
 
@@ -103,6 +106,7 @@ impl DeclarativeSource {
         Ok(Self {
             inner: Arc::new(inner),
             check: check.transpose()?,
+            check_rules: Rules::new(parts.templates, "check", &[], &spec.http)?,
             descriptors: parts.descriptors,
         })
     }
@@ -145,7 +149,7 @@ impl Source for DeclarativeSource {
         let now = self.inner.clock.now().to_string();
         let scope = self.inner.scope.clone().with("now", now);
         let outgoing = check.build(&scope, &[], None)?;
-        let classify = |_: &Answer| Ok(None);
+        let classify = |answer: &Answer| self.check_rules.classify(answer, &scope);
         self.inner.client.send(outgoing, &classify).await.map(drop)
     }
 

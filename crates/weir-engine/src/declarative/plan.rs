@@ -3,6 +3,7 @@
 use weir_protocol::spec::{CursorOrder, Decode, HttpSpec, StreamSpec};
 use weir_protocol::{Result, yaml};
 
+use super::job::JobPlan;
 use super::rules::Rules;
 use crate::cursor::CursorPlan;
 use crate::extract::Selector;
@@ -16,6 +17,7 @@ use crate::transform::Transforms;
 pub(super) struct StreamPlan {
     pub(super) name: String,
     pub(super) request: RequestPlan,
+    pub(super) job: Option<JobPlan>,
     pub(super) decode: Decode,
     pub(super) selector: Selector,
     pub(super) filter: Option<Template>,
@@ -44,8 +46,11 @@ impl StreamPlan {
         let filter = filter.map(|filter| templates.compile(format!("{field}: filter"), filter));
         let cursor = spec.cursor.as_ref();
         let cursor = cursor.map(|cursor| CursorPlan::new(templates, &format!("{field}: cursor"), cursor));
+        let job = spec.job.as_ref();
+        let job = job.map(|job| JobPlan::new(templates, &field, http, job));
         Ok(Self {
             name: spec.name.clone(),
+            job: job.transpose()?,
             request: RequestPlan::new(templates, &field, http, &spec.request())?,
             decode: spec.decode.clone(),
             selector: Selector::new(&spec.select)?,
@@ -54,7 +59,7 @@ impl StreamPlan {
             pagination: Pagination::new(templates, &field, &spec.paginate)?,
             slicing: Slicing::new(templates, &field, &spec.slices)?,
             cursor: cursor.transpose()?,
-            rules: Rules::new(templates, &field, &spec.errors)?,
+            rules: Rules::new(templates, &field, &spec.errors, http)?,
             etag: spec.etag,
             pages_max,
         })
@@ -73,7 +78,8 @@ impl StreamPlan {
                 request.param.is_some() || request.header.is_some() || request.body.is_some()
             })
         };
-        self.cursor.as_ref().is_some_and(by_request) || self.request.uses("cursor")
+        let by_job = self.job.as_ref().is_some_and(|job| job.uses("cursor"));
+        self.cursor.as_ref().is_some_and(by_request) || self.request.uses("cursor") || by_job
     }
 
     pub(super) fn order(&self) -> CursorOrder {

@@ -1,8 +1,8 @@
 //! `errors`: what answers mean before the default decides.
 
-use weir_protocol::spec::{ErrorAction, ErrorRule};
+use weir_protocol::spec::{ErrorAction, ErrorRule, FailureKind, HttpSpec};
 use weir_protocol::units::Span;
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::extract::parse;
 use crate::http::{Answer, Verdict, show_url};
@@ -19,7 +19,13 @@ struct Rule {
 }
 
 impl Rules {
-    pub(crate) fn new(templates: &Templates, field: &str, specs: &[ErrorRule]) -> Result<Self> {
+    /// A request's own rules, then those of all requests.
+    pub(crate) fn new(
+        templates: &Templates,
+        field: &str,
+        specs: &[ErrorRule],
+        http: &HttpSpec,
+    ) -> Result<Self> {
         let compile = |spec: &ErrorRule| {
             let when = spec.when.as_deref();
             let when = when.map(|when| templates.compile(format!("{field}: errors.when"), when));
@@ -28,13 +34,16 @@ impl Rules {
                 when: when.transpose()?,
             })
         };
-        Ok(Self(specs.iter().map(compile).collect::<Result<_>>()?))
+        let specs = specs.iter().chain(&http.errors);
+        Ok(Self(specs.map(compile).collect::<Result<_>>()?))
     }
 
     /// The first rule that applies.
     pub(crate) fn classify(&self, answer: &Answer, scope: &Scope) -> Result<Option<Verdict>> {
+        // The answer is parsed once, and only where a condition that is looked at asks for it.
+        let mut seen = None;
         for rule in &self.0 {
-            if rule.applies(answer, scope)? {
+            if rule.applies(answer, scope, &mut seen)? {
                 return Ok(Some(rule.verdict(answer)));
             }
         }
@@ -43,7 +52,7 @@ impl Rules {
 }
 
 impl Rule {
-    fn applies(&self, answer: &Answer, scope: &Scope) -> Result<bool> {
+    fn applies(&self, answer: &Answer, scope: &Scope, seen: &mut Option<Scope>) -> Result<bool> {
         if !self.spec.status.is_empty() && !self.spec.status.contains(&answer.status) {
             return Ok(false);
         }
@@ -55,14 +64,11 @@ impl Rule {
         let Some(when) = &self.when else {
             return Ok(true);
         };
-        let mut scope = scope.clone();
-        if when.uses("response") {
-            // An error page need not be JSON; then the rule's condition sees its text.
-            let text = || serde_json::Value::from(String::from_utf8_lossy(&answer.body).into_owned());
-            scope.set("response", parse(&answer.body).unwrap_or_else(|_| text()));
+        if !when.uses("response") {
+            let scope = scope.clone().with("headers", headers_value(&answer.headers));
+            return when.render_bool(&scope);
         }
-        scope.set("headers", headers_value(&answer.headers));
-        when.render_bool(&scope)
+        when.render_bool(seen.get_or_insert_with(|| with_answer(answer, scope)))
     }
 
     fn verdict(&self, answer: &Answer) -> Verdict {
@@ -86,13 +92,26 @@ impl Rule {
             .message
             .as_deref()
             .unwrap_or("the source answered with an error");
-        let error = match answer.status {
-            401 | 403 => Error::auth(message),
-            _ => Error::source_failed(message),
+        let kind = match (self.spec.kind, answer.status) {
+            (Some(FailureKind::Auth), _) | (None, 401 | 403) => ErrorKind::Auth,
+            (Some(FailureKind::Denied), _) => ErrorKind::Denied,
+            (Some(FailureKind::NotFound), _) => ErrorKind::NotFound,
+            (Some(FailureKind::Usage), _) => ErrorKind::Usage,
+            (Some(FailureKind::RateLimited), _) => ErrorKind::RateLimited,
+            (Some(FailureKind::Source) | None, _) => ErrorKind::Source,
         };
-        error
+        Error::new(kind, message)
             .with("status", answer.status)
             .with("url", show_url(&answer.url))
             .hint("mend what the message says, then run again")
     }
+}
+
+fn with_answer(answer: &Answer, scope: &Scope) -> Scope {
+    // An error page need not be JSON; then a rule's condition sees its text.
+    let text = || serde_json::Value::from(String::from_utf8_lossy(&answer.body).into_owned());
+    scope
+        .clone()
+        .with("response", parse(&answer.body).unwrap_or_else(|_| text()))
+        .with("headers", headers_value(&answer.headers))
 }

@@ -13,6 +13,7 @@ use weir_protocol::state::WHOLE;
 use weir_protocol::{Error, ErrorKind, ReadEvent, Result, SliceState, StateChange};
 
 use super::context::{Events, Oddity, ReadContext};
+use super::job::JOB;
 use super::page::{PageOut, PageReader};
 use super::tracker::Tracker;
 use super::turn::Outlet;
@@ -74,6 +75,13 @@ impl SliceReader {
 
     pub(super) async fn read(mut self) -> Result<()> {
         let context = self.context.clone();
+        if let Some(job) = &context.plan.job {
+            let made = job
+                .run(&context.source.client, &context.plan.rules, &self.scope)
+                .await;
+            let made = made.map_err(|error| self.name_slice(error))?;
+            self.scope.set(JOB, made);
+        }
         let first = context.plan.pagination.rule().first(&self.scope)?;
         let mut page = self.resumed_page()?.unwrap_or_else(|| first.clone());
         let mut may_fall_back = page != first;
@@ -109,8 +117,9 @@ impl SliceReader {
                 .caused_by(error)
                 .hint("reset the stream's state with `weir state reset`")
         })?;
-        // Other records may stand there by now: the slice is read from its beginning again.
-        Ok((!page.is_position()).then_some(page))
+        // Other records may stand there by now: the slice is read from its beginning again. A new job knows nothing
+        // of the pages of another one.
+        Ok((!page.is_position() && self.context.plan.job.is_none()).then_some(page))
     }
 
     async fn page(&mut self, page: &PageState, is_first: bool) -> Result<Next> {
@@ -209,7 +218,8 @@ impl SliceReader {
             return self.end(events).await;
         };
         let tracking = context.tracking(self.slice.window.is_some());
-        if next.is_position() && context.gives_whole_slices() && !tracking.per_page {
+        let starts_over = next.is_position() || context.plan.job.is_some();
+        if starts_over && context.gives_whole_slices() && !tracking.per_page {
             self.outlet.keep_whole();
         }
         if !self.outlet.is_whole() {
@@ -277,6 +287,10 @@ impl SliceReader {
         events.push(self.advance_event(state));
         events.push(ReadEvent::Progress(context.progress()));
         self.outlet.end(&context, events).await?;
+        if let Some(job) = &context.plan.job {
+            job.forget(&context.source.client, &context.plan.rules, &self.scope)
+                .await;
+        }
         Ok(Next::End)
     }
 

@@ -36,7 +36,10 @@ pub(super) fn decode(text: &Bytes, spec: &Decode, content_type: Option<&str>) ->
         let start = offset(buffer.len())?;
         for (key, value) in keys.iter().zip(row.iter()) {
             buffer.extend_from_slice(key);
-            write_text(&mut buffer, utf8(value)?)?;
+            match utf8(value)? {
+                "" if spec.empty_as_null => buffer.extend_from_slice(b"null"),
+                text => write_text(&mut buffer, text)?,
+            }
         }
         buffer.push(b'}');
         lines.push(start..offset(buffer.len())?);

@@ -115,6 +115,18 @@ fn csv_with_own_columns_and_delimiter() {
 }
 
 #[test]
+fn csv_values_without_characters_are_null_where_that_is_said() {
+    let spec = Decode {
+        empty_as_null: true,
+        ..spec(DecodeFormat::Csv)
+    };
+    assert_eq!(
+        texts(run(&spec, b"x,y\n,\"\"\n0, ")),
+        "{\"x\":null,\"y\":null}\n{\"x\":\"0\",\"y\":\" \"}"
+    );
+}
+
+#[test]
 fn csv_errors_name_the_line_and_the_column() {
     let error = run(&spec(DecodeFormat::Csv), b"a,b\n1,2\n3\n").unwrap_err();
     insta::assert_snapshot!(format!("{error}"), @"CSV row has 1 values for 2 columns (line: 3)");

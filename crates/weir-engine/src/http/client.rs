@@ -70,6 +70,11 @@ struct Journey {
 }
 
 impl Client {
+    /// Waits as the client waits between its tries.
+    pub(crate) async fn pause(&self, wait: Duration) {
+        self.clock.sleep(wait).await;
+    }
+
     /// The transport is the one that the authenticator was built with.
     pub fn new(
         settings: &ClientSettings,
@@ -218,8 +223,10 @@ impl Client {
             Verdict::Success => Ok(Step::done(Sent::Answer(answer))),
             Verdict::Ignore => Ok(Step::done(Sent::Ignored(answer))),
             Verdict::NotModified => Ok(Step::done(Sent::NotModified(answer))),
-            Verdict::Fail(error) => Err(error),
+            // The reason mostly stands in the answer.
+            Verdict::Fail(error) => Err(classify::describe(error, &answer, &redactor)),
             Verdict::Open { wait, error } => {
+                let error = classify::describe(error, &answer, &redactor);
                 out.delivery.leaves_open();
                 if !out.repeatable {
                     return Err(error);

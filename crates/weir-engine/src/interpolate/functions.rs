@@ -23,6 +23,10 @@ pub(super) fn add(environment: &mut Environment<'static>, clock: &Clock) {
     environment.add_filter("hash", hash);
     environment.add_filter("base64encode", |text: String| STANDARD.encode(text));
     environment.add_filter("base64decode", base64_decode);
+    environment.add_filter("base64size", |text: String| match STANDARD.decode(text.trim()) {
+        Ok(bytes) => Ok(bytes.len()),
+        Err(error) => Err(failed(error.to_string())),
+    });
     let patterns = Mutex::new(HashMap::new());
     environment.add_filter("regex_search", move |text: String, pattern: String| {
         search(&patterns, &text, &pattern)

@@ -19,6 +19,7 @@ pub use scope::Scope;
 pub(crate) use scope::{NO_SEGMENT, OUTSIDE};
 pub use template::{Template, text_of};
 pub use tree::Tree;
+pub(crate) use tree::is_omitted;
 
 use crate::clock::Clock;
 
@@ -26,6 +27,8 @@ use crate::clock::Clock;
 const STEPS_MAX: u64 = 200_000;
 /// Nesting of calls, blocks and expressions.
 const DEPTH_MAX: usize = 64;
+/// What `omit` stands for: the member, item, parameter or field of which a template gives it is left out.
+pub(crate) const OMIT: &str = "\0omit";
 /// Bytes that one rendering may give.
 const OUTPUT_BYTES_MAX: usize = 8 << 20;
 
@@ -43,6 +46,7 @@ impl Templates {
         environment.set_recursion_limit(DEPTH_MAX);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_global("omit", OMIT);
         functions::add(&mut environment, clock);
         Self { environment }
     }

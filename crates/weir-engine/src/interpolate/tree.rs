@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use weir_protocol::Result;
 
-use super::{Scope, Template, Templates, is_template};
+use super::{OMIT, Scope, Template, Templates, is_template};
 
 /// A compiled JSON value. Parts without templates are copied as they are.
 #[derive(Debug, Clone)]
@@ -58,16 +58,18 @@ impl Tree {
         Ok(match self {
             Self::Fixed(value) => value.clone(),
             Self::Text(template) => template.render(scope)?,
-            Self::List(items) => Value::Array(
-                items
-                    .iter()
-                    .map(|item| item.render(scope))
-                    .collect::<Result<_>>()?,
-            ),
+            Self::List(items) => {
+                let items = items.iter().map(|item| item.render(scope));
+                let kept = items.filter(|item| !item.as_ref().is_ok_and(is_omitted));
+                Value::Array(kept.collect::<Result<_>>()?)
+            }
             Self::Object(members) => {
                 let mut out = Map::with_capacity(members.len());
                 for (key, member) in members {
-                    out.insert(key.render_text(scope)?, member.render(scope)?);
+                    let member = member.render(scope)?;
+                    if !is_omitted(&member) {
+                        out.insert(key.render_text(scope)?, member);
+                    }
                 }
                 Value::Object(out)
             }
@@ -98,4 +100,9 @@ impl Tree {
                 .any(|(key, member)| key.uses(variable) || member.uses(variable)),
         }
     }
+}
+
+/// Whether a template said of its place that it is left out.
+pub(crate) fn is_omitted(value: &Value) -> bool {
+    value.as_str() == Some(OMIT)
 }

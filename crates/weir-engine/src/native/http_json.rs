@@ -77,6 +77,7 @@ fn build(connector: &ConnectorSpec, connection: &ConnectionSpec) -> Result<Conne
             headers: settings.headers,
             params: settings.params,
             traceparent: connector.http.traceparent,
+            errors: Vec::new(),
         },
         streams: streams(rest, &base)?,
         ..connector.clone()

@@ -9,7 +9,7 @@ use weir_protocol::{Error, Result};
 
 use crate::extract::Path;
 use crate::http::{Body, Method, Outgoing};
-use crate::interpolate::{NO_SEGMENT, OUTSIDE, Scope, Template, Templates, Tree, text_of};
+use crate::interpolate::{NO_SEGMENT, OUTSIDE, Scope, Template, Templates, Tree, is_omitted, text_of};
 use crate::transform::place;
 
 /// A request, compiled.
@@ -292,12 +292,31 @@ fn compile_all<'a>(
         .collect()
 }
 
-/// A list repeats the parameter, null leaves it out.
+/// A list repeats the parameter; null and `omit` leave it out.
 fn add_param(params: &mut Vec<(String, String)>, name: &str, value: Value) {
     match value {
         Value::Null => {}
+        value if is_omitted(&value) => {}
         Value::Array(items) => items.into_iter().for_each(|item| add_param(params, name, item)),
         other => params.push((name.to_owned(), text_of(other))),
+    }
+}
+
+/// As a parameter; an object gives a field for each of its members (`metadata[order]`), a list with objects one for
+/// each member of each (`items[0][price]`).
+fn add_field(fields: &mut Vec<(String, String)>, name: &str, value: Value) {
+    match value {
+        Value::Object(members) => {
+            for (member, value) in members {
+                add_field(fields, &format!("{name}[{member}]"), value);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for (index, item) in items.into_iter().enumerate() {
+                add_field(fields, &format!("{name}[{index}]"), item);
+            }
+        }
+        other => add_param(fields, name, other),
     }
 }
 
@@ -319,11 +338,11 @@ fn json_body(mut body: Value, injected: &[(&str, &Value)]) -> Result<Body> {
 fn form_body(fields: &[(String, Tree)], injected: &[(&str, &Value)], scope: &Scope) -> Result<Body> {
     let mut pairs = Vec::new();
     for (name, value) in fields {
-        add_param(&mut pairs, name, value.render(scope)?);
+        add_field(&mut pairs, name, value.render(scope)?);
     }
     for (name, value) in injected {
         pairs.retain(|(other, _)| other != name);
-        add_param(&mut pairs, name, (*value).clone());
+        add_field(&mut pairs, name, (*value).clone());
     }
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     Ok(Body::Form(form.extend_pairs(pairs).finish()))

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use weir_protocol::{Error, Result};
 
 use crate::http::Body;
-use crate::interpolate::{Scope, Tree, text_of};
+use crate::interpolate::{Scope, Tree, is_omitted, text_of};
 
 /// Before each part, and around the end.
 const DASHES: &str = "--";
@@ -22,7 +22,10 @@ pub(super) fn body(field: &str, fields: &[(String, Tree)], scope: &Scope) -> Res
             Value::Array(items) => items,
             value => vec![value],
         };
-        for value in values.into_iter().filter(|value| !value.is_null()) {
+        for value in values
+            .into_iter()
+            .filter(|value| !value.is_null() && !is_omitted(value))
+        {
             body.put_slice(
                 format!("{DASHES}{boundary}\r\nContent-Disposition: form-data; name=\"").as_bytes(),
             );

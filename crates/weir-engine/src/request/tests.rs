@@ -137,3 +137,49 @@ fn undefined_params_are_named() {
         .unwrap();
     insta::assert_snapshot!(format!("{error:?}"), @"[template] stream x: params.q: 'config.repo' is undefined (template: {{ config.repo }}) -> there are: repository, tags; or write {{ config.repo | default('…') }} where it may be missing");
 }
+
+fn form(fields: Value) -> String {
+    match plan(json!({ "path": "/x", "form": fields }))
+        .build(&scope(), &[], None)
+        .unwrap()
+        .body
+    {
+        Body::Form(form) => form,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn objects_in_forms_give_a_field_for_each_member() {
+    let nested = json!({ "metadata": { "order": 7, "from": { "app": "crm" } },
+        "items": [{ "price": "a", "quantity": 2 }, { "price": "b" }], "tags": ["x", "y"] });
+    assert_eq!(
+        form(nested),
+        "items%5B0%5D%5Bprice%5D=a&items%5B0%5D%5Bquantity%5D=2&items%5B1%5D%5Bprice%5D=b\
+         &metadata%5Border%5D=7&metadata%5Bfrom%5D%5Bapp%5D=crm&tags=x&tags=y"
+    );
+}
+
+#[test]
+fn what_is_omitted_is_not_there() {
+    let gone = "{{ config.nothing | default(omit) }}";
+    assert_eq!(
+        form(json!({ "a": gone, "b": { "c": gone, "d": 1 }, "e": [gone, "f"] })),
+        "b%5Bd%5D=1&e=f"
+    );
+    assert_eq!(
+        url(json!({ "path": "/x", "params": { "a": gone, "b": "1" } }), &[]),
+        "https://api.example.com/v1/x?fixed=1&b=1"
+    );
+    let body = plan(json!({ "path": "/x", "json": { "a": gone, "b": [gone, 1], "c": { "d": gone } } }))
+        .build(&scope(), &[], None)
+        .unwrap()
+        .body;
+    match body {
+        Body::Json(text) => assert_eq!(
+            serde_json::from_slice::<Value>(&text).unwrap(),
+            json!({ "b": [1], "c": {} })
+        ),
+        other => panic!("{other:?}"),
+    }
+}

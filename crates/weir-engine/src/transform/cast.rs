@@ -82,7 +82,8 @@ fn to_timestamp(value: &Value) -> Option<Value> {
         Value::String(text) => MOMENTS
             .iter()
             .find_map(|format| format.parse_text(text))
-            .or_else(|| epoch(value)),
+            .or_else(|| epoch(value))
+            .or_else(|| by_mail(text)),
         Value::Number(_) => epoch(value),
         _ => None,
     };
@@ -90,6 +91,12 @@ fn to_timestamp(value: &Value) -> Option<Value> {
         Some(Point::Instant(at)) => Some(Value::from(at.to_string())),
         _ => None,
     }
+}
+
+/// As mail and HTTP write moments (RFC 2822): `Fri, 24 May 2019 17:44:46 +0000`.
+fn by_mail(text: &str) -> Option<Point> {
+    let at = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    Some(Point::Instant(at.timestamp()))
 }
 
 fn epoch(value: &Value) -> Option<Point> {

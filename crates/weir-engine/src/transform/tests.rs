@@ -55,13 +55,13 @@ fn flattens() {
 #[test]
 fn casts_what_can_be_cast() {
     let record = json!({ "i": "42", "n": "1.50", "b": "yes", "t": "1700000000", "ms": 1_700_000_000_123_i64,
-        "d": "2024-02-29", "j": "{\"a\":1}", "s": 5, "bad": "x", "f": 3.0, "nil": null, "l": ["1", "2"] });
+        "d": "2024-02-29", "mail": "Fri, 24 May 2019 17:44:46 +0200", "j": "{\"a\":1}", "s": 5, "bad": "x", "f": 3.0, "nil": null, "l": ["1", "2"] });
     let types = json!([{ "cast": { "i": "integer", "n": "number", "b": "boolean", "t": "timestamp", "ms": "timestamp",
-        "d": "timestamp", "j": "json", "s": "string", "bad": "integer", "f": "integer", "nil": "string", "l.*": "integer" } }]);
+        "d": "timestamp", "mail": "timestamp", "j": "json", "s": "string", "bad": "integer", "f": "integer", "nil": "string", "l.*": "integer" } }]);
     assert_eq!(
         apply(types, record),
         json!({ "i": 42, "n": 1.5, "b": true, "t": "2023-11-14T22:13:20Z", "ms": "2023-11-14T22:13:20.123Z",
-            "d": "2024-02-29T00:00:00Z", "j": { "a": 1 }, "s": "5", "bad": "x", "f": 3, "nil": null, "l": [1, 2] })
+            "d": "2024-02-29T00:00:00Z", "mail": "2019-05-24T15:44:46Z", "j": { "a": 1 }, "s": "5", "bad": "x", "f": 3, "nil": null, "l": [1, 2] })
     );
 }
 

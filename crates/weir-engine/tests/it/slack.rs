@@ -6,11 +6,19 @@ use serde_json::{Value, json};
 use weir_engine::EngineSettings;
 use weir_engine::action::HttpActions;
 use weir_engine::catalog::Catalog;
+use weir_protocol::Source as _;
 use weir_protocol::action::{Actions as _, Call, Performed, Reply};
-use wiremock::matchers::{body_partial_json, header, method, path, query_param};
+use wiremock::matchers::{
+    BodyContainsMatcher, body_partial_json, body_string_contains, header, method, path,
+};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const KEY: &str = "weir-1";
+
+/// Of a form.
+fn field(name: &str, value: &str) -> BodyContainsMatcher {
+    body_string_contains(format!("{name}={value}"))
+}
 
 fn answer(body: Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(body)
@@ -67,13 +75,13 @@ async fn a_message_carries_its_key_and_is_found_by_it() {
         .await;
     for (name, more) in [("history", None), ("replies", Some("1.0"))] {
         let mut mock = Mock::given(path(format!("/api/conversations.{name}")))
-            .and(query_param("channel", "C01"))
-            .and(query_param("include_all_metadata", "true"))
+            .and(field("channel", "C01"))
+            .and(field("include_all_metadata", "true"))
             // Five minutes before the call began.
-            .and(query_param("oldest", "1699999700"))
-            .and(query_param("limit", "200"));
+            .and(field("oldest", "1699999700"))
+            .and(field("limit", "200"));
         if let Some(ts) = more {
-            mock = mock.and(query_param("ts", ts));
+            mock = mock.and(field("ts", ts));
         }
         let messages = json!([{ "ts": "9.9", "text": "other" }, { "ts": "1.2", "metadata": metadata() }]);
         mock.respond_with(answer(json!({ "ok": true, "messages": messages })))
@@ -120,7 +128,7 @@ async fn a_message_is_looked_for_to_the_end_and_no_further_than_is_allowed() {
         answer(json!({ "ok": true, "messages": messages, "response_metadata": { "next_cursor": next } }))
     };
     Mock::given(path("/api/conversations.history"))
-        .and(query_param("cursor", "second"))
+        .and(field("cursor", "second"))
         .respond_with(page(KEY, ""))
         .with_priority(1)
         .mount(&server)
@@ -188,7 +196,7 @@ async fn what_slack_leaves_open_is_uncertain() {
 async fn what_slack_refuses_with_a_good_status_is_a_refusal() {
     let server = MockServer::start().await;
     for (error, says) in [
-        ("not_in_channel", "not in the channel"),
+        ("not_in_channel", "does not allow this in that channel"),
         ("strange", "refused the call"),
     ] {
         server.reset().await;
@@ -217,7 +225,7 @@ async fn channels_are_listed_page_by_page_and_people_found() {
         answer(json!({ "ok": true, "channels": [channel], "response_metadata": { "next_cursor": next } }))
     };
     Mock::given(path("/api/conversations.list"))
-        .and(query_param("cursor", "abc"))
+        .and(field("cursor", "abc"))
         .respond_with(page("two", ""))
         .with_priority(1)
         .mount(&server)
@@ -227,7 +235,7 @@ async fn channels_are_listed_page_by_page_and_people_found() {
         .mount(&server)
         .await;
     Mock::given(path("/api/users.lookupByEmail"))
-        .and(query_param("email", "ann@example.com"))
+        .and(field("email", "ann%40example.com"))
         .respond_with(answer(
             json!({ "ok": true, "user": { "id": "U1", "name": "ann", "real_name": "Ann" } }),
         ))
@@ -247,4 +255,30 @@ async fn channels_are_listed_page_by_page_and_people_found() {
         done(actions.perform(&found).await).output,
         json!({ "id": "U1", "name": "ann", "real_name": "Ann" })
     );
+}
+
+#[tokio::test]
+async fn a_token_that_slack_refuses_with_a_good_status_fails_the_check() {
+    let server = MockServer::start().await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../connectors");
+    let catalog = Catalog::open(&[folder]).unwrap();
+    let connection = serde_json::from_value(json!({
+        "connection": "team", "connector": "slack", "config": { "base_url": format!("{}/api", server.uri()) },
+        "credential": { "token": "xoxb-1" }, "allow_private_hosts": true,
+    }))
+    .unwrap();
+    let settings = EngineSettings::default();
+    let source = weir_engine::connect(catalog.get("slack").unwrap(), &connection, &settings).unwrap();
+    Mock::given(path("/api/auth.test"))
+        .respond_with(answer(json!({ "ok": false, "error": "invalid_auth" })))
+        .mount(&server)
+        .await;
+    let error = source.check().await.unwrap_err();
+    assert_eq!(error.kind(), weir_protocol::ErrorKind::Auth);
+    server.reset().await;
+    Mock::given(path("/api/auth.test"))
+        .respond_with(answer(json!({ "ok": true })))
+        .mount(&server)
+        .await;
+    source.check().await.unwrap();
 }

@@ -33,8 +33,16 @@ pub struct ActionSpec {
     pub classification: Option<Classification>,
     /// JSON Schema of the input; an object.
     pub input: Value,
-    /// Templates in it may name `input`, `config`, `credential`, `now`, `idempotency_key` and `correlation_id`.
+    /// Requests that go before, in order, and have no effect that counts: asking for an address to upload to, and
+    /// uploading there. Where one fails, the call surely had no effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepare: Vec<Preparation>,
+    /// Templates in it may name `input`, `config`, `credential`, `now`, `idempotency_key`, `correlation_id` and
+    /// `prepared.<name>.<field>`.
     pub request: Request,
+    /// What the vendor answers with.
+    #[serde(default, skip_serializing_if = "Answers::is_json")]
+    pub answers: Answers,
     #[serde(default)]
     pub errors: Vec<ErrorRule>,
     /// Where the records of a list lie in its answer. Only for `effect: read`.
@@ -60,6 +68,33 @@ pub struct ActionSpec {
     /// The whole call ends within this, waits and tries included. Default: 60 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
+}
+
+/// A request before the one that has the effect.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Preparation {
+    pub name: String,
+    pub request: Request,
+    /// Field of `prepared.<name>` to path in the answer; each must be there.
+    #[serde(default)]
+    pub output: BTreeMap<String, String>,
+}
+
+/// In what form a vendor answers an action.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Answers {
+    #[default]
+    Json,
+    /// Bytes as they are, 4 MiB at most: the output has `base64`, `content_type` and `bytes` (their number).
+    File,
+}
+
+impl Answers {
+    pub(super) fn is_json(&self) -> bool {
+        *self == Self::Json
+    }
 }
 
 /// What an action does to the world.
@@ -193,6 +228,7 @@ impl ActionSpec {
             return Err(Error::spec("an action that only reads has a compensation")
                 .hint("take `compensate` away, or say what the action does by `effect`"));
         }
+        self.validate_preparations(pages)?;
         if let Idempotency::Lookup(lookup) = &self.idempotency
             && !(1..=LOOKUP_PAGES_MAX).contains(&lookup.pages_max)
         {
@@ -208,5 +244,22 @@ impl ActionSpec {
             .hint("add it under output, with its path in the answer")),
             _ => Ok(()),
         }
+    }
+
+    fn validate_preparations(&self, pages: bool) -> Result<()> {
+        if pages && (!self.prepare.is_empty() || !self.answers.is_json()) {
+            return Err(
+                Error::spec("an action that gives a list has `prepare`, or answers with a file")
+                    .hint("take select and paginate away, or the other"),
+            );
+        }
+        for (index, step) in self.prepare.iter().enumerate() {
+            name::check("prepare", &step.name)?;
+            if self.prepare[..index].iter().any(|other| other.name == step.name) {
+                return Err(Error::spec(format!("prepare '{}' is declared twice", step.name))
+                    .hint("rename or delete one of them"));
+            }
+        }
+        Ok(())
     }
 }

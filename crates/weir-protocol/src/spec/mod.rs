@@ -5,6 +5,7 @@ mod action;
 mod auth;
 mod governance;
 mod hook;
+mod job;
 mod reading;
 mod reliability;
 mod slicing;
@@ -18,13 +19,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use action::{ActionSpec, Compensation, Effect, Idempotency, Lookup};
+pub use action::{ActionSpec, Answers, Compensation, Effect, Idempotency, Lookup, Preparation};
 pub use auth::{AuthSpec, JwtAlgorithm, Oauth2Grant, Placement, SessionLogin};
 pub use governance::{Approval, AuditEvent, Classification, Governance, Retention};
 pub use hook::{HmacEncoding, HookField, HookSpec, SignatureSpec};
+pub use job::JobSpec;
 pub use reading::{
-    Decode, DecodeFormat, EmptyPage, Encoding, ErrorAction, ErrorRule, Graphql, PageSize, Paginate, Placed,
-    Request, Select,
+    Decode, DecodeFormat, EmptyPage, Encoding, ErrorAction, ErrorRule, FailureKind, Graphql, PageSize,
+    Paginate, Placed, Request, Select,
 };
 pub use reliability::{Backoff, Breaker, RateLimit, Reliability, Retry};
 pub use slicing::{SliceSpec, Step};
@@ -39,7 +41,8 @@ use crate::yaml;
 
 /// Text with `{{ … }}` and `{% … %}` in it. What may be named inside: `config`, `credential`,
 /// `slice`, `cursor` (`start`, `end`), `page` (`token`, `number`, `offset`, `size`), `response`,
-/// `headers`, `record`, `now`, and for actions `input`, `output` and `idempotency_key`.
+/// `headers`, `record`, `now`, and for actions `input`, `output`, `idempotency_key` and `prepared`; for streams `job`. `omit` leaves a
+/// member, parameter or field out.
 pub type Template = String;
 
 /// The recipe for one outside system.
@@ -105,6 +108,9 @@ pub struct HttpSpec {
     /// Tells the vendor which trace a request is of (W3C Trace Context), where traces are on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub traceparent: bool,
+    /// What answers mean, whatever was asked for. The rules of a stream or action come before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ErrorRule>,
 }
 
 /// A field that names a real-world thing.

@@ -24,7 +24,8 @@ pub struct Request {
     /// JSON body; templates in it may stand for whole values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
-    /// URL-encoded form body.
+    /// URL-encoded form body. A list repeats the field, null leaves it out; an object gives `name[member]`, a list of
+    /// objects `name[0][member]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<BTreeMap<String, Value>>,
     /// Body as it is.
@@ -158,6 +159,9 @@ pub struct Decode {
     /// CSV: column names where the file has no header line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// CSV: a value without characters is null instead of an empty text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub empty_as_null: bool,
     /// Character set of text that is not UTF-8, by its WHATWG name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub charset: Option<String>,
@@ -235,12 +239,33 @@ pub struct ErrorRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Template>,
     pub action: ErrorAction,
+    /// What a failure is. Default: `auth` for 401 and 403, else `source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<FailureKind>,
     /// Wait before trying again, over `response` and `headers`: seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Span>,
     /// What to tell the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// The kinds of errors that a vendor's answer can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The credential is refused, or lacks a right.
+    Auth,
+    /// The vendor does not allow it, whoever asks: a closed account, a declined payment.
+    Denied,
+    /// What the request names does not exist.
+    NotFound,
+    /// The request is not one that the vendor understands.
+    Usage,
+    /// The vendor's quota is used up, and waiting a little does not help.
+    RateLimited,
+    /// Any other refusal.
+    Source,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Template;
 use super::governance::Classification;
+use super::job::JobSpec;
 use super::reading::{Decode, ErrorRule, Graphql, Paginate, Request, Select};
 use super::slicing::SliceSpec;
 use super::transform::{Cast, Transform};
@@ -41,7 +42,8 @@ pub struct StreamSpec {
     /// JSON body; templates in it may stand for whole values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
-    /// URL-encoded form body.
+    /// URL-encoded form body. A list repeats the field, null leaves it out; an object gives `name[member]`, a list of
+    /// objects `name[0][member]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<BTreeMap<String, Value>>,
     /// Body as it is.
@@ -49,6 +51,9 @@ pub struct StreamSpec {
     pub text: Option<Template>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graphql: Option<Graphql>,
+    /// What the vendor works out before there are pages to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobSpec>,
     #[serde(default)]
     pub decode: Decode,
     #[serde(default)]

@@ -49,7 +49,7 @@ fn it_survives_the_way_to_json_and_back() {
 
 #[test]
 fn errors_name_place_field_and_nearest_spelling() {
-    insta::assert_snapshot!(refusal("primary_key: [id]\n    cursor", "primary_keys: [id]\n    cursor"), @"[spec] connector.yaml:13:5: unknown field `primary_keys`, expected one of name, entity, description, path, method, params, headers, json, form, text, graphql, decode, select, filter, paginate, slices, primary_key, cursor, transform, errors, etag, schema, mode, classification, contract, pii, partition_by, explode, deleted_field, deletion_vectors (line: primary_keys: [id]) -> did you mean 'primary_key'?");
+    insta::assert_snapshot!(refusal("primary_key: [id]\n    cursor", "primary_keys: [id]\n    cursor"), @"[spec] connector.yaml:13:5: unknown field `primary_keys`, expected one of name, entity, description, path, method, params, headers, json, form, text, graphql, job, decode, select, filter, paginate, slices, primary_key, cursor, transform, errors, etag, schema, mode, classification, contract, pii, partition_by, explode, deleted_field, deletion_vectors (line: primary_keys: [id]) -> did you mean 'primary_key'?");
     insta::assert_snapshot!(refusal("by: page_token", "by: page_tokens"), @"[spec] connector.yaml:15:17: unknown variant `page_tokens`, expected one of none, page_number, offset, page_token, next_url, link_header (line: paginate: { by: page_tokens, path: next_token, request: { param: page_token } }) -> did you mean 'page_token'?");
     insta::assert_snapshot!(refusal("lookback: 1m", "lookback: soon"), @"[spec] lookback 'soon' is neither a duration nor a number (stream: invoices, file: connector.yaml) -> write 10m, 1d, or a plain number for an integer cursor");
     insta::assert_snapshot!(refusal("method: bearer", "method: barer"), @r#"[spec] connector.yaml:8:10: unknown variant `barer`, expected one of none, basic, bearer, api_key, oauth2, session, jwt, standard_webhooks (line: auth: [{ method: barer, token: "{{ credential.token }}" }]) -> did you mean 'bearer'?"#);
@@ -57,4 +57,18 @@ fn errors_name_place_field_and_nearest_spelling() {
     insta::assert_snapshot!(refusal("name: { en: Acme }", "name: Acme"), @"[spec] connector.yaml:5:7: expected fields (name: value) (line: name: Acme) -> `weir schema connector` and `weir schema connection` print what is allowed where");
     insta::assert_snapshot!(refusal("stream: invoices,", "stream: invoice,"), @"[spec] connector 'acme' has no stream 'invoice' (sliced by it: invoice_lines, file: connector.yaml) -> did you mean 'invoices'?");
     insta::assert_snapshot!(refusal("stream: invoices,", "stream: invoice_lines,"), @"[spec] streams are parents of each other: invoice_lines -> invoice_lines (file: connector.yaml) -> break the circle: a stream cannot be sliced by itself");
+}
+
+#[test]
+fn a_list_is_neither_prepared_nor_a_file_and_preparations_have_names_of_their_own() {
+    let with = |more: &str| {
+        let action = format!(
+            "actions:\n  - {{ name: find, title: Find, effect: read, input: {{ type: object }}, request: {{ path: /x }}, {more} }}\n"
+        );
+        format!("{:?}", parse(&format!("{SMALL}{action}")).unwrap_err())
+    };
+    let step = "{ name: place, request: { path: /y } }";
+    insta::assert_snapshot!(with(&format!("select: data, prepare: [{step}]")), @"[spec] an action that gives a list has `prepare`, or answers with a file (action: find, file: connector.yaml) -> take select and paginate away, or the other");
+    insta::assert_snapshot!(with("select: data, answers: file"), @"[spec] an action that gives a list has `prepare`, or answers with a file (action: find, file: connector.yaml) -> take select and paginate away, or the other");
+    insta::assert_snapshot!(with(&format!("prepare: [{step}, {step}]")), @"[spec] prepare 'place' is declared twice (action: find, file: connector.yaml) -> rename or delete one of them");
 }

@@ -41,7 +41,7 @@ pub enum CastType {
     Integer,
     Number,
     Boolean,
-    /// Any cursor format that is an instant, to RFC 3339 in UTC.
+    /// RFC 3339, a date, RFC 2822, or a number of seconds, milli- or microseconds since 1970, to RFC 3339 in UTC.
     Timestamp,
     /// Text holding JSON, to that JSON. Any other text is a JSON string as it stands, and stays so:
     /// this cast cannot fail.

@@ -245,7 +245,8 @@ fn print_settings(schema: Option<&Value>, context: &Context) -> Result<()> {
 
 async fn test(key: &str, context: &Context) -> Result<()> {
     let catalog = catalog(context)?;
-    let suite = fixtures::run_with(catalog.get(key)?, engine::connect_at);
+    let settings = engine::settings()?;
+    let suite = fixtures::run(catalog.get(key)?, &settings);
     let report = Box::pin(suite).await?;
     let mut sheet = Sheet::new(["check", "ok", "detail"]);
     for check in &report.checks {

@@ -3,6 +3,7 @@
 mod api;
 mod conformance;
 mod incremental;
+mod job;
 mod paging;
 mod resume;
 mod share;
