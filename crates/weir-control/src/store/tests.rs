@@ -79,7 +79,7 @@ fn a_postgres_that_breaks_off_in_the_middle_of_a_greeting_may_be_back_in_a_momen
     let place = Place::Postgres(Secret::new("postgres://weir@127.0.0.1/weir"));
     let broken = || {
         let said = "unexpected response from SSLRequest: 0x00".to_owned();
-        failure::StoreError::Database(sqlx::Error::Protocol(said))
+        StoreError::Database(sqlx::Error::Protocol(said))
     };
     assert!(broken().may_pass(&place));
     let error = broken().say("open the control store", &place);

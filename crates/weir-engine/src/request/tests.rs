@@ -139,14 +139,11 @@ fn undefined_params_are_named() {
 }
 
 fn form(fields: Value) -> String {
-    match plan(json!({ "path": "/x", "form": fields }))
-        .build(&scope(), &[], None)
-        .unwrap()
-        .body
-    {
-        Body::Form(form) => form,
-        other => panic!("{other:?}"),
-    }
+    let built = plan(json!({ "path": "/x", "form": fields })).build(&scope(), &[], None);
+    let Body::Form(form) = built.unwrap().body else {
+        panic!("no form");
+    };
+    form
 }
 
 #[test]
@@ -175,11 +172,11 @@ fn what_is_omitted_is_not_there() {
         .build(&scope(), &[], None)
         .unwrap()
         .body;
-    match body {
-        Body::Json(text) => assert_eq!(
-            serde_json::from_slice::<Value>(&text).unwrap(),
-            json!({ "b": [1], "c": {} })
-        ),
-        other => panic!("{other:?}"),
-    }
+    let Body::Json(text) = body else {
+        panic!("no JSON");
+    };
+    assert_eq!(
+        serde_json::from_slice::<Value>(&text).unwrap(),
+        json!({ "b": [1], "c": {} })
+    );
 }

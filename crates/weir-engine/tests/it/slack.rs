@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use weir_engine::EngineSettings;
 use weir_engine::action::HttpActions;
 use weir_engine::catalog::Catalog;
-use weir_protocol::Source as _;
 use weir_protocol::action::{Actions as _, Call, Performed, Reply};
 use wiremock::matchers::{
     BodyContainsMatcher, body_partial_json, body_string_contains, header, method, path,

@@ -33,7 +33,7 @@ async fn ask_here(desk: &Desk, access: &Access, wanted: &Wanted, key: &str) {
 }
 
 /// A run that nobody is at work on says the truth about the vendor.
-async fn is_true(world: &World, run: &Run, name: &str, what: &str) {
+fn is_true(world: &World, run: &Run, name: &str, what: &str) {
     for call in run.kept.calls.keys() {
         let happened = world.mart.happened(call);
         assert!(happened <= 1, "{what}: {happened} effects of one call");
@@ -89,10 +89,10 @@ async fn the_effect_is_all_or_none_whenever_a_process_dies() {
                 let what = format!("{kind}, script {number}, killed after {polls}");
                 world.mart.will(script);
                 let (doomed, wanted) = (world.doomed(), wanted("three", &name));
-                let ended = killed_after(polls, ask_here(&doomed, &agent, &wanted, &name)).await;
+                let ended = Box::pin(killed_after(polls, ask_here(&doomed, &agent, &wanted, &name))).await;
                 world.rest().await;
                 if let Some(run) = by_key(&world, &agent, &name).await {
-                    is_true(&world, &run, &name, &what).await;
+                    is_true(&world, &run, &name, &what);
                 }
                 // The caller asks again under the same key, whatever became of the first.
                 world.mart.will(&[]);
@@ -102,10 +102,10 @@ async fn the_effect_is_all_or_none_whenever_a_process_dies() {
                     .await
                     .unwrap()
                     .run;
-                is_true(&world, &again, &name, &what).await;
+                is_true(&world, &again, &name, &what);
                 let helped = world.help(&ann, &again.id).await;
                 assert!(helped.status.is_over(), "{what}: {helped:?}");
-                is_true(&world, &helped, &name, &what).await;
+                is_true(&world, &helped, &name, &what);
                 if ended.is_some() {
                     break;
                 }
@@ -153,9 +153,9 @@ fn all_or_none(idempotency: Value, bundle: &str) {
                 let run = world.ask(&agent, bundle, &name, None).await.unwrap().run;
                 world.rest().await;
                 let what = format!("{bundle} {moods:?}");
-                is_true(&world, &world.run(&run.id).await, &name, &what).await;
+                is_true(&world, &world.run(&run.id).await, &name, &what);
                 let helped = world.help(&ann, &run.id).await;
-                is_true(&world, &helped, &name, &what).await;
+                is_true(&world, &helped, &name, &what);
             });
             Ok(())
         })

@@ -69,7 +69,7 @@ async fn no_call_has_a_second_effect_whenever_its_process_dies() {
                 let doomed = world.doomed();
                 let wanted = pay(5);
                 let asked = doomed.ask(&agent, &wanted, Some(&key), "test");
-                let ended = killed_after(polls, asked).await;
+                let ended = Box::pin(killed_after(polls, asked)).await;
                 is_true(&world, &format!("{name} {mood:?} killed after {polls}")).await;
                 // The caller asks again under the same key, whatever became of the first.
                 let again = world.ask(&agent, 5, Some(&key)).await.unwrap().call;
