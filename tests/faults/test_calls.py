@@ -27,7 +27,7 @@ NAMED = {
     "approval": [(point, 1) for point in SENT[1:]],
     "bundle": [(point, 3) for point in SENT + FORWARD[:2]] + [(FORWARD[2], 1), ("control.bundle_after_intent", 1)],
     "failing": [(point, 5) for point in SENT] + [(point, 2) for point in BACK] + [(FORWARD[2], 1)],
-    "asked": [(point, 2) for point in SENT[1:] + FORWARD[:2]],
+    "asked": [(point, 2) for point in SENT[1:] + FORWARD[1:2]] + [(FORWARD[0], 1)],
 }
 # Writes to the store that each makes at least.
 WRITES = {"blind": 2, "make": 2, "approval": 3, "bundle": 14, "failing": 18, "asked": 10}

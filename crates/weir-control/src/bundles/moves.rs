@@ -11,17 +11,20 @@ use crate::events::{self, Event, Family};
 use crate::runs::Failure;
 use crate::store::Scope;
 
-/// The calls of a step: forward, and the one that takes it back.
-type Calls = (Option<String>, Option<String>);
-
 /// One change of a run, and of one of its steps.
 pub(super) struct Move {
     pub(super) run: Run,
-    /// Number of the step, and the calls that it had before.
-    step: Option<(usize, Calls)>,
+    step: Option<Seen>,
     grip: Grip,
     record: Record,
     event: Option<Event>,
+}
+
+/// The step that a change is about, with the calls that it had before.
+struct Seen {
+    number: usize,
+    call: Option<String>,
+    compensation_call: Option<String>,
 }
 
 /// What audit records say of a run. Its input stays with the run: it may name people.
@@ -56,7 +59,11 @@ impl Move {
     pub(super) fn of_step(run: Run, number: usize, what: &'static str) -> Self {
         let mut change = Self::of(run, what);
         if let Some(step) = change.run.steps.get(number) {
-            change.step = Some((number, (step.call.clone(), step.compensation_call.clone())));
+            change.step = Some(Seen {
+                number,
+                call: step.call.clone(),
+                compensation_call: step.compensation_call.clone(),
+            });
             change.record = change
                 .record
                 .with("step", step.name.as_str())
@@ -67,8 +74,8 @@ impl Move {
 
     /// Changes the step that this is about.
     pub(super) fn step(mut self, change: impl FnOnce(&mut super::Step)) -> Self {
-        if let Some((number, _)) = &self.step
-            && let Some(step) = self.run.steps.get_mut(*number)
+        if let Some(seen) = &self.step
+            && let Some(step) = self.run.steps.get_mut(seen.number)
         {
             change(step);
             self.record = self.record.with("status", step.status.as_str());
@@ -102,8 +109,8 @@ impl Move {
 
     /// Nobody goes on with it before a person did something.
     pub(super) fn parked(mut self, why: Parked, failure: &Failure) -> Self {
-        let number = self.step.as_ref().map(|(number, _)| *number);
-        let step = number.and_then(|number| self.run.steps.get(number));
+        let seen = self.step.as_ref();
+        let step = seen.and_then(|seen| self.run.steps.get(seen.number));
         let name = step.map(|step| step.name.clone()).unwrap_or_default();
         let run = &mut self.run;
         (run.status, run.parked_for, run.parked_step) = (Status::Parked, Some(why), Some(name.clone()));
@@ -193,10 +200,11 @@ impl Desk {
                         return Ok(());
                     }
                     let mut is_mine = sql::store(db, run, change.grip).await?;
-                    if let Some((number, seen)) = &change.step
-                        && let Some(step) = run.steps.get(*number)
+                    if let Some(seen) = &change.step
+                        && let Some(step) = run.steps.get(seen.number)
                     {
-                        is_mine &= sql::store_step(db, run, step, (&seen.0, &seen.1)).await?;
+                        let calls = (&seen.call, &seen.compensation_call);
+                        is_mine &= sql::store_step(db, run, step, calls).await?;
                     }
                     if !is_mine {
                         return Err(lost(run).into());

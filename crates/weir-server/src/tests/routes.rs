@@ -130,6 +130,7 @@ pub(super) struct Belongings {
     silence: String,
     webhook: String,
     call: String,
+    bundle_run: String,
 }
 
 impl Belongings {
@@ -173,6 +174,7 @@ impl Belongings {
         let silence = alerts::silence(store, &tenant, &silence).await.unwrap();
         let webhook = webhook_of(store, &tenant).await;
         let call = calls::waiting_call(store, &tenant, &connection.name).await;
+        let bundle_run = calls::waiting_run(store, &tenant, &connection.name).await;
         let schema = serde_json::json!({ "type": "object", "title": tenant });
         event_schemas::register(store, &tenant, "shop.paid", &schema, None)
             .await
@@ -188,6 +190,7 @@ impl Belongings {
             silence: silence.id,
             webhook,
             call,
+            bundle_run,
             tenant,
             admin,
             token_id,
@@ -205,6 +208,7 @@ impl Belongings {
             Some("silences") => (&self.silence, &self.connection),
             Some("webhooks") => (&self.run, &self.webhook),
             Some("calls" | "approvals") => (&self.call, &self.connection),
+            Some("bundle-runs") => (&self.bundle_run, &self.connection),
             _ => (&self.run, &self.connection),
         };
         let names = BTreeMap::from([
@@ -268,6 +272,7 @@ impl Belongings {
             &self.alert,
             &self.silence,
             &self.call,
+            &self.bundle_run,
         ];
         marks.into_iter().any(|mark| text.contains(mark))
     }
@@ -383,7 +388,7 @@ async fn no_route_shows_or_changes_what_another_tenant_has() {
             let expected = match path.as_str() {
                 "/api/v1/connectors/health" => 503,
                 // Nobody here has the tenant's files; `calls` asks where somebody has.
-                "/api/v1/actions/{connection}/{action}" => 404,
+                "/api/v1/actions/{connection}/{action}" | "/api/v1/bundles/{bundle}" => 404,
                 _ => 200,
             };
             assert_eq!(own.status, expected, "{path}: {}", own.text);
