@@ -264,6 +264,7 @@ impl Desk {
         let id = run.steps.get(number).and_then(|step| step.call.clone());
         let id = id.unwrap_or_default();
         if run.cancelled_by.is_some()
+            && rules::pivot_passed(&run).is_none()
             && let Some(call) = run.kept.calls.get(&id)
             && matches!(call.status, calls::Status::Waiting | calls::Status::Ready)
         {

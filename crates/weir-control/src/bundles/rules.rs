@@ -38,12 +38,16 @@ pub(super) fn next(run: &Run) -> Next {
         return next_back(run);
     }
     let open = |step: &Step| !matches!(step.status, StepStatus::Done | StepStatus::Skipped);
-    let Some(number) = run.steps.iter().position(open) else {
-        return Next::End(Status::Done);
-    };
-    let status = run.steps.get(number).map(|step| step.status);
     // Behind the pivot only forward leads to an end.
     let is_given_up = run.cancelled_by.is_some() && pivot_passed(run).is_none();
+    let Some(number) = run.steps.iter().position(open) else {
+        return if is_given_up {
+            Next::TurnBack
+        } else {
+            Next::End(Status::Done)
+        };
+    };
+    let status = run.steps.get(number).map(|step| step.status);
     match status {
         Some(StepStatus::Sent) => Next::Look(number),
         _ if is_given_up => Next::TurnBack,

@@ -233,6 +233,7 @@ pub(super) async fn store(db: &mut AnyConnection, run: &Run, grip: Grip) -> sqlx
         "UPDATE bundle_runs SET status = $4, is_back = $5, parked_for = $6, parked_step = $7, parked_error = $16,
              waits_for = $8, output = $9, error = $10, idempotency_key = $11,
              look_at_ms = (SELECT now_ms FROM clock) + $12,
+             cancelled_by = CASE WHEN $17 = 1 THEN NULL ELSE cancelled_by END,
              owner = CASE WHEN $13 = 1 THEN owner END,
              lease_until_ms = CASE WHEN $13 = 1 THEN (SELECT now_ms FROM clock) + $14 END,
              finished_at_ms = CASE WHEN $15 = 1 THEN (SELECT now_ms FROM clock) END
@@ -254,6 +255,8 @@ pub(super) async fn store(db: &mut AnyConnection, run: &Run, grip: Grip) -> sqlx
     .bind(rules::LEASE_MS)
     .bind(i64::from(run.status.is_over()))
     .bind(some_json(run.parked_error.as_ref())?)
+    // Behind the pivot nobody cancels: a wish that came while it was under way is void.
+    .bind(i64::from(!run.kept.is_back && rules::pivot_passed(run).is_some()))
     .execute(db)
     .await?;
     Ok(stored.rows_affected() == 1)

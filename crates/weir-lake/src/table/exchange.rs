@@ -16,7 +16,7 @@ use super::adapt::adapt;
 use super::original::{Original, Piece};
 use super::stats::Gather;
 
-const BATCH_ROWS: usize = 8 << 10;
+const BATCH_ROWS: usize = 4 << 10;
 /// So much of a column is kept in memory while it seems that nothing of it changes.
 const HELD_BYTES_MAX: usize = 16 << 20;
 

@@ -147,6 +147,12 @@ impl<'a> Load<'a> {
         (batch, row - self.starts[batch])
     }
 
+    /// What a row takes in memory, by the mean of all.
+    pub(crate) fn bytes_of_row(&self) -> usize {
+        let bytes = self.batches.iter().map(RecordBatch::get_array_memory_size);
+        bytes.sum::<usize>() / self.slim.num_rows().max(1)
+    }
+
     pub(crate) fn take(&self, rows: &[u32]) -> Result<RecordBatch> {
         let places: Vec<(usize, usize)> = rows.iter().map(|row| self.place(*row as usize)).collect();
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();

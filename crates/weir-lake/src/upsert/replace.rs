@@ -46,12 +46,16 @@ impl Merging<'_> {
     }
 }
 
+/// New rows of a row group are copied at once: of more bytes they are written as others are.
+const BYTES_MAX: usize = 64 << 20;
+
 /// Rows that may come in the place of stored ones of one file.
 #[derive(Default)]
 pub(super) struct Replacements<'a> {
     /// By place in the file: the row of the load.
     rows: BTreeMap<u32, u32>,
     load: Option<&'a Load<'a>>,
+    bytes_of_row: usize,
     /// Rows of the load that were written.
     done: Vec<u32>,
 }
@@ -61,6 +65,7 @@ impl<'a> Replacements<'a> {
         Self {
             rows,
             load: Some(load),
+            bytes_of_row: load.bytes_of_row(),
             done: Vec::new(),
         }
     }
@@ -82,6 +87,9 @@ impl<'a> Replacements<'a> {
             .map(|(place, row)| (*place, *row))
             .collect();
         if here.len() as u64 != gone.count_in(places) {
+            return Ok(false);
+        }
+        if here.len() * self.bytes_of_row > BYTES_MAX {
             return Ok(false);
         }
         let rows: Vec<u32> = here.iter().map(|(_, row)| *row).collect();

@@ -55,7 +55,9 @@ pub(super) fn begun(call: &Call) -> CreateTaskResult {
 /// A run of a bundle as its task.
 fn task_of_run(run: &Run) -> Task {
     let status = match run.status {
-        _ if run.cancelled_by.is_some() && run.status.is_over() => TaskStatus::Cancelled,
+        bundles::Status::Failed | bundles::Status::Compensated if run.cancelled_by.is_some() => {
+            TaskStatus::Cancelled
+        }
         bundles::Status::Running | bundles::Status::Compensating => TaskStatus::Working,
         bundles::Status::Parked
         | bundles::Status::Done

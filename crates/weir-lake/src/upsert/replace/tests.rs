@@ -88,7 +88,7 @@ async fn table(dir: &tempfile::TempDir, partitions: &[String]) -> Table {
     let mut table = Table::create(&storage, &folder, &schema, partitions, &[])
         .await
         .unwrap();
-    let mut writer = FileWriter::new(Layout::of(&table, schema).unwrap(), 64 << 20);
+    let mut writer = FileWriter::new(Layout::of(&table, table.schema().clone()).unwrap(), 64 << 20);
     let all: Vec<(i64, i64)> = (0..ROWS).map(|id| (id, 0)).collect();
     for part in all.chunks(10_000) {
         writer.write(&batch(part)).await.unwrap();
