@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts as _, Query, RawPathParams};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use serde_json::Value;
+use weir_control::bundles;
 use weir_control::events::connection_of;
 use weir_control::policies::Target;
 use weir_control::principals::{Access, Permission};
@@ -101,10 +102,20 @@ pub(crate) async fn check(
     let target = target_of(path, parts, body).await;
     let request = parts.extensions.get::<RequestId>().map(|id| id.0.as_str());
     let store = state.store.acting_as(access.acting(request));
-    state
-        .policies
-        .check(&store, access, permission, &target, VIA)
-        .await
+    let policies = &state.policies;
+    policies.check(&store, access, permission, &target, VIA).await?;
+    let Target::BundleRun(id) = &target else {
+        return Ok(());
+    };
+    let Ok(run) = bundles::get(&store, access, id).await else {
+        // The route says what is wrong.
+        return Ok(());
+    };
+    for step in run.steps {
+        let target = Target::Connection(step.connection);
+        policies.check(&store, access, permission, &target, VIA).await?;
+    }
+    Ok(())
 }
 
 /// A list without what its reader may not see. None where nothing is left out.
@@ -133,20 +144,19 @@ pub(crate) async fn visible(
     // Many items are about few things.
     let mut decided: HashMap<Target, bool> = HashMap::new();
     for item in items.drain(..) {
-        let Some(target) = about(path, &item) else {
-            kept.push(item);
-            continue;
-        };
-        let may = match decided.get(&target) {
-            Some(may) => *may,
-            None => {
-                let policies = &state.policies;
-                let asked = policies.allows(&state.store, access, permission, &target, VIA);
-                let may = asked.await?;
-                decided.insert(target, may);
-                may
-            }
-        };
+        let mut may = true;
+        for target in about(path, &item).into_iter().chain(connections_of_steps(&item)) {
+            may &= match decided.get(&target) {
+                Some(may) => *may,
+                None => {
+                    let policies = &state.policies;
+                    let asked = policies.allows(&state.store, access, permission, &target, VIA);
+                    let may = asked.await?;
+                    decided.insert(target, may);
+                    may
+                }
+            };
+        }
         if may {
             kept.push(item);
         }
@@ -154,6 +164,13 @@ pub(crate) async fn visible(
     let is_whole = kept.len() == before;
     *items = kept;
     Ok((!is_whole).then(|| Bytes::from(page.to_string())))
+}
+
+/// A bundle tells of every connection that its steps use.
+fn connections_of_steps(item: &Value) -> Vec<Target> {
+    let steps = item.get("steps").and_then(Value::as_array).into_iter().flatten();
+    let names = steps.filter_map(|step| step.get("connection")?.as_str());
+    names.map(|name| Target::Connection(name.to_owned())).collect()
 }
 
 /// The action that is offered, or that was called.
