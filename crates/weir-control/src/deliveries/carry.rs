@@ -129,10 +129,13 @@ pub async fn once(
         Err(error) => failure = Some(error),
     };
     loop {
+        // What ended during a look may have kept others waiting from it: only one that began alone is the last.
+        let was_alone = under_way.is_empty();
         // What went wrong may have been told of.
         line.begin(&mut under_way, &mut ended).await?;
         match under_way.next().await {
-            None => break,
+            None if was_alone => break,
+            None => {}
             Some(done) => ended(done),
         }
     }
