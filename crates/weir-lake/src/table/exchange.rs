@@ -11,6 +11,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::RowGroupMetaData;
 
 use super::adapt::adapt;
 use super::original::{Original, Piece};
@@ -42,6 +43,11 @@ struct Rewritten {
 }
 
 impl Exchange<'_> {
+    /// The row group as it stands in its file.
+    pub(super) fn before(&self) -> &RowGroupMetaData {
+        self.original.group(self.group)
+    }
+
     /// Counts the rows of the group; its columns follow.
     pub(super) fn begin(&mut self) {
         self.gather

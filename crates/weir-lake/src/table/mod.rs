@@ -1,6 +1,7 @@
 //! One Delta table: its log, its files and their columns.
 
 pub(crate) mod adapt;
+mod column_writers;
 pub(crate) mod columns;
 mod commit;
 mod damage;

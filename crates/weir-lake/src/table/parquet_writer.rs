@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use object_store::buffered::BufWriter;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
@@ -13,6 +13,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 use tokio::io::AsyncWriteExt;
 
+use super::column_writers::ColumnWriters;
 use super::exchange::Exchange;
 use super::original::RowGroup;
 
@@ -23,7 +24,7 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 pub(super) struct ParquetWriter {
     sink: BufWriter,
     file: SerializedFileWriter<Vec<u8>>,
-    groups: ArrowRowGroupWriterFactory,
+    writers: ColumnWriters,
     schema: SchemaRef,
     /// The row group that is being filled; empty between two.
     columns: Vec<ArrowColumnWriter>,
@@ -33,11 +34,11 @@ pub(super) struct ParquetWriter {
 impl ParquetWriter {
     pub(super) fn new(sink: BufWriter, schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
         let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?;
-        let (file, groups) = writer.into_serialized_writer()?;
+        let (file, _) = writer.into_serialized_writer()?;
         Ok(Self {
             sink,
+            writers: ColumnWriters::new(&file, schema.clone()),
             file,
-            groups,
             schema,
             columns: Vec::new(),
             rows: 0,
@@ -80,9 +81,8 @@ impl ParquetWriter {
 
     fn encode(&mut self, batch: &RecordBatch) -> Result<()> {
         if self.columns.is_empty() {
-            self.columns = self
-                .groups
-                .create_column_writers(self.file.flushed_row_groups().len())?;
+            let last = self.file.flushed_row_groups().last();
+            self.columns = self.writers.next(&self.file, last)?;
         }
         let mut columns = self.columns.iter_mut();
         for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
@@ -122,8 +122,8 @@ impl ParquetWriter {
 
     /// Takes a row group over with some of its rows exchanged, ahead of the one that is being filled.
     pub(super) async fn exchange(&mut self, taken: RowGroup, mut exchange: Exchange<'_>) -> Result<()> {
-        let written = self.file.flushed_row_groups().len();
-        let mut writers = self.groups.create_column_writers(written)?.into_iter();
+        let writers = self.writers.next(&self.file, Some(exchange.before()))?;
+        let mut writers = writers.into_iter();
         let mut chunks = taken.chunks.into_iter();
         let mut leaves_of = vec![0; self.schema.fields().len()];
         for leaf in 0..self.columns().num_columns() {
