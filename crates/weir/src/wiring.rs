@@ -276,7 +276,6 @@ impl Wiring {
         audit_trail::key(&self.project, &self.settings)
     }
 
-    /// What policies see besides the store.
     /// What policies know of the project and its connectors: of those under the lifecycle, the version in production.
     pub(crate) async fn surroundings(&self) -> Result<Surroundings> {
         let mut classifications: BTreeMap<String, String> = self.catalog.list().map(classified).collect();

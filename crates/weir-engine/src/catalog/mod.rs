@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result};
@@ -26,12 +27,32 @@ pub struct Problem {
     pub error: Error,
 }
 
-/// Connectors by key. A broken one does not hide the others: it is listed under [`Catalog::problems`]
-/// and refused when it is asked for.
+/// Connectors by key, each read when it is first asked for: most commands need one of them. A broken one does not hide
+/// the others: it is listed under [`Catalog::problems`] and refused when it is asked for.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    connectors: BTreeMap<String, Connector>,
-    problems: Vec<Problem>,
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    origin: Origin,
+    read: OnceLock<Result<Connector, Vec<Problem>>>,
+}
+
+impl Entry {
+    fn read(&self, key: &str) -> Result<&Connector, &[Problem]> {
+        let read = self.read.get_or_init(|| {
+            Connector::load(key, self.origin.clone()).map_err(|errors| {
+                let problem = |error| Problem {
+                    connector: key.to_owned(),
+                    error,
+                };
+                errors.into_iter().map(problem).collect()
+            })
+        });
+        read.as_ref().map_err(Vec::as_slice)
+    }
 }
 
 impl Catalog {
@@ -51,7 +72,6 @@ impl Catalog {
         let mut catalog = Self::embedded();
         for folder in folders {
             for (key, path) in connector_folders(folder)? {
-                catalog.remove(&key);
                 catalog.add(&key, Origin::Folder(path));
             }
         }
@@ -59,21 +79,27 @@ impl Catalog {
     }
 
     pub fn list(&self) -> impl Iterator<Item = &Connector> {
-        self.connectors.values()
+        self.entries
+            .iter()
+            .filter_map(|(key, entry)| entry.read(key).ok())
     }
 
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let problems = self
+            .entries
+            .iter()
+            .filter_map(|(key, entry)| entry.read(key).err());
+        problems.flatten()
     }
 
     pub fn get(&self, key: &str) -> Result<&Connector> {
-        if let Some(connector) = self.connectors.get(key) {
-            return Ok(connector);
+        if let Some(entry) = self.entries.get(key) {
+            return entry.read(key).map_err(|problems| match problems.first() {
+                Some(problem) => problem.restate(),
+                None => Error::internal("a connector without a problem is refused").hint("report it"),
+            });
         }
-        if let Some(problem) = self.problems.iter().find(|problem| problem.connector == key) {
-            return Err(problem.restate());
-        }
-        let keys: Vec<&str> = self.connectors.keys().map(String::as_str).collect();
+        let keys: Vec<&str> = self.entries.keys().map(String::as_str).collect();
         let error = Error::not_found(format!("there is no connector '{key}'"));
         Err(match closest(key, &keys) {
             Some(near) => error.hint(format!("did you mean '{near}'?")),
@@ -85,20 +111,11 @@ impl Catalog {
     }
 
     fn add(&mut self, key: &str, origin: Origin) {
-        match Connector::load(key, origin) {
-            Ok(connector) => {
-                self.connectors.insert(key.to_owned(), connector);
-            }
-            Err(errors) => self.problems.extend(errors.into_iter().map(|error| Problem {
-                connector: key.to_owned(),
-                error,
-            })),
-        }
-    }
-
-    fn remove(&mut self, key: &str) {
-        self.connectors.remove(key);
-        self.problems.retain(|problem| problem.connector != key);
+        let entry = Entry {
+            origin,
+            read: OnceLock::new(),
+        };
+        self.entries.insert(key.to_owned(), entry);
     }
 }
 

@@ -59,7 +59,7 @@ fn connectors(wiring: &Wiring) -> Vec<Finding> {
         about: "connectors".to_owned(),
         found: Ok(format!("{count} usable")),
     }];
-    findings.extend(wiring.catalog.problems().iter().map(|problem| {
+    findings.extend(wiring.catalog.problems().map(|problem| {
         Finding {
             about: format!("connector {}", problem.connector),
             found: Err(Error::spec(problem.error.to_string()).hint(

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Result<ExitCode> 
 /// What the project's folder says. Refuses what could not be served: a broken file, a secret in one.
 pub(super) fn wanted(wiring: &Wiring) -> Result<Wanted> {
     let project = &wiring.project;
-    if let Some(problem) = wiring.catalog.problems().first() {
+    if let Some(problem) = wiring.catalog.problems().next() {
         return Err(
             Error::spec(format!("connector '{}': {}", problem.connector, problem.error)).hint(
                 problem
