@@ -15,7 +15,7 @@ class Project:
     def __init__(self, binary, folder, env):
         self.binary, self.folder, self.env = binary, folder, env
 
-    def run(self, *args, ok=True, timeout=300, env=None):
+    def run(self, *args, ok=True, timeout=300, env=None, input=None):
         done = subprocess.run(
             [self.binary, *map(str, args)],
             cwd=self.folder,
@@ -23,6 +23,7 @@ class Project:
             capture_output=True,
             text=True,
             timeout=timeout,
+            input=input,
         )
         if ok and done.returncode != 0:
             raise AssertionError(f"weir {' '.join(map(str, args))} -> {done.returncode}\n{done.stdout}\n{done.stderr}")

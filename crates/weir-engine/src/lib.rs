@@ -23,6 +23,7 @@ pub mod native;
 pub mod notify;
 pub mod pagination;
 pub mod request;
+pub mod rotation;
 pub mod scaffold;
 pub mod slicing;
 pub mod transform;

@@ -15,6 +15,7 @@ use crate::name;
 use crate::schedule::ScheduleSpec;
 use crate::spec::{Contract, Pii, Reliability};
 use crate::sync_mode::SyncMode;
+use crate::units::Span;
 use crate::yaml;
 
 /// A connection as it stands in a file. `${NAME}` in any text is replaced by the environment
@@ -43,6 +44,10 @@ pub struct ConnectionSpec {
     /// When it is synced by itself, by `weir serve`. Absent: only when somebody asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleSpec>,
+    /// How old the credential's value may grow before `weir serve` has the vendor make another; for connectors with a
+    /// `rotation`. Absent: only when somebody asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_every: Option<Span>,
     /// How many workers may read the slices of one of its streams at once, the one that has the run
     /// included. Absent: that one alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

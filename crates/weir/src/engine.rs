@@ -13,6 +13,7 @@ use weir_engine::auth::OwnTokens;
 use weir_engine::catalog::Connector;
 use weir_engine::hook::HookReceiver;
 use weir_engine::http::ReliabilityDefaults;
+use weir_engine::rotation::Rotator;
 use weir_engine::{Clock, EngineSettings};
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::hook::Inbox;
@@ -74,6 +75,15 @@ pub(crate) fn actions_with(
     supplied: Supplied,
 ) -> Result<HttpActions> {
     HttpActions::connect(connector, connection, &supplied.settings()?)
+}
+
+/// Who has the vendor exchange the connection's credential. Sends nothing yet.
+pub(crate) fn rotator_with(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    supplied: Supplied,
+) -> Result<Rotator> {
+    Rotator::connect(connector, connection, &supplied.settings()?)
 }
 
 /// A source that is only looked at: nobody asks it for records, and so not for tokens.

@@ -25,6 +25,7 @@ mod progress;
 mod project;
 mod receivers;
 mod remote;
+mod renewals;
 mod spools;
 mod supplies;
 mod telemetry;

@@ -5,6 +5,7 @@
 mod keys;
 mod own;
 mod providers;
+mod renewal;
 mod rotation;
 mod sql;
 #[cfg(test)]
@@ -26,9 +27,11 @@ pub use keys::{MasterKey, MasterKeys};
 pub use own::any;
 pub(crate) use own::remove_in;
 pub use providers::{Keepers, Reference, SupabaseVault};
+pub use renewal::{Ender, Renewal, Renewed, VendorEnd};
 pub use rotation::{Rotation, end_rotations, keep, rotations};
 
 use keys::{Place, decrypt, encrypt, rewrap};
+use renewal::made_as;
 
 /// A secret is a text: a key, a token, a certificate.
 const VALUE_BYTES_MAX: usize = 64 << 10;
@@ -145,6 +148,9 @@ impl Secrets {
                         };
                         let sealed = encrypt(&keys.current, place, &value)?;
                         sql::put(db, place, keys.current.id(), &sealed, is_other_value).await?;
+                        if is_other_value {
+                            sql::delete(db, tenant, &made_as(name)).await?;
+                        }
                         if is_other_value && row.is_some() {
                             // When the value before would have ended says nothing of this one.
                             sql::expires(db, tenant, name, None).await?;
@@ -217,6 +223,7 @@ pub async fn delete(store: &Store, tenant: &str, name: &str) -> Result<()> {
             Box::pin(async move {
                 let is_gone = sql::delete(db, tenant, name).await?;
                 if is_gone {
+                    sql::delete(db, tenant, &made_as(name)).await?;
                     audit::append_in(db, acting, record).await?;
                 }
                 Ok(is_gone)

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
+use super::renewal::{Ender, Renewed, Succession};
 use super::{Secrets, check_name, check_value, no_such_secret, own, sql};
 use crate::audit::{self, Ending};
 use crate::events::{self, Event, Family};
@@ -46,6 +47,32 @@ impl Secrets {
         connections: &[String],
         check: impl AsyncFnOnce() -> Result<()>,
     ) -> Result<Rotation> {
+        self.succeed(name, new, connections, None, check).await
+    }
+
+    /// The same with a value that a vendor made, which brings its id there, and its end.
+    pub async fn exchange_renewed(
+        &self,
+        name: &str,
+        renewed: &Renewed,
+        connections: &[String],
+        ended_by: Option<Ender<'_>>,
+        check: impl AsyncFnOnce() -> Result<()>,
+    ) -> Result<Rotation> {
+        let succession = Succession { renewed, ended_by };
+        let value = &renewed.value;
+        self.succeed(name, value, connections, Some(succession), check)
+            .await
+    }
+
+    async fn succeed(
+        &self,
+        name: &str,
+        new: &Secret,
+        connections: &[String],
+        succession: Option<Succession<'_>>,
+        check: impl AsyncFnOnce() -> Result<()>,
+    ) -> Result<Rotation> {
         check_name(name)?;
         check_value(new)?;
         let tenant = self.tenant.as_str();
@@ -63,10 +90,17 @@ impl Secrets {
             let hint = error.next_step().unwrap_or("check the new value").to_owned();
             return Err(Error::new(error.kind(), message).caused_by(error).hint(hint));
         }
-        self.swap(name, new, connections, before).await
+        self.swap((name, before), new, connections, succession.as_ref())
+            .await
     }
 
-    async fn swap(&self, name: &str, new: &Secret, connections: &[String], before: i64) -> Result<Rotation> {
+    async fn swap(
+        &self,
+        (name, before): (&str, i64),
+        new: &Secret,
+        connections: &[String],
+        succession: Option<&Succession<'_>>,
+    ) -> Result<Rotation> {
         let (id, new_id) = (&Uuid::now_v7().to_string(), &Uuid::now_v7().to_string());
         let record = &self
             .noted("secret.exchange", name)
@@ -102,6 +136,7 @@ impl Secrets {
                     self.put_in(db, &previous(id), id, &old).await?;
                     self.put_in(db, name, new_id, new).await?;
                     sql::expires(db, tenant, name, None).await?;
+                    self.succeed_in(db, name, id, succession).await?;
                     sql::insert_rotation(db, (tenant, id, name), (users, &acting.principal)).await?;
                     for event in told {
                         events::append_in(db, event).await?;

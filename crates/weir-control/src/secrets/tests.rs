@@ -377,3 +377,87 @@ async fn what_ends_is_told_a_day_before_and_once() {
         1
     );
 }
+
+const ENDER: Option<Ender<'_>> = Some(Ender {
+    connection: "shop",
+    by_id: true,
+});
+
+fn made(value: &str, id: &str) -> Renewed {
+    Renewed {
+        value: Secret::new(value),
+        vendor_id: Some(id.to_owned()),
+        expires_at_ms: Some(1),
+    }
+}
+
+#[tokio::test]
+async fn what_a_vendor_made_is_kept_over_a_death() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    let secrets = opened(&store, &keys()).await;
+    let missing = secrets.begin_renewal("key").await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    secrets.set("key", &Secret::new("by hand")).await.unwrap();
+    let first = secrets.begin_renewal("key").await.unwrap();
+    assert!(first.made.is_none());
+    let other = secrets.begin_renewal("key").await.unwrap_err();
+    assert_eq!(other.kind(), ErrorKind::Conflict);
+    secrets
+        .keep_renewed("key", &first, &made("one", "1"))
+        .await
+        .unwrap();
+    // As time would let it go of a process that died.
+    secrets.leave_renewal("key", &first, true).await.unwrap();
+    let second = secrets.begin_renewal("key").await.unwrap();
+    assert_eq!(second.id, first.id);
+    let renewed = second.made.unwrap();
+    assert_eq!(
+        (renewed.value.expose(), renewed.vendor_id.as_deref()),
+        ("one", Some("1"))
+    );
+    let users = ["shop".to_owned()];
+    secrets
+        .exchange_renewed("key", &renewed, &users, ENDER, async || Ok(()))
+        .await
+        .unwrap();
+    assert_eq!(secrets.read("key").await.unwrap().expose(), "one");
+    assert!(secrets.begin_renewal("key").await.unwrap().made.is_none());
+    let all = list(&store, "default").await.unwrap();
+    assert!(all.iter().all(|secret| secret.name == "key"));
+}
+
+#[tokio::test]
+async fn a_vendor_ends_what_it_made_once_nobody_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    let secrets = opened(&store, &keys()).await;
+    let users = ["shop".to_owned()];
+    let exchange = async |value: &str, id: &str| {
+        let made = made(value, id);
+        let done = secrets.exchange_renewed("key", &made, &users, ENDER, async || Ok(()));
+        done.await.unwrap()
+    };
+    secrets.set("key", &Secret::new("by hand")).await.unwrap();
+    exchange("one", "1").await;
+    end_rotations(&store, "default").await.unwrap();
+    // Nobody knows the vendor's id of what was set by hand.
+    assert_eq!(secrets.vendor_ends().await.unwrap(), []);
+    let done = exchange("two", "2").await;
+    assert_eq!(secrets.vendor_ends().await.unwrap(), [], "a run may hold it");
+    end_rotations(&store, "default").await.unwrap();
+    let ends = secrets.vendor_ends().await.unwrap();
+    let end = VendorEnd {
+        rotation: done.id,
+        connection: "shop".to_owned(),
+        vendor_id: Some("1".to_owned()),
+    };
+    assert_eq!(ends, [end]);
+    secrets.ended_at_vendor(&ends[0]).await.unwrap();
+    assert_eq!(secrets.vendor_ends().await.unwrap(), []);
+    // What a person sets, the vendor is not asked to end.
+    secrets.set("key", &Secret::new("by hand again")).await.unwrap();
+    exchange("three", "3").await;
+    end_rotations(&store, "default").await.unwrap();
+    assert_eq!(secrets.vendor_ends().await.unwrap(), []);
+}

@@ -29,6 +29,7 @@ use crate::http::{Answer, BreakerState, Client, Delivery, Outgoing, Sent};
 use crate::interpolate::{Scope, Templates};
 pub(crate) use input::Input;
 use plan::ActionPlan;
+pub(crate) use show::TEXT_CHARS_MAX;
 
 /// A connection's actions, compiled. They share one client: its quota, its breaker, its credential.
 pub struct HttpActions {
@@ -43,7 +44,7 @@ pub struct HttpActions {
 
 /// Compiles a connector's actions and throws them away: a mistake in one is told before anybody calls it.
 pub(crate) fn check_specs(templates: &Templates, spec: &ConnectorSpec) -> Result<()> {
-    for action in &spec.actions {
+    for action in spec.actions.iter().chain(&crate::rotation::actions(spec)) {
         ActionPlan::new(templates, &spec.http, action)?;
     }
     Ok(())
@@ -56,16 +57,30 @@ impl HttpActions {
         connection: &ConnectionSpec,
         settings: &EngineSettings,
     ) -> Result<Self> {
-        Self::make(connector, connection, settings)
+        Self::connect_some(connector, connection, settings, &connector.spec.actions)
+    }
+
+    /// The same for some actions, which need not be those that the connector offers.
+    pub(crate) fn connect_some(
+        connector: &Connector,
+        connection: &ConnectionSpec,
+        settings: &EngineSettings,
+        actions: &[ActionSpec],
+    ) -> Result<Self> {
+        Self::make(connector, connection, settings, actions)
             .map_err(|error| error.with("connection", &connection.connection))
     }
 
-    fn make(connector: &Connector, connection: &ConnectionSpec, settings: &EngineSettings) -> Result<Self> {
+    fn make(
+        connector: &Connector,
+        connection: &ConnectionSpec,
+        settings: &EngineSettings,
+        actions: &[ActionSpec],
+    ) -> Result<Self> {
         let spec = &connector.spec;
         let templates = Templates::new(&settings.clock);
         let (client, scope) = client_of(spec, connection, settings, &templates)?;
-        let plans = spec
-            .actions
+        let plans = actions
             .iter()
             .map(|action| {
                 Ok((

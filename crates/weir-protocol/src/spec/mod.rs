@@ -8,6 +8,7 @@ mod hook;
 mod job;
 mod reading;
 mod reliability;
+mod rotation;
 mod slicing;
 mod stream;
 mod transform;
@@ -29,6 +30,7 @@ pub use reading::{
     Paginate, Placed, Request, Select,
 };
 pub use reliability::{Backoff, Breaker, RateLimit, Reliability, Retry};
+pub use rotation::RotationSpec;
 pub use slicing::{SliceSpec, Step};
 pub use stream::{
     Contract, CursorFormats, CursorOrder, CursorRequest, CursorSpec, Pii, StreamPolicy, StreamSpec,
@@ -86,6 +88,9 @@ pub struct ConnectorSpec {
     /// What the system sends by itself to `/hooks/<connection>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<HookSpec>,
+    /// How the vendor itself exchanges a credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationSpec>,
     /// Linking points of the identity graph.
     #[serde(default)]
     pub links: Vec<LinkSpec>,
@@ -209,6 +214,9 @@ impl ConnectorSpec {
         self.validate_parents()?;
         self.validate_actions()?;
         self.validate_hook()?;
+        if let Some(rotation) = &self.rotation {
+            rotation.validate()?;
+        }
         for link in &self.links {
             self.stream(&link.stream)?;
         }

@@ -71,6 +71,7 @@ pub(super) fn connection(connector: &Connector, mut config: Map<String, Value>) 
         credential: credential.transpose()?,
         streams: Default::default(),
         schedule: None,
+        rotate_every: None,
         workers: None,
         allow_private_hosts: private,
         tls: Default::default(),

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use tokio::time::Instant;
 use weir_control::DEFAULT_TENANT;
 use weir_control::oauth::{self, Callback, Grant, Grants, Proof};
-use weir_control::secrets::{self, Reference};
+use weir_control::secrets;
 use weir_protocol::oauth::{AuthorizationServer, Exchange, Exchanged};
 use weir_protocol::units::Span;
 use weir_protocol::{Error, Result};
@@ -13,7 +13,7 @@ use weir_protocol::{Error, Result};
 use super::Context;
 use crate::grants;
 use crate::output::{Sheet, line, time};
-use crate::vaults::{self, Candidate};
+use crate::renewals;
 use crate::wiring::Wiring;
 
 /// How long a person may take.
@@ -56,16 +56,16 @@ enum AuthCommand {
     },
     /// Exchange the value of a secret without a break: the new one is tried before it counts
     #[command(
-        after_help = "Every connection that names the secret is checked with the new value; only if all of them work it takes\nthe old one's place. The old one is kept until the runs that hold it have ended: end it at the vendor then.\n\nExample:\n  pass show crm-new | weir auth rotate crm --secret crm_key --expires 90d"
+        after_help = "Every connection that names the secret is checked with the new value; only if all of them work it takes\nthe old one's place. The old one is kept until the runs that hold it have ended: end it at the vendor then.\nWithout --secret the vendor itself makes the new value and ends the old one, where the connector says how.\n\nExamples:\n  pass show crm-new | weir auth rotate crm --secret crm_key --expires 90d\n  weir auth rotate crm"
     )]
     Rotate {
         /// Name of a connection that uses the secret
         connection: String,
-        /// Name of the secret, as in secret:NAME
+        /// Name of the secret, as in secret:NAME; left out, the vendor makes the new value
         #[arg(long, value_name = "NAME")]
-        secret: String,
+        secret: Option<String>,
         /// How long the new value is good for
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", requires = "secret")]
         expires: Option<Span>,
     },
     /// Give a grant up, here and at the provider
@@ -101,7 +101,7 @@ pub(crate) async fn run(args: &AuthArgs, context: &Context) -> Result<()> {
             connection,
             secret,
             expires,
-        } => rotate(&wiring, (connection, secret), *expires).await?,
+        } => rotate(&wiring, (connection, secret.as_deref()), *expires).await?,
         AuthCommand::Logout { connection } => logout(&wiring, connection).await?,
     }
     Ok(())
@@ -253,60 +253,41 @@ async fn status(wiring: &Wiring, connection: Option<&str>, context: &Context) ->
     sheet.print(context.format())
 }
 
-async fn rotate(wiring: &Wiring, (connection, name): (&str, &str), expires: Option<Span>) -> Result<()> {
-    let written = format!("secret:{name}");
-    let reference = Reference::parse(&written)
-        .filter(Reference::is_own)
-        .ok_or_else(|| {
-            Error::usage(format!("'{name}' is no secret of the store"))
-                .hint("one of `weir secret list`; what others keep is rotated where they keep it")
-        })?;
-    let named = wiring.connection(connection)?;
-    if !vaults::references(&named).contains(&reference) {
-        return Err(
-            Error::usage(format!("connection '{connection}' does not use {written}"))
-                .hint("look into its file which secrets it names"),
-        );
-    }
-    // A connection whose file cannot be read uses nothing now.
-    let mut users = Vec::new();
-    for (other, _) in wiring.project.connection_files()? {
-        match wiring.connection(&other) {
-            Ok(spec) if vaults::references(&spec).contains(&reference) => users.push(spec),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(connection = other, %error, "it is not tried with the new value"),
+/// By a value that somebody gives, or by one that the vendor makes.
+async fn rotate(
+    wiring: &Wiring,
+    (connection, name): (&str, Option<&str>),
+    expires: Option<Span>,
+) -> Result<()> {
+    let done = match name {
+        None => renewals::renew(wiring, connection).await?,
+        Some(name) => {
+            let value = super::secret::value(name)?;
+            let done = renewals::exchange(wiring, (connection, name), &value).await?;
+            if let Some(life) = expires {
+                let end = renewals::end_of(wiring, life).await?;
+                wiring.own_secrets().await?.expires(name, end).await?;
+            }
+            done
         }
-    }
-    let value = super::secret::value(name)?;
-    let candidate = Candidate {
-        reference,
-        value: value.clone(),
     };
-    let names: Vec<String> = users.iter().map(|user| user.connection.clone()).collect();
-    let secrets = wiring.own_secrets().await?;
-    let check = async || -> Result<()> {
-        for user in &users {
-            let checked = wiring.check_with(user, &candidate).await;
-            checked.map_err(|error| error.with("connection", &user.connection))?;
-        }
-        Ok(())
-    };
-    let done = secrets.exchange(name, &value, &names, check).await?;
-    if let Some(life) = expires {
-        secrets
-            .expires(name, super::secret::end_of(wiring, life).await?)
-            .await?;
-    }
     line(format!(
-        "secret '{name}' has its new value; it was tried with {}",
+        "secret '{}' has its new value; it was tried with {}",
+        done.secret,
         done.connections.join(", ")
     ));
     let held = secrets::end_rotations(&wiring.store().await?, DEFAULT_TENANT).await?;
-    line(if held == 0 {
-        "No run holds the old one any more: end it at the vendor."
-    } else {
-        "Runs that began before hold the old one: let them end before you end it at the vendor; \
-         `weir serve` removes it here then."
+    if held > 0 {
+        line(
+            "Runs that began before hold the old one: let them end before you end it at the vendor; \
+             `weir serve` removes it here then.",
+        );
+        return Ok(());
+    }
+    let ended = renewals::end_at_vendors(wiring).await?;
+    line(match ended {
+        0 => "No run holds the old one any more: end it at the vendor if it does not end it by itself.",
+        _ => "No run held the old one any more, and the vendor ended it.",
     });
     Ok(())
 }

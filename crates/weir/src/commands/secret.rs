@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Context;
 use crate::output::{Sheet, line, time};
+use crate::renewals;
 use crate::wiring::Wiring;
 
 /// Values that stay encrypted in the store: set, list, rotate, delete
@@ -59,7 +60,9 @@ pub(crate) async fn run(args: &SecretArgs, context: &Context) -> Result<()> {
             let secrets = wiring.own_secrets().await?;
             let version = secrets.set(name, &value).await?;
             if let Some(life) = expires {
-                secrets.expires(name, end_of(&wiring, *life).await?).await?;
+                secrets
+                    .expires(name, renewals::end_of(&wiring, *life).await?)
+                    .await?;
             }
             line(format!(
                 "secret '{name}' is stored, version {version}; name it as secret:{name}"
@@ -102,13 +105,6 @@ pub(crate) async fn run(args: &SecretArgs, context: &Context) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// When something ends that begins now.
-pub(super) async fn end_of(wiring: &Wiring, life: Span) -> Result<i64> {
-    let now_ms = wiring.store().await?.now_ms().await?;
-    let life_ms = i64::try_from(life.get().as_millis()).unwrap_or(i64::MAX);
-    Ok(now_ms.saturating_add(life_ms))
 }
 
 /// From standard input; a person is asked, and what they type is not shown.

@@ -33,6 +33,7 @@ use crate::output::line;
 use crate::parts::Parts;
 use crate::performer::{ProjectPerformer, take_schedules};
 use crate::receivers::ProjectReceivers;
+use crate::renewals;
 use crate::spools;
 use crate::supplies::ProjectSupplies;
 use crate::telemetry;
@@ -209,6 +210,8 @@ fn take_care(parts: &mut Parts, wiring: &Arc<Wiring>, store: &Store, stop: &Canc
     parts.start("care of old calls", done(erasing));
     let sweeping = spools::keep_swept(wiring.clone(), stop.clone());
     parts.start("care of spools", done(sweeping));
+    let renewing = renewals::keep(wiring.clone(), stop.clone());
+    parts.start("care of credentials", done(renewing));
     let disk = watch_disk(wiring.clone(), store.clone(), stop.clone());
     parts.start("watch over the disk", done(disk));
     let telling = deliveries::run(
