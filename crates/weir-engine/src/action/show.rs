@@ -6,7 +6,7 @@ use weir_protocol::action::Shown;
 use crate::http::{Body, Outgoing, Redactor};
 
 /// Characters of a body that is not JSON.
-const TEXT_CHARS_MAX: usize = 4_000;
+pub(crate) const TEXT_CHARS_MAX: usize = 4_000;
 
 pub(super) fn shown(outgoing: &Outgoing, redactor: &Redactor) -> Shown {
     let text = |text: &str| {

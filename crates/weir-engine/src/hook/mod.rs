@@ -230,8 +230,10 @@ impl Receiver for HookReceiver {
 }
 
 /// Notion signs by a token that it sends first, signed by nobody, and that a person gives back to it: it is shown
-/// where only the server's people look, and only while the connection waits for it.
+/// where only the server's people look, and only while the connection waits for it. It opens nothing by itself: until it
+/// is entered at Notion and set as the secret, nothing is taken from there.
 fn first_token(arrived: &Arrived) -> Result<Taken> {
+    // What is no JSON brings no token either, and is refused for that.
     let sent: Option<Value> = serde_json::from_slice(&arrived.body).ok();
     let token = sent.as_ref().and_then(|body| body["verification_token"].as_str());
     let Some(token) = token.filter(|token| token.len() <= TOKEN_CHARS_MAX) else {
