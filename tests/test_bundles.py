@@ -215,3 +215,22 @@ def test_an_agent_has_bundles_as_tools_and_their_runs_as_tasks(project, mart):
         assert call(process.url, ann, f"/approvals/{waits}/approve", "POST", {})[0] == 200
         over = lambda: (told := get(bot, begun["taskId"])["result"])["status"] == "completed" and told
         assert wait_until(over, "the task")["result"]["structuredContent"]["status"] == "done"
+
+
+def test_who_may_not_read_a_connection_sees_no_bundle_of_it(project, mart):
+    open_shop(project, mart)
+    project.write(
+        "policies/rules.cedar",
+        '@id("no-shop")\n'
+        'forbid(principal == Principal::"stranger", action == Action::"actions:read", resource in Connection::"shop");\n',
+    )
+    with serving(project) as process:
+        first_token(process)
+        stranger, other = token(project, "stranger", "agent", "agent"), token(project, "other", "agent", "agent")
+        started = call(process.url, other, "/bundles/three/runs", "POST", {"input": {"run": "x"}})[1]
+        for path in ("/bundles/three", f"/bundle-runs/{started['id']}"):
+            assert call(process.url, other, path)[0] == 200
+            status, problem = call(process.url, stranger, path)
+            assert status in (403, 404) and "shop" not in json.dumps(problem["detail"]), problem
+        for path in ("/bundles", "/bundle-runs"):
+            assert call(process.url, stranger, path)[1]["items"] == []

@@ -45,6 +45,8 @@ pub mod worker;
 pub mod workers;
 
 #[cfg(test)]
+mod deaths;
+#[cfg(test)]
 mod twins;
 
 pub use audit::Acting;

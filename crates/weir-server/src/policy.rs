@@ -8,11 +8,11 @@ use axum::extract::{FromRequestParts as _, Query, RawPathParams};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use serde_json::Value;
-use weir_control::bundles;
 use weir_control::events::connection_of;
 use weir_control::policies::Target;
 use weir_control::principals::{Access, Permission};
-use weir_protocol::Result;
+use weir_control::{Store, bundles};
+use weir_protocol::{Error, ErrorKind, Result};
 
 use crate::ServerState;
 use crate::observe::RequestId;
@@ -104,18 +104,49 @@ pub(crate) async fn check(
     let store = state.store.acting_as(access.acting(request));
     let policies = &state.policies;
     policies.check(&store, access, permission, &target, VIA).await?;
-    let Target::BundleRun(id) = &target else {
-        return Ok(());
-    };
-    let Ok(run) = bundles::get(&store, access, id).await else {
-        // The route says what is wrong.
-        return Ok(());
-    };
-    for step in run.steps {
-        let target = Target::Connection(step.connection);
-        policies.check(&store, access, permission, &target, VIA).await?;
+    for connection in connections_of_bundle(state, &store, access, &target).await? {
+        let step = Target::Connection(connection);
+        let checked = policies.check(&store, access, permission, &step, VIA).await;
+        checked.map_err(|error| unnamed(error, access))?;
     }
     Ok(())
+}
+
+/// A refusal that does not name the connection which it is about: who is refused is not to learn of it.
+fn unnamed(error: Error, access: &Access) -> Error {
+    if error.kind() != ErrorKind::Denied {
+        return error;
+    }
+    let message = format!(
+        "'{}' may not see a part of this bundle: a policy forbids it",
+        access.principal
+    );
+    Error::denied(message).hint("ask who keeps the policies of this tenant")
+}
+
+/// The connections that a bundle or a run of one tells of. None where there is no such one: the route says so.
+async fn connections_of_bundle(
+    state: &ServerState,
+    store: &Store,
+    access: &Access,
+    target: &Target,
+) -> Result<Vec<String>> {
+    if let Target::BundleRun(id) = target {
+        let run = bundles::get(store, access, id).await;
+        let steps = run.map(|run| run.steps).unwrap_or_default();
+        return Ok(steps.into_iter().map(|step| step.connection).collect());
+    }
+    let (Target::Thing(thing), Some(desk)) = (target, &state.bundles) else {
+        return Ok(Vec::new());
+    };
+    let Some(bundle) = thing.strip_prefix("bundles/") else {
+        return Ok(Vec::new());
+    };
+    let offers = desk.offers(access).await?.into_iter();
+    let steps = offers
+        .filter(|offer| offer.bundle == bundle)
+        .flat_map(|offer| offer.steps);
+    Ok(steps.map(|step| step.connection).collect())
 }
 
 /// A list without what its reader may not see. None where nothing is left out.

@@ -16,6 +16,9 @@ use crate::principals::{self, Access};
 use crate::runs::Failure;
 use crate::store::Scope;
 
+/// So long after what failed without a word about the run, such as a database that was away, it is gone on with.
+const LOOK_AGAIN_MS: i64 = 30_000;
+
 /// Whether the process goes on with the run.
 pub(super) enum Flow {
     On,
@@ -96,8 +99,28 @@ impl Desk {
         Ok(taken.then_some(run.kept.term + 1))
     }
 
-    /// Goes on with a run that this process has until it is over, waits for somebody, or is another one's.
+    /// Goes on with a run that this process has until it is over, waits for somebody, or is another one's. Where that
+    /// fails, the run is let go, so that the next look takes it up.
     pub(super) async fn go(&self, id: &str, term: i64) -> Result<()> {
+        let gone = self.advance(id, term).await;
+        if gone.is_err()
+            && let Err(error) = self.let_go(id, term).await
+        {
+            tracing::warn!(%error, run = id, "cannot let a bundle's run go: its hold runs out by itself");
+        }
+        gone
+    }
+
+    async fn let_go(&self, id: &str, term: i64) -> Result<()> {
+        let run = self.found(id).await?;
+        if run.status.is_over() || run.kept.term != term || !run.kept.is_held {
+            return Ok(());
+        }
+        let let_go = Move::of(run, "bundle.release").releasing(Some(LOOK_AGAIN_MS));
+        self.make(let_go).await.map(drop)
+    }
+
+    async fn advance(&self, id: &str, term: i64) -> Result<()> {
         loop {
             let run = self.found(id).await?;
             if run.status.is_over() || run.kept.term != term || !run.kept.is_held {

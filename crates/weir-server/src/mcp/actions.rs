@@ -9,7 +9,7 @@ use weir_protocol::spec::{Approval, Effect};
 use weir_protocol::{Error, ErrorKind, Result};
 
 use super::caller::Caller;
-use super::{VIA, answers, tasks};
+use super::{VIA, answers, bundles, tasks};
 
 /// The argument that makes a call happen once however often it is sent. Ids of messages cannot: a client that
 /// lost an answer asks again under a new one.
@@ -25,8 +25,11 @@ pub(super) struct Manner {
     pub(super) takes_tasks: bool,
 }
 
-/// `<connection>.<action>`; None where that is no name of a tool.
+/// `<connection>.<action>`; None where that is no name of a tool, or one that a bundle could have.
 pub(super) fn name(connection: &str, action: &str) -> Option<String> {
+    if connection == bundles::NAMESPACE {
+        return None;
+    }
     let name = format!("{connection}.{action}");
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     (name.len() <= NAME_LENGTH_MAX && name.bytes().all(is_plain)).then_some(name)

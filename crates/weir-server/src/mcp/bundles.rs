@@ -12,13 +12,13 @@ use super::actions::Manner;
 use super::caller::Caller;
 use super::{VIA, answers, tasks};
 
-/// How the names of these tools begin.
-const PREFIX: &str = "bundle.";
+/// Where these tools have their names: no connection of this name has tools.
+pub(super) const NAMESPACE: &str = "bundle";
 /// The argument that makes a run happen once however often it is sent.
 const KEY: &str = "idempotency_key";
 
 pub(super) fn name(bundle: &str) -> String {
-    format!("{PREFIX}{bundle}")
+    format!("{NAMESPACE}.{bundle}")
 }
 
 /// The bundles that may be asked for and whose input leaves the key's name free.

@@ -1,28 +1,12 @@
 //! Processes die at each moment of a run, and requests come to a bad end at each step: the effect at the vendor is all
 //! of it or none, or a person is told.
 
-use std::pin::pin;
-use std::task::Poll;
-
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::super::ask::Put;
 use super::*;
-
-/// Lets a future be polled so often, then drops it: what it would have done next never happens.
-async fn killed_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    std::future::poll_fn(move |context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
-}
+use crate::deaths::killed_after;
 
 /// Asks and goes on within this task, so that it dies with it.
 async fn ask_here(desk: &Desk, access: &Access, wanted: &Wanted, key: &str) {
@@ -114,6 +98,23 @@ async fn the_effect_is_all_or_none_whenever_a_process_dies() {
             assert!(polls > 14, "{polls}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_go_on_is_let_go() {
+    let world = World::of(lookup()).await;
+    let agent = world.agent().await;
+    let wanted = wanted("three", "held");
+    let Put::New(run) = world.desk.begin(&agent, &wanted, None, "test").await.unwrap() else {
+        panic!("it was asked for before");
+    };
+    *world.known.is_away.lock().unwrap() = true;
+    let error = world.desk.go(&run.id, run.kept.term).await.unwrap_err();
+    assert_eq!(error.kind(), weir_protocol::ErrorKind::Unavailable);
+    assert!(!world.run(&run.id).await.kept.is_held);
+    *world.known.is_away.lock().unwrap() = false;
+    world.rest().await;
+    assert_eq!(world.run(&run.id).await.status, Status::Done);
 }
 
 fn mood() -> impl Strategy<Value = Mood> {

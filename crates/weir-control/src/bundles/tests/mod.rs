@@ -196,6 +196,8 @@ struct Known {
     mart: Mutex<Arc<Mart>>,
     rules: Mutex<Vec<Rule>>,
     bundles: Mutex<BTreeMap<String, Bundle>>,
+    /// Whether bundles can be read.
+    is_away: Mutex<bool>,
 }
 
 #[async_trait]
@@ -233,6 +235,9 @@ impl Recipes for Known {
     }
 
     fn compile(&self, bundle: Bundle) -> Result<Arc<dyn Recipe>> {
+        if *self.is_away.lock().unwrap() {
+            return Err(Error::unavailable("no bundle can be read").hint("wait"));
+        }
         Ok(Arc::new(BundleRecipe::new(bundle, &Clock::system())?))
     }
 }
@@ -302,6 +307,7 @@ impl World {
             mart: Mutex::new(mart.clone()),
             rules: Mutex::default(),
             bundles: Mutex::default(),
+            is_away: Mutex::default(),
         });
         let policies = Arc::new(InForce::default());
         let calls = calls::Desk::new(&store, DEFAULT_TENANT, known.clone(), policies);

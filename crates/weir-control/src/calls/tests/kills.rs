@@ -1,24 +1,8 @@
 //! A process dies at each moment of a call; another one goes on.
 
-use std::pin::pin;
-use std::task::Poll;
-
 use super::*;
 use crate::approvals::{Decision, Verdict};
-
-/// Lets a future be polled so often, then drops it: what it would have done next never happens.
-async fn killed_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    std::future::poll_fn(move |context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
-}
+use crate::deaths::killed_after;
 
 /// Every call is over, and says the truth about its effect.
 async fn is_true(world: &World, what: &str) {
