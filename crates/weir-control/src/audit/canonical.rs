@@ -1,6 +1,8 @@
 //! JSON in the one form that is hashed: keys in order, no space between, whole numbers only (RFC 8785
 //! for what is left).
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use weir_protocol::{Error, Result};
@@ -36,7 +38,7 @@ fn write(value: &Value, out: &mut String) -> Result<()> {
             out.push(']');
         }
         Value::Object(object) => write_object(object, out)?,
-        Value::String(text) => out.push_str(&quoted(text)),
+        Value::String(text) => out.push_str(&quoted(text.as_str()).to_string()),
         Value::Null | Value::Bool(_) => out.push_str(&value.to_string()),
     }
     Ok(())
@@ -51,7 +53,7 @@ fn write_object(object: &Map<String, Value>, out: &mut String) -> Result<()> {
         if place > 0 {
             out.push(',');
         }
-        out.push_str(&quoted(key));
+        out.push_str(&quoted(key.as_str()).to_string());
         out.push(':');
         if let Some(value) = object.get(key) {
             write(value, out)?;
@@ -61,9 +63,26 @@ fn write_object(object: &Map<String, Value>, out: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// A text as JSON writes it: `"`, `\` and control characters are escaped, nothing else.
-pub(super) fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+/// A text as JSON writes it: `"`, `\` and control characters are escaped, nothing else. None is `null`.
+pub(super) struct Quoted<'a>(Option<&'a str>);
+
+pub(super) fn quoted<'a>(text: impl Into<Option<&'a str>>) -> Quoted<'a> {
+    Quoted(text.into())
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(text) = self.0 else {
+            return out.write_str("null");
+        };
+        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+        if !text.bytes().all(is_plain) {
+            return write!(out, "{}", Value::from(text));
+        }
+        out.write_str("\"")?;
+        out.write_str(text)?;
+        out.write_str("\"")
+    }
 }
 
 /// SHA-256 in lower-case hexadecimal digits.

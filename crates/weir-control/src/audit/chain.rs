@@ -67,10 +67,10 @@ impl Seal {
         format!(
             "{{\"at_ms\":{},\"hash\":{},\"kind\":\"{}\",\"number\":{},\"tenant\":{},\"weir_audit\":1}}",
             self.at_ms,
-            quoted(&self.hash),
+            quoted(self.hash.as_str()),
             self.kind.as_str(),
             self.number,
-            quoted(&self.tenant)
+            quoted(self.tenant.as_str())
         )
     }
 }

@@ -15,6 +15,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use sqlx::AnyConnection;
+use tokio::sync::mpsc;
 use weir_protocol::{Error, Result};
 
 use crate::Store;
@@ -253,20 +254,9 @@ async fn follow_chain(
     {
         return Ok(Err(broken));
     }
-    loop {
-        let after = chain.last().0;
-        let (entries, seals) = store
-            .read(scope, doing, |db, _| {
-                Box::pin(async move {
-                    let entries = sql::page(db, tenant, (after, through), PAGE).await?;
-                    let last = entries.last().map_or(after, |entry| entry.number);
-                    Ok((entries, sql::seals(db, tenant, (after, last)).await?))
-                })
-            })
-            .await?;
-        if entries.is_empty() {
-            break;
-        }
+    let mut pages = pages(store, tenant, (chain.last().0, through));
+    while let Some(page) = pages.recv().await {
+        let (entries, seals) = page?;
         if let Err(broken) = follow(&mut chain, &entries, seals) {
             return Ok(Err(broken));
         }
@@ -285,6 +275,39 @@ async fn follow_chain(
         number
     };
     Ok(chain.end(newest.as_ref()).and(Err(Broken { number, why })))
+}
+
+type Page = Result<(Vec<Entry>, Vec<Seal>)>;
+
+/// The records after one through another, read ahead while those before are followed. Ends after an error.
+fn pages(store: &Store, tenant: &str, (mut after, through): (i64, i64)) -> mpsc::Receiver<Page> {
+    let (sender, pages) = mpsc::channel(1);
+    let (store, tenant) = (store.clone(), tenant.to_owned());
+    tokio::spawn(async move {
+        let tenant = tenant.as_str();
+        loop {
+            let page = store
+                .read(Scope::Tenant(tenant), "verify the audit trail", |db, _| {
+                    Box::pin(async move {
+                        let entries = sql::page(db, tenant, (after, through), PAGE).await?;
+                        let last = entries.last().map_or(after, |entry| entry.number);
+                        Ok((entries, sql::seals(db, tenant, (after, last)).await?))
+                    })
+                })
+                .await;
+            let last = page.as_ref().ok().and_then(|(entries, _)| entries.last());
+            let next = last.map(|entry| entry.number);
+            let is_empty = page.is_ok() && next.is_none();
+            if is_empty || sender.send(page).await.is_err() {
+                return;
+            }
+            match next {
+                Some(number) => after = number,
+                None => return,
+            }
+        }
+    });
+    pages
 }
 
 fn follow(chain: &mut Chain<'_>, entries: &[Entry], seals: Vec<Seal>) -> chain::Step {

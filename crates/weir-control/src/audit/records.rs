@@ -148,24 +148,23 @@ pub struct Entry {
 impl Entry {
     /// The canonical JSON, whose SHA-256 is the record's hash.
     pub(super) fn canonical(&self) -> String {
-        let maybe = |text: &Option<String>| text.as_deref().map_or_else(|| "null".to_owned(), quoted);
         // Keys in order; `details` is canonical already, and where somebody changed it, the hash tells.
         format!(
             "{{\"action\":{},\"at_ms\":{},\"correlation_id\":{},\"details\":{},\"id\":{},\"number\":{},\
              \"outcome\":{},\"personal_hash\":{},\"previous\":{},\"principal\":{},\"subject\":{},\
              \"tenant\":{},\"weir_audit\":1}}",
-            quoted(&self.action),
+            quoted(self.action.as_str()),
             self.at_ms,
-            maybe(&self.correlation_id),
+            quoted(self.correlation_id.as_deref()),
             self.details,
-            quoted(&self.id),
+            quoted(self.id.as_str()),
             self.number,
-            quoted(&self.outcome),
-            maybe(&self.personal_hash),
-            quoted(&self.previous),
-            quoted(&self.principal),
-            quoted(&self.subject),
-            quoted(&self.tenant),
+            quoted(self.outcome.as_str()),
+            quoted(self.personal_hash.as_deref()),
+            quoted(self.previous.as_str()),
+            quoted(self.principal.as_str()),
+            quoted(self.subject.as_str()),
+            quoted(self.tenant.as_str()),
         )
     }
 }

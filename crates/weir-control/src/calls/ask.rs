@@ -240,7 +240,7 @@ impl Desk {
         let asked = &noted(new, "call.ask");
         let begun = &noted(new, "call.begin");
         let requested = &approvals::requested(new);
-        let turn = format!("calls of {}", access.principal);
+        let turn = turn(new, rules);
         self.store
             .write_alone(scope, &turn, "write the call down", |db, _| {
                 Box::pin(async move {
@@ -276,8 +276,9 @@ impl Desk {
                         .clone()
                         .with("rules", decided.rules)
                         .with("via", prepared.via.as_str());
-                    audit::append_in(db, acting, &record).await?;
                     let stored = sql::get(db, &call.tenant, &call.id).await?;
+                    // Last: from here to the end of the transaction every other change of the tenant waits.
+                    audit::append_in(db, acting, &record).await?;
                     Ok(Put::New(stored.ok_or_else(|| rules::no_such_call(&call.id))?))
                 })
             })
@@ -312,6 +313,16 @@ pub(super) fn noted(call: &Call, what: &'static str) -> Record {
         .with("effect", call.effect.as_str())
         .with("connector", format!("{}@{}", call.connector, call.version))
         .with("digest", call.digest.as_str())
+}
+
+/// What a call has to be written down alone in: all of a principal's where rules look at those before, those of one key
+/// where there is one, else nothing but itself.
+fn turn(new: &Call, rules: &[Rule]) -> String {
+    match &new.idempotency_key {
+        _ if approvals::asks_past(rules) => format!("calls of {}", new.principal),
+        Some(key) => format!("call {key} of {}", new.principal),
+        None => format!("call {}", new.id),
+    }
 }
 
 async fn past(db: &mut AnyConnection, rules: &[Rule], new: &Call) -> Outcome<Past> {

@@ -146,13 +146,14 @@ impl Desk {
         self.store
             .write(scope, "end the call", |db, _| {
                 Box::pin(async move {
-                    if sql::end(db, (&call.id, call.term), outcome, look_ms).await? {
+                    let is_ended = sql::end(db, (&call.id, call.term), outcome, look_ms).await?;
+                    let stored = sql::get(db, &call.tenant, &call.id).await?;
+                    if is_ended {
                         if let Some(event) = event {
                             events::append_in(db, event).await?;
                         }
                         audit::append_in(db, acting, record).await?;
                     }
-                    let stored = sql::get(db, &call.tenant, &call.id).await?;
                     Ok(stored.ok_or_else(|| rules::no_such_call(&call.id))?)
                 })
             })
@@ -294,8 +295,9 @@ impl Desk {
                     if is_approved {
                         approvals::use_in(db, &call.id).await?;
                     }
+                    let taken = sql::get(db, &call.tenant, &call.id).await?;
                     audit::append_in(db, acting, record).await?;
-                    Ok(sql::get(db, &call.tenant, &call.id).await?)
+                    Ok(taken)
                 })
             })
             .await
