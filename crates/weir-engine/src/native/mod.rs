@@ -67,6 +67,12 @@ type CarrierOf = fn(&ConnectionSpec, &ClientSettings) -> Result<Arc<dyn Carrier>
 /// Connectors whose requests do not go over HTTP.
 const CARRIERS: &[(&str, CarrierOf)] = &[("email", email::carrier)];
 
+/// Whether a connector's requests go over HTTP, and so can be recorded as fixtures.
+pub(crate) fn is_http(spec: &ConnectorSpec) -> bool {
+    let name = spec.native.as_deref();
+    !CARRIERS.iter().any(|(known, _)| Some(*known) == name)
+}
+
 /// What takes a connection's requests to the other side, where that is not HTTP.
 pub(crate) fn carrier(
     spec: &ConnectorSpec,

@@ -118,6 +118,12 @@ async fn answer(
 ) -> std::io::Result<Option<()>> {
     let quoted: Vec<&str> = command.split('"').skip(1).step_by(2).collect();
     let mut told = Vec::new();
+    if command == "STARTTLS" {
+        write
+            .write_all(format!("{tag} BAD not known\r\n").as_bytes())
+            .await?;
+        return Ok(Some(()));
+    }
     if command.starts_with("LOGIN") {
         state.logins.fetch_add(1, Ordering::SeqCst);
         if quoted.get(1) != Some(&"secret") {

@@ -166,7 +166,7 @@ async fn a_message_is_sent_with_an_id_of_its_call() {
         &format!("Message-ID: <{KEY}@acme.example>"),
         "In-Reply-To: <first@example.com>",
         "References: <first@example.com>",
-        "JVBERg==",
+        "%PDF",
         "invoice.pdf",
     ] {
         assert!(message.contains(part), "{part} in {message}");
