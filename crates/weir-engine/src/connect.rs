@@ -75,7 +75,7 @@ fn make(
                 "tls is for connectors that speak HTTP by their spec; this one does not use it",
             )
             .hint("remove tls, and add the certificate to the machine's own")),
-            Native::Source(source) => Ok(source),
+            Native::Source(source) | Native::Client(source) => Ok(source),
             Native::Declared(connector) => declared(&connector, &connection, settings),
         },
     }
@@ -152,8 +152,10 @@ fn asked_of_auth<T>(
     connection.config = config::validate(connector.spec.config.as_ref(), &connection.config)?;
     let resolved = match &connector.spec.native {
         None => connector.clone(),
+        // Code reads it, and it signs by its spec.
+        Some(_) if !connector.spec.auth.is_empty() => connector.clone(),
         Some(name) => match native::resolve(name, connector, &connection, settings)? {
-            Native::Source(_) => return Ok(None),
+            Native::Source(_) | Native::Client(_) => return Ok(None),
             Native::Declared(connector) => *connector,
         },
     };
@@ -178,7 +180,7 @@ pub fn declared_streams(
         return Ok(Some(all));
     };
     match native::resolve(name, connector, connection, settings)? {
-        Native::Source(_) => Ok(None),
+        Native::Source(_) | Native::Client(_) => Ok(None),
         Native::Declared(connector) => describe(&connector, connection).map(Some),
     }
 }
@@ -252,8 +254,13 @@ fn client(
     let (parts, authenticator) = with_auth(spec, connection, settings, (templates, scope), |input| {
         auth::build(input)
     })?;
-    let (client, transport) = parts;
-    Ok(Client::new(&client, transport, authenticator))
+    let (settings, transport) = parts;
+    let carrier = native::carrier(spec, connection, &settings)?;
+    let client = Client::new(&settings, transport, authenticator);
+    Ok(match carrier {
+        Some(carrier) => client.carried_by(carrier),
+        None => client,
+    })
 }
 
 /// Makes what all requests go through, and with it whoever signs them or asks for what they are signed with.

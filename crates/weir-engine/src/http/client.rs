@@ -9,6 +9,7 @@ use weir_protocol::permits::BreakerTold;
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::breaker::{Admission, Breaker, BreakerState, Health};
+use super::carrier::Carrier;
 use super::limiter::Limiter;
 use super::settings::{ClientSettings, Patience, Traceparent};
 use super::shared::SharedLimiter;
@@ -26,7 +27,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// One connection's way to its outside system.
 pub struct Client {
-    pub(super) transport: Arc<Transport>,
+    pub(super) carrier: Arc<dyn Carrier>,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) limiter: Limiter,
     pub(super) shared: Option<Arc<SharedLimiter>>,
@@ -85,7 +86,7 @@ impl Client {
         // What is counted for all processes is not counted here a second time.
         let own_limit = patience.rate_limit.as_ref().filter(|_| settings.shared.is_none());
         Self {
-            transport,
+            carrier: transport,
             authenticator,
             limiter: Limiter::new(own_limit),
             shared: settings.shared.clone(),
@@ -98,6 +99,12 @@ impl Client {
             probe_ended: Notify::new(),
             patience,
         }
+    }
+
+    /// The same with another way to the other side than HTTP.
+    pub(crate) fn carried_by(mut self, carrier: Arc<dyn Carrier>) -> Self {
+        self.carrier = carrier;
+        self
     }
 
     pub fn stats(&self) -> StatsSnapshot {

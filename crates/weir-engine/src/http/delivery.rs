@@ -23,7 +23,7 @@ impl Delivery {
     }
 
     /// From here on bytes may leave.
-    pub(super) fn begins(&self) {
+    pub(crate) fn begins(&self) {
         self.0.fetch_or(UNDER_WAY, Ordering::AcqRel);
     }
 

@@ -40,8 +40,7 @@ impl Client {
             }
             let _under_way = self.pace().await?;
             self.stats.count_request();
-            out.delivery.begins();
-            let answer = match self.transport.send(&signed).await {
+            let answer = match self.carrier.carry(&signed).await {
                 Ok(answer) => answer,
                 Err(error) if has_changed => return Err(redirect::lost(&hop.url, error)),
                 Err(error) => return Err(error),

@@ -106,7 +106,7 @@ impl HostRules {
     }
 
     /// Whether an address may be connected to; `plain` for HTTP without TLS.
-    pub(super) fn check_address(&self, name: &str, address: IpAddr, plain: bool) -> Result<()> {
+    pub(crate) fn check_address(&self, name: &str, address: IpAddr, plain: bool) -> Result<()> {
         match reach(address) {
             Reach::Never(what) => Err(Error::denied(format!("'{name}' is a {what} address"))
                 .with("address", address)

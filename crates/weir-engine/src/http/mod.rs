@@ -5,6 +5,7 @@
 mod address;
 mod backoff;
 mod breaker;
+mod carrier;
 mod classify;
 mod client;
 mod clock;
@@ -35,8 +36,10 @@ pub use settings::{ClientSettings, Patience, ReliabilityDefaults, Traceparent};
 pub use stats::StatsSnapshot;
 pub use transport::Transport;
 
+pub(crate) use carrier::Carrier;
 pub(crate) use quota::retry_after;
 pub(crate) use shared::{SharedLimiter, Taken};
+pub(crate) use transport::before_sending;
 
 use std::time::Duration;
 

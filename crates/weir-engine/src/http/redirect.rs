@@ -47,7 +47,8 @@ pub(super) fn next(sent: &Outgoing, answer: &Answer, redactor: &Redactor) -> Res
 
 /// Same scheme, host and port: only there a credential may follow.
 pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
-    a.origin() == b.origin()
+    // Not by `origin()`: but for HTTP's schemes no origin is the same as another.
+    a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
 }
 
 /// What was asked for is done, and the answer to it could not be fetched: nothing to be sent again.

@@ -150,7 +150,7 @@ impl Transport {
             .hint(hint);
         // Marked so that a request that must not be sent twice may be when it never left.
         let error_out = if error.is_connect() {
-            error_out.with(NEVER_SENT, "yes")
+            before_sending(error_out)
         } else {
             error_out
         };
@@ -159,6 +159,11 @@ impl Transport {
 }
 
 const NEVER_SENT: &str = "before sending";
+
+/// Marks a failure that surely happened before the request left.
+pub(crate) fn before_sending(error: Error) -> Error {
+    error.with(NEVER_SENT, "yes")
+}
 
 /// Whether a transport failure surely happened before the request left.
 pub(super) fn never_sent(error: &Error) -> bool {

@@ -1,6 +1,7 @@
 //! Connectors that need code. A connector names one in `native:`; this is the list.
 
 mod airbyte;
+mod email;
 pub mod files;
 pub mod http_json;
 mod manifest;
@@ -12,16 +13,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_protocol::connection::ConnectionSpec;
+use weir_protocol::spec::ConnectorSpec;
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, Result, Source};
 
 use crate::EngineSettings;
 use crate::catalog::Connector;
+use crate::http::{Carrier, ClientSettings};
 
 /// What a native connector turns a connection into.
 pub enum Native {
     /// A source of its own.
     Source(Arc<dyn Source>),
+    /// A source that asks through the engine's client: it signs and trusts as its spec and the connection say.
+    Client(Arc<dyn Source>),
     /// A connector for the declarative engine, described by the connection.
     Declared(Box<Connector>),
 }
@@ -35,6 +40,10 @@ const NATIVE: &[(&str, Constructor)] = &[
     ("airbyte_process", |_, connection, engine| {
         let source = airbyte::AirbyteProcess::new(connection, engine)?;
         Ok(Native::Source(Arc::new(source)))
+    }),
+    ("email", |connector, connection, engine| {
+        let source = email::EmailSource::new(connector, connection, engine)?;
+        Ok(Native::Client(Arc::new(source)))
     }),
     ("files", |_, connection, engine| {
         let source = files::FilesSource::new(connection, engine.clock.clone())?;
@@ -52,6 +61,28 @@ const NATIVE: &[(&str, Constructor)] = &[
         Ok(Native::Source(Arc::new(source)))
     }),
 ];
+
+type CarrierOf = fn(&ConnectionSpec, &ClientSettings) -> Result<Arc<dyn Carrier>>;
+
+/// Connectors whose requests do not go over HTTP.
+const CARRIERS: &[(&str, CarrierOf)] = &[("email", email::carrier)];
+
+/// Whether a connector's requests go over HTTP, and so can be recorded as fixtures.
+pub(crate) fn is_http(spec: &ConnectorSpec) -> bool {
+    let name = spec.native.as_deref();
+    !CARRIERS.iter().any(|(known, _)| Some(*known) == name)
+}
+
+/// What takes a connection's requests to the other side, where that is not HTTP.
+pub(crate) fn carrier(
+    spec: &ConnectorSpec,
+    connection: &ConnectionSpec,
+    settings: &ClientSettings,
+) -> Result<Option<Arc<dyn Carrier>>> {
+    let name = spec.native.as_deref();
+    let found = CARRIERS.iter().find(|(known, _)| Some(*known) == name);
+    found.map(|(_, make)| make(connection, settings)).transpose()
+}
 
 /// Resolves the name in a connector's `native:` for a connection.
 pub fn resolve(

@@ -112,9 +112,10 @@ fn mailbox(text: &str) -> Result<Mailbox> {
 }
 
 fn transport(smtp: &Smtp) -> Result<AsyncSmtpTransport<Tokio1Executor>> {
+    let parameters = || tls_parameters(&smtp.host, smtp.root_pem.as_deref());
     let (port, tls) = match smtp.tls {
-        SmtpTls::Tls => (465, Tls::Wrapper(parameters(smtp)?)),
-        SmtpTls::StartTls => (587, Tls::Required(parameters(smtp)?)),
+        SmtpTls::Tls => (465, Tls::Wrapper(parameters()?)),
+        SmtpTls::StartTls => (587, Tls::Required(parameters()?)),
         SmtpTls::None if is_here(&smtp.host) => (25, Tls::None),
         SmtpTls::None => {
             return Err(
@@ -134,15 +135,16 @@ fn transport(smtp: &Smtp) -> Result<AsyncSmtpTransport<Tokio1Executor>> {
     Ok(builder.build())
 }
 
-fn parameters(smtp: &Smtp) -> Result<TlsParameters> {
+/// How TLS to a mail server is set up; `root_pem` are further root certificates.
+pub(crate) fn tls_parameters(host: &str, root_pem: Option<&[u8]>) -> Result<TlsParameters> {
     let failed = |error: lettre::transport::smtp::Error| {
         Error::spec("TLS to the mail server cannot be set up")
-            .with("host", &smtp.host)
+            .with("host", host)
             .caused_by(error)
-            .hint("check `root_certificate` and the machine's root certificates")
+            .hint("check the certificate authority that is named, and the machine's root certificates")
     };
-    let mut builder = TlsParameters::builder(smtp.host.clone());
-    if let Some(pem) = &smtp.root_pem {
+    let mut builder = TlsParameters::builder(host.to_owned());
+    if let Some(pem) = root_pem {
         builder = builder.add_root_certificate(Certificate::from_pem(pem).map_err(failed)?);
     }
     builder.build().map_err(failed)

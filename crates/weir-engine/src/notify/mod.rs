@@ -4,5 +4,6 @@
 mod mail;
 mod post;
 
+pub(crate) use mail::tls_parameters;
 pub use mail::{Mail, Smtp, SmtpTls, send};
 pub use post::{Posted, Poster};
