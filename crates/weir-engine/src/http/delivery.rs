@@ -23,12 +23,12 @@ impl Delivery {
     }
 
     /// From here on bytes may leave.
-    pub(super) fn begins(&self) {
+    pub(crate) fn begins(&self) {
         self.0.fetch_or(UNDER_WAY, Ordering::AcqRel);
     }
 
     /// The try ended with an answer that says what happened, or surely never left.
-    pub(super) fn is_known(&self) {
+    pub(crate) fn is_known(&self) {
         self.0.fetch_and(!UNDER_WAY, Ordering::AcqRel);
     }
 
