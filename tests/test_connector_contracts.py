@@ -209,6 +209,7 @@ def test_every_connector_with_a_description_is_held_to_it():
         "airbyte": "runs programs",
         "files": "reads files",
         "http_json": "any API",
+        "mcp": "has the tools of whatever server it is given",
         "salesforce": "Salesforce publishes a description only for an organisation",
         "singer": "runs programs",
         "webhook": "the receiver is the user's",

@@ -40,6 +40,7 @@ pub mod states;
 pub mod store;
 pub mod sync;
 pub mod tenants;
+pub mod upstreams;
 pub mod webhooks;
 pub mod worker;
 pub mod workers;

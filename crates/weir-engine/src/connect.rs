@@ -10,6 +10,7 @@ use weir_protocol::hook::Inbox;
 use weir_protocol::oauth::{AccessTokens, AuthorizationServer};
 use weir_protocol::permits::Permits;
 use weir_protocol::spec::ConnectorSpec;
+use weir_protocol::tools::{SeenTool, ToolWatch};
 use weir_protocol::{Error, Result, Source, StreamDescriptor};
 
 use crate::action::{self, HttpActions};
@@ -22,6 +23,7 @@ use crate::fingerprint;
 use crate::hook::{self, WithInbox};
 use crate::http::{self, Client, ClientSettings, HostRules, Patience, ReliabilityDefaults, Transport};
 use crate::interpolate::{Scope, Templates};
+use crate::native::mcp::ToolActions;
 use crate::native::{self, Native};
 
 /// What the program that uses the engine decides.
@@ -48,6 +50,10 @@ pub struct EngineSettings {
     pub traceparent: Option<http::Traceparent>,
     /// Names whose account the connection is, without telling its secrets; empty where nobody asks.
     pub account: String,
+    /// Tools of the server behind a connection that somebody accepted.
+    pub accepted_tools: Vec<SeenTool>,
+    /// Told what the server behind a connection has.
+    pub tool_watch: Option<Arc<dyn ToolWatch>>,
     /// Variables of the environment that programs get besides those that a connection names.
     pub process_env: BTreeMap<String, String>,
 }
@@ -75,7 +81,7 @@ fn make(
                 "tls is for connectors that speak HTTP by their spec; this one does not use it",
             )
             .hint("remove tls, and add the certificate to the machine's own")),
-            Native::Source(source) | Native::Client(source) => Ok(source),
+            Native::Source(source) | Native::Client(source) | Native::Described(_, source) => Ok(source),
             Native::Declared(connector) => declared(&connector, &connection, settings),
         },
     }
@@ -119,7 +125,15 @@ pub fn actions(
     connection: &ConnectionSpec,
     settings: &EngineSettings,
 ) -> Result<Arc<dyn Actions>> {
+    if native::mcp::is_of(connector) {
+        return Ok(Arc::new(ToolActions::connect(connector, connection, settings)?));
+    }
     Ok(Arc::new(HttpActions::connect(connector, connection, settings)?))
+}
+
+/// Whether connections of this connector may have actions.
+pub fn has_actions(connector: &Connector) -> bool {
+    !connector.spec.actions.is_empty() || native::mcp::is_of(connector)
 }
 
 /// Who speaks to the authorization server of a connection, where its method keeps what one grants.
@@ -156,10 +170,14 @@ fn asked_of_auth<T>(
         Some(_) if !connector.spec.auth.is_empty() => connector.clone(),
         Some(name) => match native::resolve(name, connector, &connection, settings)? {
             Native::Source(_) | Native::Client(_) => return Ok(None),
-            Native::Declared(connector) => *connector,
+            Native::Declared(connector) | Native::Described(connector, _) => *connector,
         },
     };
     let spec = &resolved.spec;
+    // A program is asked for nothing over the network.
+    if spec.hosts.is_empty() {
+        return Ok(None);
+    }
     let templates = Templates::new(&settings.clock);
     let scope = base_scope(&connection);
     let (_, found) = with_auth(spec, &connection, settings, (&templates, &scope), ask)?;
@@ -181,6 +199,7 @@ pub fn declared_streams(
     };
     match native::resolve(name, connector, connection, settings)? {
         Native::Source(_) | Native::Client(_) => Ok(None),
+        Native::Described(..) => Ok(Some(Vec::new())),
         Native::Declared(connector) => describe(&connector, connection).map(Some),
     }
 }

@@ -31,6 +31,7 @@ pub mod vault;
 
 pub use clock::Clock;
 pub use connect::{
-    EngineSettings, actions, authorization_server, check_file, connect, declared_streams, own_tokens,
+    EngineSettings, actions, authorization_server, check_file, connect, declared_streams, has_actions,
+    own_tokens,
 };
 pub use fingerprint::account;

@@ -26,6 +26,7 @@ pub mod source;
 pub mod spec;
 pub mod state;
 pub mod sync_mode;
+pub mod tools;
 pub mod units;
 pub mod yaml;
 

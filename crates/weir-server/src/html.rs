@@ -1,7 +1,7 @@
 //! Plain pages for browsers that come back from elsewhere. Everything in them is escaped, and they load
 //! nothing.
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use weir_protocol::Error;
 
@@ -56,6 +56,82 @@ pub(crate) fn page(status: StatusCode, heading: &str, paragraphs: &[&str], extra
     response
 }
 
+/// A language that pages are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    En,
+    Ar,
+}
+
+impl Language {
+    /// What the address asks for (`?lang=ar`), else what the browser prefers.
+    pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Self {
+        let query = uri.query().unwrap_or_default().split('&');
+        let asked = query.filter_map(|pair| pair.strip_prefix("lang=")).next();
+        let preferred = headers
+            .get(header::ACCEPT_LANGUAGE)
+            .and_then(|tags| tags.to_str().ok());
+        let tag = asked
+            .or(preferred)
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        let is_arabic = tag.strip_prefix("ar");
+        match is_arabic {
+            Some(rest) if !rest.starts_with(|letter: char| letter.is_ascii_alphabetic()) => Self::Ar,
+            _ => Self::En,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Ar => "ar",
+        }
+    }
+
+    fn direction(self) -> &'static str {
+        match self {
+            Self::En => "ltr",
+            Self::Ar => "rtl",
+        }
+    }
+}
+
+/// A page in weir's own style; `body` is markup of our own. Forms of it are sent back here.
+pub(crate) fn document(status: StatusCode, language: Language, heading: &str, body: &str) -> Response {
+    let heading = escaped(heading);
+    let text = format!(
+        "<!doctype html>\n<html lang=\"{}\" dir=\"{}\">\n<head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{heading}</title>\
+         <link rel=\"stylesheet\" href=\"/style.css\"></head>\n\
+         <body>\n<main>\n<h1>{heading}</h1>\n{body}</main>\n</body>\n</html>\n",
+        language.as_str(),
+        language.direction()
+    );
+    let mut page = (status, text).into_response();
+    for (name, value) in HEADERS {
+        page.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    let policy =
+        "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    let policy = HeaderValue::from_static(policy);
+    page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    let referrer = HeaderValue::from_static("same-origin");
+    page.headers_mut().insert(header::REFERRER_POLICY, referrer);
+    page
+}
+
+/// `/style.css`
+pub(crate) async fn style() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "max-age=3600"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, include_str!("style.css")).into_response()
+}
+
 /// The same with a form that is sent back here. Without a referrer, browsers do not say where its request comes from.
 pub(crate) fn form(status: StatusCode, heading: &str, paragraphs: &[&str], form: &str) -> Response {
     let mut page = page(status, heading, paragraphs, form);
@@ -76,6 +152,20 @@ pub(crate) fn failure(error: &Error) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_language_is_the_addresss_or_the_browsers() {
+        let of = |uri: &str, tags: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::try_from(tags).unwrap());
+            Language::of(&uri.parse().unwrap(), &headers)
+        };
+        assert_eq!(of("/a", "ar-EG,ar;q=0.9,en;q=0.8"), Language::Ar);
+        assert_eq!(of("/a", "en-GB,ar;q=0.5"), Language::En);
+        assert_eq!(of("/a?lang=ar", "en"), Language::Ar);
+        assert_eq!(of("/a?x=1&lang=en", "ar"), Language::En);
+        assert_eq!(of("/a", "arn"), Language::En);
+    }
 
     #[tokio::test]
     async fn what_others_say_stays_text() {

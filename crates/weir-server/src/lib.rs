@@ -2,6 +2,7 @@
 //! It decides nothing: a handler parses, calls a use case of `weir-control`, and renders.
 
 mod api;
+mod approval_page;
 mod guard;
 mod health;
 mod hooks;
@@ -167,6 +168,11 @@ pub fn router(state: ServerState) -> Router {
             get(hooks::of_tenant).post(hooks::of_tenant),
         )
         .route("/oauth/callback", get(oauth_callback::answered))
+        .route(
+            "/approvals/{id}",
+            get(approval_page::show).post(approval_page::decide),
+        )
+        .route("/style.css", get(html::style))
         .route("/login", get(login::begin))
         .route("/login/callback", get(login::finish))
         .route("/logout", post(login::end))

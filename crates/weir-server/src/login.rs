@@ -14,6 +14,8 @@ use crate::{ServerState, html};
 const LOGIN_LIFE_S: u64 = 600;
 const LOGIN_COOKIE: &str = "weir_login";
 const SESSION_COOKIE: &str = "weir_session";
+/// The page that somebody had to log in for.
+const NEXT_COOKIE: &str = "weir_next";
 /// A cookie of this name is taken from this host alone, over TLS alone.
 const HOST_PREFIX: &str = "__Host-";
 
@@ -35,6 +37,11 @@ impl Login {
     /// Takes away from sessions what the rules of logging in give no more.
     pub async fn narrow(&self) -> Result<usize> {
         self.desk.narrow().await
+    }
+
+    /// A cookie by which whoever logs in finds back to this page of the server.
+    pub(crate) fn remember(&self, path: &str) -> Result<HeaderValue> {
+        self.site.set(NEXT_COOKIE, &Secret::new(path), LOGIN_LIFE_S)
     }
 
     /// Refuses what another site had a browser send: a browser says where a change comes from.
@@ -132,6 +139,14 @@ fn configured(state: &ServerState) -> Result<&Login> {
     })
 }
 
+/// Whether a path that a browser kept is one of ours, and leads nowhere else.
+fn is_own_page(path: &str) -> bool {
+    path.starts_with("/approvals/")
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-'))
+}
+
 /// Sends the browser to the identity provider.
 pub(crate) async fn begin(State(state): State<ServerState>) -> Response {
     let begun = async {
@@ -172,9 +187,13 @@ pub(crate) async fn finish(
             .site
             .set(SESSION_COOKIE, &session.cookie, LIFE_MAX.as_secs())?;
         let over = login.site.set(LOGIN_COOKIE, &Secret::new("over"), 0)?;
-        Ok::<_, Error>((session, cookie, over))
+        let next = login
+            .site
+            .read(&headers, NEXT_COOKIE)
+            .filter(|path| is_own_page(path));
+        Ok::<_, Error>((session, cookie, over, next))
     };
-    let (session, cookie, over) = match finished.await {
+    let (session, cookie, over, next) = match finished.await {
         Ok(finished) => finished,
         Err(error) => return html::failure(&error),
     };
@@ -182,7 +201,18 @@ pub(crate) async fn finish(
     let who = format!("You are logged in as {}.", session.access.principal);
     let what = format!("Your roles here: {}.", roles.join(", "));
     let button = "<form method=\"post\" action=\"/logout\"><button>Log out</button></form>\n";
-    let mut page = html::form(StatusCode::OK, "Logged in", &[&who, &what], button);
+    let link = next.map_or_else(String::new, |path| {
+        format!(
+            "<p><a href=\"{}\">Go on to the page that you came for</a></p>\n",
+            html::escaped(&path)
+        )
+    });
+    let mut page = html::form(
+        StatusCode::OK,
+        "Logged in",
+        &[&who, &what],
+        &format!("{link}{button}"),
+    );
     page.headers_mut().append(header::SET_COOKIE, cookie);
     page.headers_mut().append(header::SET_COOKIE, over);
     page
@@ -255,6 +285,20 @@ mod tests {
             site.check_origin(&headers(&[("origin", origin)])).unwrap_err();
         }
         site.check_origin(&HeaderMap::new()).unwrap_err();
+    }
+
+    #[test]
+    fn a_page_to_come_back_to_is_one_of_ours() {
+        assert!(is_own_page("/approvals/019a-f"));
+        for wrong in [
+            "//evil.example.com",
+            "/approvals/..%2f",
+            "/approvals/a\"b",
+            "https://evil.example.com",
+            "/login",
+        ] {
+            assert!(!is_own_page(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
-use weir_engine::action::HttpActions;
 use weir_engine::airbyte::{AirbyteSource, Configured, Manifest, OnSettings, SourceSettings};
 use weir_engine::auth::OwnTokens;
 use weir_engine::catalog::Connector;
 use weir_engine::hook::HookReceiver;
 use weir_engine::http::ReliabilityDefaults;
+use weir_engine::native::mcp::ToolActions;
 use weir_engine::rotation::Rotator;
 use weir_engine::{Clock, EngineSettings};
+use weir_protocol::action::Actions;
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::hook::Inbox;
 use weir_protocol::oauth::{AccessToken, AccessTokens, AuthorizationServer};
 use weir_protocol::permits::Permits;
+use weir_protocol::tools::{SeenTool, ToolWatch};
 use weir_protocol::{Error, Result, Secret, Source, StreamDescriptor};
 
 use crate::config::ConnectorDefaults;
@@ -40,6 +42,10 @@ pub(crate) struct Supplied {
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
     /// Names whose account it is; empty where nobody asks.
     pub(crate) account: String,
+    /// Tools of its server that somebody accepted.
+    pub(crate) accepted_tools: Vec<SeenTool>,
+    /// Told what its server has.
+    pub(crate) tool_watch: Option<Arc<dyn ToolWatch>>,
 }
 
 impl Supplied {
@@ -49,6 +55,8 @@ impl Supplied {
             permits: self.permits,
             inbox: self.inbox,
             account: self.account,
+            accepted_tools: self.accepted_tools,
+            tool_watch: self.tool_watch,
             ..settings()?
         })
     }
@@ -73,8 +81,17 @@ pub(crate) fn actions_with(
     connector: &Connector,
     connection: &ConnectionSpec,
     supplied: Supplied,
-) -> Result<HttpActions> {
-    HttpActions::connect(connector, connection, &supplied.settings()?)
+) -> Result<Arc<dyn Actions>> {
+    weir_engine::actions(connector, connection, &supplied.settings()?)
+}
+
+/// The tools of the server behind a connection. Asks nothing yet.
+pub(crate) fn tools_with(
+    connector: &Connector,
+    connection: &ConnectionSpec,
+    supplied: Supplied,
+) -> Result<ToolActions> {
+    ToolActions::connect(connector, connection, &supplied.settings()?)
 }
 
 /// Who has the vendor exchange the connection's credential. Sends nothing yet.

@@ -30,6 +30,7 @@ mod spools;
 mod supplies;
 mod telemetry;
 mod tools;
+mod upstream;
 mod vaults;
 mod vendors;
 mod wiring;

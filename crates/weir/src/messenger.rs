@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use weir_control::alerts::Note;
+use weir_control::alerts::{self, Note};
 use weir_control::deliveries::{self, Answer, Carrier, Post};
 use weir_control::events::{CONTENT_TYPE, Envelope, StoredEvent};
 use weir_control::secrets::{Reference, Secrets, Vault};
@@ -81,6 +81,17 @@ impl Messenger {
             thread: thread.map(ToOwned::to_owned),
         };
         send(&smtp, &mail).await
+    }
+
+    /// With a link to the page on which it is decided, where browsers find the server. The link is worth nothing to who
+    /// is not logged in.
+    fn linked(&self, note: &Note, event: &StoredEvent) -> Note {
+        match (self.wiring.public_url(), alerts::page(event)) {
+            (Some(base), Some(path)) => note
+                .clone()
+                .with_page(&format!("{}{path}", base.trim_end_matches('/'))),
+            _ => note.clone(),
+        }
     }
 
     async fn send_to(&self, channel: &ChannelFile, note: &Note, event: &StoredEvent) -> Result<()> {
@@ -174,7 +185,7 @@ impl Carrier for Messenger {
         let channels = &self.wiring.project.file.alerts.channels;
         match channels.get(channel) {
             Some(found) => self
-                .send_to(found, note, event)
+                .send_to(found, &self.linked(note, event), event)
                 .await
                 .map_err(|error| error.with("channel", channel)),
             None => {

@@ -66,6 +66,7 @@ impl RemotePerformer {
             permits: Some(self.remote.permits(run)),
             inbox: Some(self.remote.inbox(run)),
             account: lent.account.clone(),
+            ..Supplied::default()
         };
         let pii_key = lent.give_to(&mut connection);
         let connector = Connector::carried(&connection.connector, connector)?;

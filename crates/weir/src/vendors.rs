@@ -13,8 +13,8 @@ use weir_control::permits::Urgency;
 use weir_control::principals::{self, Access};
 use weir_control::{Acting, DEFAULT_TENANT, Store, connections};
 use weir_engine::Clock;
-use weir_engine::action::HttpActions;
 use weir_engine::bundle::BundleRecipe;
+use weir_engine::native::mcp;
 use weir_protocol::action::Actions;
 use weir_protocol::bundle::{Bundle, Recipe};
 use weir_protocol::connection::ConnectionSpec;
@@ -23,6 +23,7 @@ use weir_protocol::{Error, Result};
 use crate::commands::Context;
 use crate::engine::Supplied;
 use crate::grants;
+use crate::upstream;
 use crate::wiring::{Wiring, registered};
 
 /// Files and secrets are looked at again after so long.
@@ -31,7 +32,7 @@ const KEPT: Duration = Duration::from_secs(5);
 /// A connection's actions, and what they were made of.
 struct Kept {
     looked_at: Instant,
-    actions: Arc<HttpActions>,
+    actions: Arc<dyn Actions>,
     made_of: (String, ConnectionSpec),
 }
 
@@ -57,7 +58,7 @@ impl ProjectVendors {
         Ok(Wiring::open(&self.context)?.over(self.store.clone()))
     }
 
-    fn kept(&self, connection: &str) -> Option<Arc<HttpActions>> {
+    fn kept(&self, connection: &str) -> Option<Arc<dyn Actions>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept.get(connection)?;
         (found.looked_at.elapsed() < KEPT).then(|| found.actions.clone())
@@ -68,8 +69,8 @@ impl ProjectVendors {
         &self,
         name: &str,
         made_of: (String, ConnectionSpec),
-        make: impl FnOnce(&ConnectionSpec) -> Result<HttpActions>,
-    ) -> Result<Arc<HttpActions>> {
+        make: impl FnOnce(&ConnectionSpec) -> Result<Arc<dyn Actions>>,
+    ) -> Result<Arc<dyn Actions>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = kept.get_mut(name)
             && found.made_of.0 == made_of.0
@@ -78,7 +79,7 @@ impl ProjectVendors {
             found.looked_at = Instant::now();
             return Ok(found.actions.clone());
         }
-        let actions = Arc::new(make(&made_of.1)?);
+        let actions = make(&made_of.1)?;
         let new = Kept {
             looked_at: Instant::now(),
             actions: actions.clone(),
@@ -117,7 +118,7 @@ impl Vendors for ProjectVendors {
         let spec = wiring.connection(connection)?;
         let wiring = wiring.with_production(&spec.connector).await?;
         let connector = wiring.connector(&spec)?;
-        if connector.spec.actions.is_empty() {
+        if !weir_engine::has_actions(connector) {
             return Err(
                 Error::not_found(format!("connection '{connection}' has no actions"))
                     .with("connector", connector.key())
@@ -131,23 +132,24 @@ impl Vendors for ProjectVendors {
         connections::register(&self.store, &registered(&spec)).await?;
         // Another consent makes other actions of the same files.
         let account = wiring.account(&resolved).await?;
-        let recipe = json!({ "spec": connector.spec, "account": account }).to_string();
+        let supplied = upstream::supplied(&wiring, &self.store, &spec).await?;
+        let recipe = json!({ "spec": connector.spec, "account": account, "tools": supplied.accepted_tools });
         let supplied = Supplied {
             tokens,
             permits,
             account,
-            ..Supplied::default()
+            ..supplied
         };
-        Ok(self.keep(connection, (recipe, resolved), |resolved| {
+        self.keep(connection, (recipe.to_string(), resolved), |resolved| {
             crate::engine::actions_with(connector, resolved, supplied)
-        })?)
+        })
     }
 
     async fn offers(&self, tenant: &str) -> Result<Vec<Offer>> {
         if tenant != DEFAULT_TENANT {
             return Ok(Vec::new());
         }
-        offers(&self.wiring()?)
+        offers(&self.wiring()?).await
     }
 
     async fn rules(&self, tenant: &str) -> Result<Vec<Rule>> {
@@ -204,7 +206,7 @@ fn refuse_others(tenant: &str) -> Result<()> {
 }
 
 /// What the project's connections offer. One that cannot be read offers nothing; using it says why.
-pub(crate) fn offers(wiring: &Wiring) -> Result<Vec<Offer>> {
+pub(crate) async fn offers(wiring: &Wiring) -> Result<Vec<Offer>> {
     let mut all = Vec::new();
     for (name, path) in wiring.project.connection_files()? {
         let any = |name: &str| Some(name.to_owned());
@@ -216,7 +218,15 @@ pub(crate) fn offers(wiring: &Wiring) -> Result<Vec<Offer>> {
         };
         let spec = &connector.spec;
         let which = (spec.connector.as_str(), spec.version.as_str());
-        let offered = spec.actions.iter();
+        let of_server = match mcp::is_of(connector) {
+            true => upstream::offered(wiring, &connection).await,
+            false => Ok(Vec::new()),
+        };
+        let of_server = of_server.unwrap_or_else(|error| {
+            tracing::warn!(connection = name, %error, "its server's tools are not offered");
+            Vec::new()
+        });
+        let offered = spec.actions.iter().chain(&of_server);
         all.extend(offered.map(|action| Offer::new(&name, which, spec.governance.approval, action)));
     }
     Ok(all)

@@ -135,6 +135,7 @@ impl Wiring {
                 // Nobody reads a part of it elsewhere.
                 Urgency::Interactive => String::new(),
             },
+            ..Supplied::default()
         };
         crate::engine::connect_with(connector, resolved, supplied)
     }
@@ -148,7 +149,8 @@ impl Wiring {
         Ok(Some(Arc::new(inbox)))
     }
 
-    async fn store_if_any(&self) -> Result<Option<Store>> {
+    /// None where the project has no store yet, and looking at it makes none.
+    pub(crate) async fn store_if_any(&self) -> Result<Option<Store>> {
         if let Place::Sqlite(path) = self.store_place()?
             && self.store.get().is_none()
             && !path.exists()
@@ -241,6 +243,11 @@ impl Wiring {
     /// The key that personal fields are hashed with.
     pub(crate) fn pii_key(&self) -> Result<Secret> {
         self.project.pii_key(self.settings.pii_key.as_deref())
+    }
+
+    /// Where browsers find the server, if somebody said.
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.settings.public_url.as_deref()
     }
 
     /// Where the control store is: what `WEIR_DATABASE_URL` says, else a file in the project folder.

@@ -25,7 +25,7 @@ use crate::store::Scope;
 pub use raise::Batch;
 pub use rules::Rule;
 pub use settings::{Language, Route, RuleSetting, Settings, Severity};
-pub use texts::{Note, note};
+pub use texts::{Note, note, page};
 pub(crate) use watch::watch;
 
 const LIST_MAX: u32 = 500;

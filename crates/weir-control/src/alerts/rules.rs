@@ -78,6 +78,8 @@ rules! {
     CallUncertain = "call_uncertain", CallUncertain, [CallEnded], Critical;
     /// A run of a bundle waits until a person does something.
     BundleParked = "bundle_parked", BundleParked, [BundleEnded], Critical;
+    /// The server behind a connection has other tools than those that were accepted.
+    ToolsChanged = "tools_changed", ToolsChanged, [ToolsAccepted], Warning;
     /// A webhook or another channel takes nothing.
     DeliveryFailed = "delivery_failed", DeliveryFailed, [], Warning;
 }

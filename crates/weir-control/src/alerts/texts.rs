@@ -23,6 +23,24 @@ pub struct Note {
     pub language: Language,
 }
 
+impl Note {
+    /// With the address of the page on which somebody decides.
+    #[must_use]
+    pub fn with_page(mut self, url: &str) -> Self {
+        let label = labels(self.language).page;
+        self.body = format!("{}\n{label}: {url}", self.body);
+        self
+    }
+}
+
+/// Path of the page on which somebody decides about what an alert stands for; none where there is no such page.
+pub fn page(event: &StoredEvent) -> Option<String> {
+    let is_for_people = event.family == "alert.raised"
+        && event.data.get("rule").and_then(Value::as_str) == Some(Rule::ApprovalWaiting.as_str());
+    let call = event.data.get("facts")?.get("call")?.as_str()?;
+    is_for_people.then(|| format!("/approvals/{call}"))
+}
+
 /// What a rule's case is called, what happened, and what to do about it. `{name}` stands for a fact.
 struct Words {
     title: &'static str,
@@ -178,6 +196,7 @@ struct Labels {
     next: &'static str,
     because: &'static str,
     alert: &'static str,
+    page: &'static str,
     resolved: &'static str,
     info: &'static str,
     warning: &'static str,
@@ -205,6 +224,7 @@ fn labels(language: Language) -> &'static Labels {
             next: "Next",
             because: "Ended by",
             alert: "Alert",
+            page: "Decide here, logged in",
             resolved: "resolved",
             info: "info",
             warning: "warning",
@@ -219,6 +239,7 @@ fn labels(language: Language) -> &'static Labels {
             next: "الخطوة التالية",
             because: "انتهى بسبب",
             alert: "التنبيه",
+            page: "القرار هنا بعد تسجيل الدخول",
             resolved: "انتهى",
             info: "معلومة",
             warning: "تحذير",
@@ -311,6 +332,11 @@ fn english(rule: Rule) -> (&'static str, &'static str, &'static str) {
             "step '{step}' of bundle '{bundle}' ({effect}) keeps it from going on ({parked_for}): {reason}",
             "`weir bundle show {run}` says how it stands; then `weir bundle retry {run}` or `weir bundle settle {run}`",
         ),
+        Rule::ToolsChanged => (
+            "a server's tools changed",
+            "the MCP server behind connection '{connection}' changed its tools: changed {changed}, gone {gone}, new {added}; what changed is not offered any more",
+            "`weir tool list {connection}` shows them and `weir tool show {connection} TOOL` what changed; then `weir tool accept {connection}`",
+        ),
         Rule::DeliveryFailed => (
             "events are not taken",
             "{target} did not take event {event} ({type}) in {attempts} tries: {error}",
@@ -394,6 +420,11 @@ fn arabic(rule: Rule) -> (&'static str, &'static str, &'static str) {
             "حزمة تنتظر شخصًا",
             "الخطوة '{step}' من الحزمة '{bundle}' ({effect}) تمنعها من المتابعة ({parked_for}): {reason}",
             "يعرض `weir bundle show {run}` حالتها؛ ثم `weir bundle retry {run}` أو `weir bundle settle {run}`",
+        ),
+        Rule::ToolsChanged => (
+            "تغيّرت أدوات أحد الخوادم",
+            "غيّر خادم MCP للاتصال '{connection}' أدواته: تغيّر {changed}، اختفى {gone}، جديد {added}؛ وما تغيّر لم يعد معروضًا",
+            "يعرضها `weir tool list {connection}` ويعرض `weir tool show {connection} TOOL` ما تغيّر؛ ثم `weir tool accept {connection}`",
         ),
         Rule::DeliveryFailed => (
             "أحداث لم تُستلم",

@@ -104,6 +104,10 @@ families! {
     AlertTest = "alert.test", "Somebody tries a channel.";
     /// An outside system sent a message.
     HookReceived = "hook.received", "An outside system sent a message.";
+    /// The MCP server behind a connection changed its tools.
+    ToolsChanged = "tools.changed", "The MCP server behind a connection added, changed or removed tools; changed ones are not offered until somebody accepts them.";
+    /// Somebody accepted what the server behind a connection has.
+    ToolsAccepted = "tools.accepted", "Somebody accepted the tools of the MCP server behind a connection as they are.";
     /// Somebody tries a webhook.
     WebhookTest = "webhook.test", "Somebody tries a webhook.";
 }

@@ -20,7 +20,7 @@ pub enum Line {
 }
 
 /// The shortest way from one text to another, with a few lines around each change.
-pub(super) fn lines(before: &str, after: &str) -> Vec<Line> {
+pub(crate) fn lines(before: &str, after: &str) -> Vec<Line> {
     let (old, new): (Vec<&str>, Vec<&str>) = (split(before), split(after));
     let head = old
         .iter()

@@ -21,6 +21,7 @@ use crate::store::{Outcome, Scope};
 use crate::{Connection, Store, connections, schedules, tenants};
 
 pub use diff::Line;
+pub(crate) use diff::lines;
 pub use rules::{
     Change, ChangeKind, FOLDERS, FileChange, Files, ObjectKind, PROJECT_FILE, check, difference, digest,
 };

@@ -28,7 +28,7 @@ impl Delivery {
     }
 
     /// The try ended with an answer that says what happened, or surely never left.
-    pub(super) fn is_known(&self) {
+    pub(crate) fn is_known(&self) {
         self.0.fetch_and(!UNDER_WAY, Ordering::AcqRel);
     }
 

@@ -41,6 +41,7 @@ pub(crate) use quota::retry_after;
 pub(crate) use shared::{SharedLimiter, Taken};
 pub(crate) use transport::before_sending;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,7 +62,15 @@ pub struct Outgoing {
     pub is_interactive: bool,
     /// Told how far the request got.
     pub delivery: Delivery,
+    /// True for the beginning of a body that is all that is wanted of it: an answer that goes on after what was asked
+    /// for is not waited for.
+    pub is_enough: Option<IsEnough>,
+    /// Longest silence within the answer's body, where it is another one than the client's.
+    pub idle_timeout: Option<Duration>,
 }
+
+/// Looks at what came of a body so far.
+pub type IsEnough = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 #[derive(Clone, Default)]
 pub enum Body {
@@ -87,6 +96,8 @@ impl Outgoing {
             repeatable: true,
             is_interactive: false,
             delivery: Delivery::default(),
+            is_enough: None,
+            idle_timeout: None,
         }
     }
 

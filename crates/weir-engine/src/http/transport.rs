@@ -85,6 +85,7 @@ impl Transport {
 
     async fn receive(&self, mut response: reqwest::Response, out: &Outgoing) -> Result<Answer> {
         let limit = self.settings.patience.response_max_bytes;
+        let idle = out.idle_timeout.unwrap_or(self.settings.patience.idle_timeout);
         let announced = response.content_length().unwrap_or(0);
         if announced > limit {
             return Err(too_large(out, limit));
@@ -92,9 +93,8 @@ impl Transport {
         let mut body =
             BytesMut::with_capacity(usize::try_from(announced.min(BODY_RESERVED_MAX)).unwrap_or(0));
         loop {
-            let chunk = tokio::time::timeout(self.settings.patience.idle_timeout, response.chunk()).await;
-            let chunk = chunk
-                .map_err(|_| timed_out(out, "answer stopped midway", self.settings.patience.idle_timeout))?;
+            let chunk = tokio::time::timeout(idle, response.chunk()).await;
+            let chunk = chunk.map_err(|_| timed_out(out, "answer stopped midway", idle))?;
             let Some(chunk) = chunk.map_err(|error| self.failed(error, out))? else {
                 break;
             };
@@ -102,6 +102,9 @@ impl Transport {
                 return Err(too_large(out, limit));
             }
             body.extend_from_slice(&chunk);
+            if out.is_enough.as_ref().is_some_and(|is_enough| is_enough(&body)) {
+                break;
+            }
         }
         Ok(Answer {
             status: response.status().as_u16(),

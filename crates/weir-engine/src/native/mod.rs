@@ -5,6 +5,7 @@ mod email;
 pub mod files;
 pub mod http_json;
 mod manifest;
+pub mod mcp;
 mod process;
 mod settings_file;
 mod singer;
@@ -29,6 +30,8 @@ pub enum Native {
     Client(Arc<dyn Source>),
     /// A connector for the declarative engine, described by the connection.
     Declared(Box<Connector>),
+    /// A source of its own, whose client is made by what the connection describes.
+    Described(Box<Connector>, Arc<dyn Source>),
 }
 
 type Constructor = fn(&Connector, &ConnectionSpec, &EngineSettings) -> Result<Native>;
@@ -55,6 +58,11 @@ const NATIVE: &[(&str, Constructor)] = &[
             spec,
             ..connector.clone()
         })))
+    }),
+    (mcp::NAME, |connector, connection, engine| {
+        let source = mcp::ToolSource::connect(connector, connection, engine)?;
+        let declared = mcp::declared(connector, connection)?;
+        Ok(Native::Described(Box::new(declared), Arc::new(source)))
     }),
     ("singer", |_, connection, engine| {
         let source = singer::Tap::new(connection, engine)?;

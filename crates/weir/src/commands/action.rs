@@ -29,8 +29,8 @@ enum ActionCommand {
     },
 }
 
-pub(crate) fn run(args: &ActionArgs, context: &Context) -> Result<()> {
-    let all = offers(&Wiring::open(context)?)?;
+pub(crate) async fn run(args: &ActionArgs, context: &Context) -> Result<()> {
+    let all = offers(&Wiring::open(context)?).await?;
     match &args.command {
         ActionCommand::List => {
             let mut sheet = Sheet::new([

@@ -43,6 +43,7 @@ mod state;
 mod sync;
 mod tenant;
 mod token;
+mod tool;
 mod validate;
 mod webhook;
 mod worker;
@@ -117,6 +118,7 @@ enum Command {
     Schedule(schedule::ScheduleArgs),
     Backfill(backfill::BackfillArgs),
     Action(action::ActionArgs),
+    Tool(tool::ToolArgs),
     Call(call::CallArgs),
     Bundle(bundle::BundleArgs),
     Approval(approval::ApprovalArgs),
@@ -183,7 +185,8 @@ impl Cli {
             Command::Run(args) => wait(run::run(&args, &context)),
             Command::Schedule(args) => wait(schedule::run(&args, &context)),
             Command::Backfill(args) => wait(backfill::run(&args, &context)),
-            Command::Action(args) => action::run(&args, &context),
+            Command::Action(args) => wait(action::run(&args, &context)),
+            Command::Tool(args) => wait(tool::run(&args, &context)),
             Command::Call(args) => wait(call::run(&args, &context)),
             Command::Bundle(args) => wait(bundle::run(&args, &context)),
             Command::Approval(args) => wait(approval::run(&args, &context)),

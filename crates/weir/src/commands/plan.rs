@@ -122,13 +122,7 @@ pub(super) fn show(plan: &Plan, context: &Context) {
 }
 
 fn text(plan: &Plan, colours: bool) -> String {
-    let paint = |colour: &str, text: &str| {
-        if colours {
-            format!("{colour}{text}{PLAIN}")
-        } else {
-            text.to_owned()
-        }
-    };
+    let paint = |colour: &str, text: &str| painted(colours, colour, text);
     let mut out = String::new();
     for change in &plan.changes {
         let (colour, sign) = sign(change.change);
@@ -166,13 +160,33 @@ fn lines(out: &mut String, file: &FileChange, paint: &dyn Fn(&str, &str) -> Stri
     if file.change == ChangeKind::Removed {
         return;
     }
-    for line in &file.lines {
+    changed_lines(out, &file.lines, paint);
+}
+
+fn changed_lines(out: &mut String, lines: &[Line], paint: &dyn Fn(&str, &str) -> String) {
+    let mut put = |text: String| writeln!(out, "{text}").unwrap_or_default();
+    for line in lines {
         match line {
             Line::Kept(text) => put(format!("      {}", text.trim_end_matches('\n'))),
             Line::Removed(text) => put(paint(RED, &format!("    - {}", text.trim_end_matches('\n')))),
             Line::Added(text) => put(paint(GREEN, &format!("    + {}", text.trim_end_matches('\n')))),
             Line::Skipped(count) => put(format!("      … {count} lines")),
         }
+    }
+}
+
+/// Lines that differ, as people read them.
+pub(super) fn difference(lines: &[Line], colours: bool) -> String {
+    let mut out = String::new();
+    changed_lines(&mut out, lines, &|colour, text| painted(colours, colour, text));
+    out
+}
+
+fn painted(colours: bool, colour: &str, text: &str) -> String {
+    if colours {
+        format!("{colour}{text}{PLAIN}")
+    } else {
+        text.to_owned()
     }
 }
 

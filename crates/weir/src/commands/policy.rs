@@ -175,7 +175,7 @@ async fn found(wiring: &Wiring, asked: &Explain) -> Result<Resource> {
             Target::Stream(connection.to_owned(), stream.to_owned())
         }
         ResourceKind::Call => {
-            let mut all = offers(wiring)?.into_iter();
+            let mut all = offers(wiring).await?.into_iter();
             let offer = all.find(|offer| format!("{}/{}", offer.connection, offer.action) == name);
             let offer = offer.ok_or_else(|| {
                 Error::not_found(format!("'{name}' is no action of a connection"))

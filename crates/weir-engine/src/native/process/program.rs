@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
+use tokio::process::{ChildStdin, Command};
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::{Error, Result, Secret};
 
@@ -74,6 +74,12 @@ impl Program {
         })
     }
 
+    /// The same where a line may not be as long as those of records.
+    pub(in crate::native) fn with_lines_of(mut self, line_bytes_max: usize) -> Self {
+        self.line_bytes_max = line_bytes_max;
+        self
+    }
+
     #[cfg(test)]
     pub(super) fn with_limits(mut self, silence: Duration, line_bytes_max: usize) -> Self {
         (self.silence, self.line_bytes_max) = (silence, line_bytes_max);
@@ -107,6 +113,23 @@ impl Program {
         folder: PrivateFolder,
         arguments: &[Argument<'_>],
     ) -> Result<Running> {
+        let (running, _) = self.run(folder, arguments, Stdio::null())?;
+        Ok(running)
+    }
+
+    /// Starts it without arguments, to be spoken to by its standard input.
+    pub(in crate::native) fn converse(&self, folder: PrivateFolder) -> Result<(Running, ChildStdin)> {
+        let (running, input) = self.run(folder, &[], Stdio::piped())?;
+        let input = input.ok_or_else(|| self.gone())?;
+        Ok((running, input))
+    }
+
+    fn run(
+        &self,
+        folder: PrivateFolder,
+        arguments: &[Argument<'_>],
+        input: Stdio,
+    ) -> Result<(Running, Option<ChildStdin>)> {
         let container = format!("weir-{}", uuid::Uuid::new_v4().simple());
         let (words, also) = self.words(&folder, arguments, &container);
         let (program, rest) = words
@@ -117,18 +140,19 @@ impl Program {
             .args(rest)
             .env_clear()
             .envs(&self.env)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         #[cfg(unix)]
         command.process_group(0);
-        let child = command.spawn().map_err(|error| not_started(program, error))?;
+        let mut child = command.spawn().map_err(|error| not_started(program, error))?;
         let group = child.id().unwrap_or_default();
         if group == 0 {
             return Err(self.gone());
         }
+        let input = child.stdin.take();
         let lifeline = Lifeline::hold(group, folder.root(), &also);
-        Running::new(Parts {
+        let running = Running::new(Parts {
             name: self.name().to_owned(),
             child,
             also,
@@ -137,7 +161,8 @@ impl Program {
             silence: self.silence,
             line_bytes_max: self.line_bytes_max,
             redactor: self.redactor.clone(),
-        })
+        })?;
+        Ok((running, input))
     }
 
     /// The words to run, and those that end what a signal does not reach.

@@ -145,6 +145,14 @@ impl Running {
         )
     }
 
+    /// Whether it has not ended yet.
+    pub(in crate::native) fn is_running(&mut self) -> bool {
+        match (&self.status, &mut self.parts) {
+            (None, Some(parts)) => matches!(parts.child.try_wait(), Ok(None)),
+            _ => false,
+        }
+    }
+
     /// Takes notice of something it said that is no message.
     pub(in crate::native) fn note(&self, line: &[u8]) -> String {
         let line = self.redactor.excerpt(line, LINE_CHARS_MAX);

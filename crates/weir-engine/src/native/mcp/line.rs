@@ -1,0 +1,96 @@
+//! The way to a server: requests go out, and what was said to each comes back.
+
+use serde_json::{Map, Value};
+use weir_protocol::{Error, Result};
+
+use super::http::HttpLine;
+use super::message::{Fault, Heard};
+use super::program::ProgramLine;
+use crate::http::Delivery;
+
+/// One request to a server.
+pub(super) struct Ask<'a> {
+    pub(super) method: &'a str,
+    pub(super) params: Value,
+    /// Besides those of every request.
+    pub(super) headers: Vec<(String, String)>,
+    /// Whether sending it twice does no harm.
+    pub(super) repeatable: bool,
+    pub(super) delivery: Delivery,
+}
+
+pub(super) enum Line {
+    Http(Box<HttpLine>),
+    Program(Box<ProgramLine>),
+}
+
+impl Line {
+    /// A request that changes nothing.
+    pub(super) async fn read(&self, method: &str, params: Value) -> Result<Map<String, Value>> {
+        let ask = Ask {
+            method,
+            params,
+            headers: Vec::new(),
+            repeatable: true,
+            delivery: Delivery::default(),
+        };
+        self.ask(&ask).await
+    }
+
+    /// What the request gave. Its delivery tells whether it may have done something where this fails.
+    pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Map<String, Value>> {
+        let heard = match self {
+            Self::Http(line) => line.ask(ask).await?,
+            Self::Program(line) => line.ask(ask).await?,
+        };
+        match heard {
+            Heard::Result(result) => Ok(result),
+            Heard::Fault(fault) => Err(self.refused(&fault, ask)),
+            Heard::Asked(method) => {
+                ask.delivery.leaves_open();
+                Err(Error::denied("the server asks something of its own before it goes on")
+                    .with("it asks", self.said(&method))
+                    .hint("a gateway has nobody to ask: no sampling, no elicitation, no roots; call the server itself"))
+            }
+        }
+    }
+
+    fn refused(&self, fault: &Fault, ask: &Ask<'_>) -> Error {
+        if !fault.is_before_any_effect() {
+            ask.delivery.leaves_open();
+        }
+        fault.error(self.said(&fault.message))
+    }
+
+    /// A server's text without secrets, on one line.
+    pub(super) fn said(&self, text: &str) -> String {
+        let said = match self {
+            Self::Http(line) => line.said(text),
+            Self::Program(line) => line.said(text),
+        };
+        said.chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect()
+    }
+
+    /// A server's output without secrets of the connection: a server that was shown one could tell it on.
+    pub(super) fn clean(&self, output: Value) -> Value {
+        let text = output.to_string();
+        let clean = match self {
+            Self::Http(line) => line.clean(&text),
+            Self::Program(line) => line.clean(&text),
+        };
+        if clean == text {
+            return output;
+        }
+        serde_json::from_str(&clean).unwrap_or(Value::String(clean))
+    }
+
+    /// Where it leads, as people are shown.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Http(line) => line.place(),
+            Self::Program(line) => format!("program:{}", line.name()),
+        }
+    }
+}
