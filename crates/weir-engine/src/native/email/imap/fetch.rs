@@ -110,7 +110,7 @@ impl Facts {
             match attribute {
                 AttributeValue::Rfc822Size(size) => (facts.size, is_whole) = (*size, true),
                 AttributeValue::Flags(flags) => {
-                    facts.flags = flags.iter().filter_map(|flag| name_of(flag)).collect()
+                    facts.flags = flags.iter().filter_map(|flag| name_of(flag)).collect();
                 }
                 AttributeValue::InternalDate(date) => facts.received_at = moment(date),
                 _ => {}

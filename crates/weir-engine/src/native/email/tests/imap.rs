@@ -108,6 +108,33 @@ async fn serve(stream: TcpStream, state: Arc<State>) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What is told of folders; None where the command is about something else.
+fn of_folders(state: &State, command: &str, quoted: &[&str], opened: &mut String) -> Option<String> {
+    let folders = state.folders.lock().unwrap();
+    if command.starts_with("LIST") {
+        let line = |(name, folder): (&String, &Folder)| {
+            format!("* LIST ({}) \"/\" \"{name}\"\r\n", folder.attributes)
+        };
+        return Some(folders.iter().map(line).collect());
+    }
+    let is_opened = command.starts_with("EXAMINE");
+    if !is_opened && !command.starts_with("STATUS") {
+        return None;
+    }
+    let folder = &folders[quoted[0]];
+    let (count, validity, next) = (folder.messages.len(), folder.validity, folder.next);
+    if !is_opened {
+        let name = quoted[0];
+        return Some(format!(
+            "* STATUS \"{name}\" (MESSAGES {count} UNSEEN 0 UIDVALIDITY {validity} UIDNEXT {next})\r\n"
+        ));
+    }
+    quoted[0].clone_into(opened);
+    Some(format!(
+        "* FLAGS (\\Seen)\r\n* {count} EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY {validity}] so\r\n* OK [UIDNEXT {next}] so\r\n"
+    ))
+}
+
 /// None: the connection is broken off.
 async fn answer(
     state: &State,
@@ -131,34 +158,8 @@ async fn answer(
             write.write_all(no.as_bytes()).await?;
             return Ok(Some(()));
         }
-    } else if command.starts_with("LIST") {
-        for (name, folder) in &*state.folders.lock().unwrap() {
-            told.extend(format!("* LIST ({}) \"/\" \"{name}\"\r\n", folder.attributes).bytes());
-        }
-    } else if command.starts_with("STATUS") {
-        let folders = state.folders.lock().unwrap();
-        let folder = &folders[quoted[0]];
-        let (count, validity, next) = (folder.messages.len(), folder.validity, folder.next);
-        told.extend(
-            format!(
-                "* STATUS \"{}\" (MESSAGES {count} UNSEEN 0 UIDVALIDITY {validity} UIDNEXT {next})\r\n",
-                quoted[0]
-            )
-            .bytes(),
-        );
-    } else if command.starts_with("EXAMINE") {
-        quoted[0].clone_into(opened);
-        let folders = state.folders.lock().unwrap();
-        let folder = &folders[quoted[0]];
-        told.extend(
-            format!(
-                "* FLAGS (\\Seen)\r\n* {} EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY {}] so\r\n* OK [UIDNEXT {}] so\r\n",
-                folder.messages.len(),
-                folder.validity,
-                folder.next
-            )
-            .bytes(),
-        );
+    } else if let Some(text) = of_folders(state, command, &quoted, opened) {
+        told.extend(text.bytes());
     } else if let Some(query) = command.strip_prefix("UID SEARCH ") {
         let folders = state.folders.lock().unwrap();
         let fits = |uid: u32, raw: &[u8]| match query.strip_prefix("UID ") {

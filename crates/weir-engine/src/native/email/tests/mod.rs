@@ -316,10 +316,10 @@ fn an_input_adds_no_header_and_names_what_is_wrong() {
 async fn the_suite_of_sources_holds_for_folders() {
     let server = imap::Server::start().await;
     server.folder("INBOX", |folder| {
-        (0..205).for_each(|number| folder.put(mail(number)))
+        (0..205).for_each(|number| folder.put(mail(number)));
     });
     server.folder("Work/&BkUGMQYzBkQ-", |folder| {
-        (300..303).for_each(|number| folder.put(mail(number)))
+        (300..303).for_each(|number| folder.put(mail(number)));
     });
     server.folder("Empty", |_| {});
     server.folder("Junk", |folder| {
@@ -347,7 +347,7 @@ async fn the_suite_of_sources_holds_for_folders() {
 async fn a_folder_with_another_validity_is_read_again_and_it_is_said() {
     let server = imap::Server::start().await;
     server.folder("INBOX", |folder| {
-        (0..3).for_each(|number| folder.put(mail(number)))
+        (0..3).for_each(|number| folder.put(mail(number)));
     });
     let source = source(&connection(&reading(&server, &json!({})), "secret"));
     let first = read(source.as_ref(), None).await;
@@ -375,7 +375,7 @@ async fn a_folder_with_another_validity_is_read_again_and_it_is_said() {
 async fn a_broken_connection_is_made_again_in_the_middle_of_a_folder() {
     let server = imap::Server::start().await;
     server.folder("INBOX", |folder| {
-        (0..450).for_each(|number| folder.put(mail(number)))
+        (0..450).for_each(|number| folder.put(mail(number)));
     });
     // In the second page.
     server.state.cut_after.store(300, Ordering::SeqCst);
@@ -390,7 +390,7 @@ async fn a_broken_connection_is_made_again_in_the_middle_of_a_folder() {
 async fn what_is_refused_is_not_taken_for_empty() {
     let server = imap::Server::start().await;
     server.folder("INBOX", |folder| {
-        (0..3).for_each(|number| folder.put(mail(number)))
+        (0..3).for_each(|number| folder.put(mail(number)));
     });
     let source = source(&connection(&reading(&server, &json!({})), "secret"));
     for command in ["LIST", "EXAMINE", "UID SEARCH", "UID FETCH"] {
