@@ -1,27 +1,29 @@
 //! Lists the files of `connectors/`, so that the binary carries every connector.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
-
-const CONNECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../connectors");
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "cargo passes the output folder by the environment"
+    reason = "cargo passes its folders by the environment"
 )]
 fn main() -> io::Result<()> {
-    println!("cargo::rerun-if-changed={CONNECTORS}");
+    let folder = |name: &str| {
+        let found = std::env::var_os(name).map(PathBuf::from);
+        found.ok_or_else(|| io::Error::other(format!("{name} is not set")))
+    };
+    let root = folder("CARGO_MANIFEST_DIR")?.join("../../connectors");
+    println!("cargo::rerun-if-changed={}", root.display());
     let mut files = Vec::new();
-    let root = Path::new(CONNECTORS);
     if root.is_dir() {
-        collect(root, &mut files)?;
+        collect(&root, &mut files)?;
     }
     files.sort();
     let mut list = String::from("&[\n");
     for path in &files {
         let inside = path
-            .strip_prefix(root)
+            .strip_prefix(&root)
             .map_err(io::Error::other)?
             .to_str()
             .ok_or_else(|| io::Error::other(format!("{} is not UTF-8", path.display())))?
@@ -34,8 +36,7 @@ fn main() -> io::Result<()> {
         .map_err(io::Error::other)?;
     }
     list.push_str("]\n");
-    let out = std::env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
-    fs::write(Path::new(&out).join("connectors.rs"), list)
+    fs::write(folder("OUT_DIR")?.join("connectors.rs"), list)
 }
 
 fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> io::Result<()> {
