@@ -39,7 +39,7 @@ fn main() -> io::Result<()> {
     fs::write(folder("OUT_DIR")?.join("connectors.rs"), list)
 }
 
-fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> io::Result<()> {
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let hidden = path
