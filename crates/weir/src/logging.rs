@@ -23,6 +23,9 @@ use flat::FlatJson;
 /// Engine rooms of libraries whose errors come back to weir, which tells them itself.
 const SILENT: &str = "delta_kernel=off,deltalake_core=off,datafusion=off,buoyant_kernel=off";
 
+/// Parts of libraries that write whole conversations, logins included.
+const TELLTALES: [&str; 2] = ["async_imap", "async_imap::imap_stream"];
+
 /// Starts logging. What is logged: `WEIR_LOG`, else warnings; `-v`, `-vv` and `-q` change that.
 pub(crate) fn start(
     global: &GlobalArgs,
@@ -77,7 +80,12 @@ fn filter(global: &GlobalArgs, settings: &Settings) -> EnvFilter {
         _ => level.to_owned(),
     };
     let asked = settings.log.as_deref().unwrap_or(&usual);
-    EnvFilter::try_new(asked).unwrap_or_else(|_| EnvFilter::new(usual))
+    let filter = EnvFilter::try_new(asked).unwrap_or_else(|_| EnvFilter::new(usual));
+    // Whatever is asked for: what they write at this level has passwords in it.
+    TELLTALES
+        .iter()
+        .filter_map(|target| format!("{target}=off").parse().ok())
+        .fold(filter, EnvFilter::add_directive)
 }
 
 /// An event as `{"type":"LOG","log":{"level":…,"message":…}}`.

@@ -29,6 +29,9 @@ use super::smtp::Smtp;
 use super::trouble::{Refusal, Trouble};
 use crate::http::{Answer, Body, Carrier, ClientSettings, Clock, HeaderMap, Outgoing, before_sending};
 
+/// So long a server may take to say that it took a message (RFC 5321, 4.5.3.2.6).
+const TAKING_SECONDS_MAX: i64 = 600;
+
 /// Speaks SMTP and IMAP for one connection.
 pub(super) struct MailCarrier {
     settings: Settings,
@@ -113,7 +116,8 @@ impl MailCarrier {
         })))
     }
 
-    /// That a message is not there says something only where the server itself keeps what is sent.
+    /// That a message is not there says something only where the server itself keeps what is sent, and once it has had its
+    /// time to say that it took it.
     async fn sent(&self, params: &HashMap<String, String>, login: &Login) -> Result<Vec<u8>, Trouble> {
         let id = bare_id(params.get("message_id").map_or("", String::as_str));
         let Some(imap) = &self.settings.imap else {
@@ -126,8 +130,10 @@ impl MailCarrier {
             .into_iter()
             .map(|(folder, uid)| json!({ "message_id": id, "folder": folder, "uid": uid }))
             .collect();
+        let began_at: Option<i64> = params.get("began_at").and_then(|at| at.parse().ok());
+        let is_settled = began_at.is_some_and(|at| self.clock.now().as_second() - at >= TAKING_SECONDS_MAX);
         Ok(line(
-            &json!({ "messages": messages, "complete": imap.server_keeps_sent }),
+            &json!({ "messages": messages, "complete": imap.server_keeps_sent && is_settled }),
         ))
     }
 

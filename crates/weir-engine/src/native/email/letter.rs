@@ -4,8 +4,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lettre::Message;
-use lettre::message::header::ContentType;
-use lettre::message::{Attachment, Mailbox, MessageBuilder, MultiPart, SinglePart};
+use lettre::message::header::{ContentTransferEncoding, ContentType};
+use lettre::message::{Attachment, Body, Mailbox, MessageBuilder, MultiPart, SinglePart};
 use serde::Deserialize;
 use weir_protocol::{Error, Result};
 
@@ -129,8 +129,7 @@ impl Letter {
             .iter()
             .map(File::part)
             .collect::<Result<Vec<_>>>()?;
-        let both =
-            |text: &String, html: &String| MultiPart::alternative_plain_html(text.clone(), html.clone());
+        let both = |text: &str, html: &str| MultiPart::alternative_plain_html(lines(text), lines(html));
         let single = match (&self.text, &self.html) {
             (None, None) => {
                 return Err(Error::usage("the message says nothing").hint("give text, html, or both"));
@@ -140,14 +139,19 @@ impl Letter {
                 let whole = MultiPart::mixed().multipart(both(text, html));
                 return Ok(builder.multipart(with_files(whole, files)));
             }
-            (Some(text), None) => SinglePart::plain(text.clone()),
-            (None, Some(html)) => SinglePart::html(html.clone()),
+            (Some(text), None) => SinglePart::plain(lines(text)),
+            (None, Some(html)) => SinglePart::html(lines(html)),
         };
         if files.is_empty() {
             return Ok(builder.singlepart(single));
         }
         Ok(builder.multipart(with_files(MultiPart::mixed().singlepart(single), files)))
     }
+}
+
+/// With line ends of one kind, of which mail's own are made.
+fn lines(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 fn with_files(whole: MultiPart, files: Vec<SinglePart>) -> MultiPart {
@@ -169,6 +173,12 @@ impl File {
                 .with("filename", &self.filename)
                 .caused_by(error)
                 .hint("write it as in application/pdf")
+        })?;
+        // Never as it stands: a line end of its own could end the message on its way, and servers change or refuse those.
+        let content = Body::new_with_encoding(content, ContentTransferEncoding::Base64).map_err(|_| {
+            Error::internal("an attachment cannot be written")
+                .with("filename", &self.filename)
+                .hint("report it")
         })?;
         Ok(Attachment::new(self.filename.clone()).body(content, kind))
     }

@@ -121,7 +121,8 @@ impl Mailbox {
                 "path": folder.path,
                 "delimiter": folder.delimiter,
                 "special_use": folder.special_use,
-                "is_read": chosen.contains(&folder),
+                // One that may be seen and not opened is left out, unless somebody chose it.
+                "is_read": chosen.contains(&folder) && (counted.is_some() || !imap.folders.is_empty()),
                 "messages": counted.and_then(|counted| counted.messages),
                 "unseen": counted.and_then(|counted| counted.unseen),
                 "uidvalidity": counted.and_then(|counted| counted.validity),

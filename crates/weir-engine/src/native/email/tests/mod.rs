@@ -5,6 +5,7 @@ mod smtp;
 
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
 use futures::StreamExt as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -166,7 +167,8 @@ async fn a_message_is_sent_with_an_id_of_its_call() {
         &format!("Message-ID: <{KEY}@acme.example>"),
         "In-Reply-To: <first@example.com>",
         "References: <first@example.com>",
-        "%PDF",
+        // Also what is text: a line end of a file's own could end the message.
+        "JVBERg==",
         "invoice.pdf",
     ] {
         assert!(message.contains(part), "{part} in {message}");
@@ -269,7 +271,10 @@ async fn only_a_folder_that_keeps_what_is_sent_proves_that_nothing_was() {
         config
     };
     let keeping = actions(&connection(&config(true), "secret"));
-    let asked = call(&keeping, &letter());
+    let mut asked = call(&keeping, &letter());
+    asked.began_at_ms = Some(jiff::Timestamp::now().as_millisecond());
+    assert!(keeping.look_up(&asked).await.is_err(), "it may be on its way");
+    asked.began_at_ms = Some(1);
     assert!(keeping.look_up(&asked).await.unwrap().is_none());
     let other = actions(&connection(&config(false), "secret"));
     assert!(
@@ -285,6 +290,31 @@ async fn only_a_folder_that_keeps_what_is_sent_proves_that_nothing_was() {
         let found = actions.look_up(&asked).await.unwrap().unwrap();
         assert_eq!(found.remote_id.unwrap(), format!("{KEY}@acme.example"));
     }
+}
+
+#[tokio::test]
+async fn a_files_own_line_ends_end_no_message() {
+    let server = smtp::Server::start().await;
+    let mut input = letter();
+    let content = b"a\n.\nMAIL FROM:<evil@example.com>\n";
+    let base64 = base64::engine::general_purpose::STANDARD.encode(content);
+    input["text"] = json!("one\rtwo\r\nthree\nfour");
+    input["attachments"] = json!([{ "filename": "a.txt", "content_type": "text/plain", "base64": base64 }]);
+    let actions = actions(&connection(&sending(&server), "secret"));
+    let call = call(&actions, &input);
+    assert!(matches!(actions.perform(&call).await, Performed::Done(_)));
+    let taken = server.taken.lock().unwrap();
+    let [message] = &taken.messages[..] else {
+        panic!("{} messages", taken.messages.len());
+    };
+    assert!(
+        message.contains(&base64) && !message.contains("evil"),
+        "{message}"
+    );
+    let lines = message
+        .lines()
+        .filter(|line| ["one", "two", "three", "four"].contains(line));
+    assert_eq!(lines.count(), 4, "{message}");
 }
 
 #[test]
