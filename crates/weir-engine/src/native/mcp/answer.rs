@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use weir_protocol::action::Reply;
+use weir_protocol::spec::Effect;
 use weir_protocol::{Error, Result};
 
 use super::offered::Offered;
@@ -33,9 +34,17 @@ pub(super) fn reply(
     let content = result.get("content").and_then(Value::as_array);
     let text = text_of(content.map(Vec::as_slice).unwrap_or_default());
     if result.get("isError") == Some(&Value::Bool(true)) {
+        // A server says so of its own timeout too, after which nobody knows what its vendor did. What can be changed
+        // again is believed to have failed: else each refused input would be for a person.
+        if matches!(
+            offered.spec.effect,
+            Effect::Destructive | Effect::Money | Effect::Message
+        ) {
+            delivery.leaves_open();
+        }
         return Err(Error::source_failed("the tool says that it failed")
             .with("said", said(&text))
-            .hint("look at what it says, mend the input, and ask again"));
+            .hint("look at what it says; of a tool that changes something, find out whether it did before you ask again"));
     }
     let output = match result.get("structuredContent") {
         Some(Value::Null) | None => plain(text, content),

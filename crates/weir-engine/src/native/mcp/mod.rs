@@ -210,7 +210,8 @@ fn line(
         let program = Program::new(&given, connection, engine)?.with_lines_of(LINE_BYTES_MAX);
         program.hide(connection.secrets.iter().cloned());
         let line = ProgramLine::new(program, patience.timeout);
-        return Ok((Line::Program(Box::new(line)), patience.timeout));
+        // A call waits for its turn, for the program to begin, and for its answer, each so long at most.
+        return Ok((Line::Program(Box::new(line)), patience.timeout * 3));
     };
     let templates = Templates::new(&engine.clock);
     let mut spec = settings::spec_of(&connector.spec, connection)?;

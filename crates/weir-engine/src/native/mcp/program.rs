@@ -52,7 +52,12 @@ impl ProgramLine {
     }
 
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Heard> {
-        let mut kept = self.talk.lock().await;
+        let turn = tokio::time::timeout(self.limit, self.talk.lock()).await;
+        let mut kept = turn.map_err(|_| {
+            Error::unavailable(format!("'{}' is busy with other calls", self.name()))
+                .with("limit", format!("{} s", self.limit.as_secs()))
+                .hint("nothing was sent: ask again")
+        })?;
         // Taken out: whoever gives up in the middle ends the program with it.
         let mut talk = match kept.take().and_then(Talk::if_it_runs) {
             Some(talk) => talk,
