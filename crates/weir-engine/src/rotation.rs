@@ -143,7 +143,7 @@ impl Rotator {
         let call = Call {
             action: action.to_owned(),
             input,
-            idempotency_key: format!("weir-{rotation}"),
+            idempotency_key: format!("weir-{action}-{rotation}"),
             correlation_id: rotation.to_owned(),
             began_at_ms: None,
         };

@@ -1,9 +1,11 @@
 //! Credentials whose values are exchanged while connections use them: by a value that somebody gives, or by one that the
 //! vendor makes, on request or when it has grown old.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_control::DEFAULT_TENANT;
 use weir_control::permits::Urgency;
@@ -21,6 +23,12 @@ use crate::wiring::Wiring;
 
 /// How often it is looked for values that have grown old, and for those that vendors are to end.
 const LOOK: Duration = Duration::from_secs(300);
+/// A new value is tried to be kept for five minutes: within what a renewal is held for.
+const KEEP_WAIT: Duration = Duration::from_secs(5);
+const KEEP_TRIES: u32 = 60;
+/// A renewal that failed is tried again after so long, then after twice that, and so on up to a day.
+const AGAIN_AFTER: Duration = Duration::from_secs(3_600);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// Exchanges a secret's value, once every connection that names it works with the new one.
 pub(crate) async fn exchange(
@@ -142,16 +150,19 @@ impl<'a> Renewable<'a> {
 }
 
 /// Has the vendor make a new value, tries it, and puts it in the old one's place.
-pub(crate) async fn renew(wiring: &Wiring, connection: &str) -> Result<Rotation> {
+/// `version`: that of the value which seemed old; another one is left alone.
+pub(crate) async fn renew(wiring: &Wiring, connection: &str, version: Option<i64>) -> Result<Rotation> {
     let renewable = Renewable::of(wiring, connection)?;
     let secrets = wiring.own_secrets().await?;
-    let renewal = secrets.begin_renewal(&renewable.secret).await?;
+    let renewal = secrets.begin_renewal(&renewable.secret, version).await?;
     let renewed = match &renewal.made {
         Some(renewed) => renewed.clone(),
         None => match make(wiring, &renewable, &secrets, &renewal).await {
             Ok(renewed) => renewed,
             Err(error) => {
-                secrets.leave_renewal(&renewable.secret, &renewal, false).await?;
+                if let Err(left) = secrets.leave_renewal(&renewable.secret, &renewal, false).await {
+                    tracing::warn!(%left, "a renewal that failed is held for ten minutes");
+                }
                 return Err(error);
             }
         },
@@ -193,18 +204,37 @@ async fn make(
     secrets: &Secrets,
     renewal: &Renewal,
 ) -> Result<Renewed> {
-    let made = renewable.rotator(wiring).await?.create(&renewal.id).await?;
-    let expires_at_ms = match (made.expires_at_ms, renewable.spec.expires_in) {
-        (None, Some(life)) => Some(end_of(wiring, life).await?),
-        (told, _) => told,
+    let end = match renewable.spec.expires_in {
+        Some(life) => Some(end_of(wiring, life).await?),
+        None => None,
     };
+    let rotator = renewable.rotator(wiring).await?;
+    let made = rotator.create(&renewal.id).await?;
     let renewed = Renewed {
         value: made.value,
         vendor_id: made.vendor_id,
-        expires_at_ms,
+        expires_at_ms: made.expires_at_ms.or(end),
     };
-    secrets.keep_renewed(&renewable.secret, renewal, &renewed).await?;
-    Ok(renewed)
+    // From here on it is the only copy of what may already be the only value that works.
+    let mut tries = KEEP_TRIES;
+    loop {
+        tries -= 1;
+        match secrets.keep_renewed(&renewable.secret, renewal, &renewed).await {
+            Ok(()) => return Ok(renewed),
+            Err(error) if error.kind().is_transient() && error.kind() != ErrorKind::Conflict && tries > 0 => {
+                tracing::warn!(secret = renewable.secret, %error, "a new value cannot be kept yet; it is tried again");
+                tokio::time::sleep(KEEP_WAIT).await;
+            }
+            Err(error) => {
+                return Err(
+                    Error::new(error.kind(), "the vendor made a new value that could not be kept")
+                        .with("secret", &renewable.secret)
+                        .caused_by(error)
+                        .hint("look at the vendor for a value made just now, and end it there"),
+                );
+            }
+        }
+    }
 }
 
 /// A value that does not work is ended at the vendor; one that may work is kept for the next attempt.
@@ -252,8 +282,9 @@ pub(crate) async fn end_at_vendors(wiring: &Wiring) -> Result<usize> {
 
 /// Looks after credentials until `stop` is called: old values are renewed, and what they replaced is ended.
 pub(crate) async fn keep(wiring: Arc<Wiring>, stop: CancellationToken) {
+    let mut failed = Failed::default();
     loop {
-        if let Err(error) = look(&wiring).await {
+        if let Err(error) = look(&wiring, &mut failed).await {
             tracing::warn!(%error, "cannot look after the credentials");
         }
         if tokio::time::timeout(LOOK, stop.cancelled()).await.is_ok() {
@@ -262,29 +293,57 @@ pub(crate) async fn keep(wiring: Arc<Wiring>, stop: CancellationToken) {
     }
 }
 
-async fn look(wiring: &Wiring) -> Result<()> {
+/// Connections whose renewals failed, and when each is tried again: every try may make a value at the vendor.
+#[derive(Default)]
+struct Failed(BTreeMap<String, (Duration, Instant)>);
+
+impl Failed {
+    fn may_try(&self, connection: &str) -> bool {
+        self.0
+            .get(connection)
+            .is_none_or(|(_, again)| *again <= Instant::now())
+    }
+
+    /// Gives back after how long it is tried again.
+    fn note(&mut self, connection: &str) -> Duration {
+        let before = self.0.get(connection).map(|(wait, _)| *wait);
+        let wait = before.map_or(AGAIN_AFTER, |before| (before * 2).min(AGAIN_AFTER_MAX));
+        self.0
+            .insert(connection.to_owned(), (wait, Instant::now() + wait));
+        wait
+    }
+}
+
+async fn look(wiring: &Wiring, failed: &mut Failed) -> Result<()> {
     let store = wiring.store().await?;
     if !secrets::any(&store, DEFAULT_TENANT).await? {
         return Ok(());
     }
-    for name in old(wiring).await? {
-        match renew(wiring, &name).await {
-            Ok(rotation) => tracing::info!(
-                connection = name,
-                secret = rotation.secret,
-                "the vendor made a new credential, and it is in use"
-            ),
+    for (name, version) in old(wiring).await? {
+        if !failed.may_try(&name) {
+            continue;
+        }
+        match renew(wiring, &name, Some(version)).await {
+            Ok(rotation) => {
+                failed.0.remove(&name);
+                tracing::info!(
+                    connection = name,
+                    secret = rotation.secret,
+                    "the vendor made a new credential, and it is in use"
+                );
+            }
             Err(error) if error.kind() == ErrorKind::Conflict => {}
             Err(error) => {
-                tracing::warn!(connection = name, %error, "the credential was not renewed; it is tried again");
+                let again_s = failed.note(&name).as_secs();
+                tracing::warn!(connection = name, again_s, %error, "the credential was not renewed; it is tried again, or by `weir auth rotate`");
             }
         }
     }
     end_at_vendors(wiring).await.map(drop)
 }
 
-/// Connections whose credentials are older than they may grow.
-async fn old(wiring: &Wiring) -> Result<Vec<String>> {
+/// Connections whose credentials are older than they may grow, with the versions that are.
+async fn old(wiring: &Wiring) -> Result<Vec<(String, i64)>> {
     let store = wiring.store().await?;
     let now = store.now_ms().await?;
     let stored = secrets::list(&store, DEFAULT_TENANT).await?;
@@ -305,9 +364,8 @@ async fn old(wiring: &Wiring) -> Result<Vec<String>> {
         };
         let every_ms = i64::try_from(every.get().as_millis()).unwrap_or(i64::MAX);
         let secret = stored.iter().find(|secret| secret.name == renewable.secret);
-        if secret.is_some_and(|secret| now.saturating_sub(secret.set_at_ms) >= every_ms) {
-            old.push(name);
-        }
+        let secret = secret.filter(|secret| now.saturating_sub(secret.set_at_ms) >= every_ms);
+        old.extend(secret.map(|secret| (name.clone(), secret.version)));
     }
     Ok(old)
 }

@@ -31,7 +31,7 @@ pub use renewal::{Ender, Renewal, Renewed, VendorEnd};
 pub use rotation::{Rotation, end_rotations, keep, rotations};
 
 use keys::{Place, decrypt, encrypt, rewrap};
-use renewal::made_as;
+use renewal::{made_as, next};
 
 /// A secret is a text: a key, a token, a certificate.
 const VALUE_BYTES_MAX: usize = 64 << 10;
@@ -223,7 +223,9 @@ pub async fn delete(store: &Store, tenant: &str, name: &str) -> Result<()> {
             Box::pin(async move {
                 let is_gone = sql::delete(db, tenant, name).await?;
                 if is_gone {
-                    sql::delete(db, tenant, &made_as(name)).await?;
+                    for beside in [made_as(name), next(name)] {
+                        sql::delete(db, tenant, &beside).await?;
+                    }
                     audit::append_in(db, acting, record).await?;
                 }
                 Ok(is_gone)

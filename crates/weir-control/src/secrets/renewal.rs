@@ -68,7 +68,7 @@ struct Begun {
 impl Begun {
     fn renewal(self) -> Renewal {
         Renewal {
-            made: self.made.as_ref().map(renewed),
+            made: self.made.as_ref().map(renewed_of),
             id: self.id,
         }
     }
@@ -93,7 +93,7 @@ struct KeptEnd {
     vendor_id: Option<String>,
 }
 
-fn next(name: &str) -> String {
+pub(super) fn next(name: &str) -> String {
     format!("next/{name}")
 }
 
@@ -107,8 +107,8 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// `Conflict` where another process renews it.
-    pub async fn begin_renewal(&self, name: &str) -> Result<Renewal> {
+    /// `Conflict` where another process renews it, or it is no more of the `version` that seemed old.
+    pub async fn begin_renewal(&self, name: &str, version: Option<i64>) -> Result<Renewal> {
         check_name(name)?;
         let now = self.store.now_ms().await?;
         let (new_id, record) = (&Uuid::now_v7().to_string(), &self.noted("secret.renew", name));
@@ -117,8 +117,10 @@ impl Secrets {
         self.store
             .write_alone(self.scope(), &format!("secret {name}"), doing, |db, _| {
                 Box::pin(async move {
-                    if sql::get(db, tenant, name).await?.is_none() {
-                        return Err(no_such_secret(name, &[]).into());
+                    let row = sql::get(db, tenant, name).await?;
+                    let row = row.ok_or_else(|| no_such_secret(name, &[]))?;
+                    if version.is_some_and(|seen| seen != row.version) {
+                        return Err(under_way(name).into());
                     }
                     let begun = Begun {
                         id: new_id.clone(),
@@ -152,6 +154,10 @@ impl Secrets {
     }
 
     /// Keeps what the vendor made, before anything else is done with it.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` where another process took the renewal over.
     pub async fn keep_renewed(&self, name: &str, renewal: &Renewal, made: &Renewed) -> Result<()> {
         let now = self.store.now_ms().await?;
         let record = &self
@@ -162,6 +168,10 @@ impl Secrets {
         self.store
             .write(self.scope(), "keep the renewed value", |db, _| {
                 Box::pin(async move {
+                    let before: Option<Begun> = self.noted_in(db, &next(name)).await?;
+                    if before.is_none_or(|before| before.id != renewal.id) {
+                        return Err(under_way(name).into());
+                    }
                     let begun = Begun {
                         id: renewal.id.clone(),
                         touched_at_ms: now,
@@ -211,8 +221,16 @@ impl Secrets {
         succession: Option<&Succession<'_>>,
     ) -> Outcome<()> {
         let before: Option<Option<String>> = self.noted_in(db, &made_as(name)).await?;
+        let begun: Option<Begun> = self.noted_in(db, &next(name)).await?;
         own::remove_in(db, &self.tenant, &next(name)).await?;
         let Some(Succession { renewed, ended_by }) = succession else {
+            if let Some(given_up) = begun.and_then(|begun| begun.made.as_ref().map(renewed_of)) {
+                tracing::warn!(
+                    secret = name,
+                    vendor_id = given_up.vendor_id,
+                    "a value that the vendor made, and that was not in use yet, is given up: end it at the vendor"
+                );
+            }
             return own::remove_in(db, &self.tenant, &made_as(name)).await;
         };
         self.note_in(db, &made_as(name), &renewed.vendor_id).await?;
@@ -299,7 +317,7 @@ impl Secrets {
     }
 }
 
-fn renewed(kept: &Kept) -> Renewed {
+fn renewed_of(kept: &Kept) -> Renewed {
     Renewed {
         value: Secret::new(kept.value.as_str()),
         vendor_id: kept.vendor_id.clone(),
@@ -318,7 +336,7 @@ fn kept(renewed: &Renewed) -> Kept {
 fn under_way(name: &str) -> Error {
     Error::new(
         ErrorKind::Conflict,
-        format!("secret '{name}' is being renewed by another process"),
+        format!("secret '{name}' is being renewed by another process, or was just now"),
     )
-    .hint("wait for it; one that died is taken over after ten minutes")
+    .hint("look at `weir secret list`; a process that died is taken over after ten minutes")
 }

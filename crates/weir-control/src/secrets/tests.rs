@@ -396,12 +396,12 @@ async fn what_a_vendor_made_is_kept_over_a_death() {
     let folder = tempfile::tempdir().unwrap();
     let store = testing::store(folder.path()).await;
     let secrets = opened(&store, &keys()).await;
-    let missing = secrets.begin_renewal("key").await.unwrap_err();
+    let missing = secrets.begin_renewal("key", None).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     secrets.set("key", &Secret::new("by hand")).await.unwrap();
-    let first = secrets.begin_renewal("key").await.unwrap();
+    let first = secrets.begin_renewal("key", None).await.unwrap();
     assert!(first.made.is_none());
-    let other = secrets.begin_renewal("key").await.unwrap_err();
+    let other = secrets.begin_renewal("key", None).await.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Conflict);
     secrets
         .keep_renewed("key", &first, &made("one", "1"))
@@ -409,7 +409,7 @@ async fn what_a_vendor_made_is_kept_over_a_death() {
         .unwrap();
     // As time would let it go of a process that died.
     secrets.leave_renewal("key", &first, true).await.unwrap();
-    let second = secrets.begin_renewal("key").await.unwrap();
+    let second = secrets.begin_renewal("key", None).await.unwrap();
     assert_eq!(second.id, first.id);
     let renewed = second.made.unwrap();
     assert_eq!(
@@ -422,7 +422,22 @@ async fn what_a_vendor_made_is_kept_over_a_death() {
         .await
         .unwrap();
     assert_eq!(secrets.read("key").await.unwrap().expose(), "one");
-    assert!(secrets.begin_renewal("key").await.unwrap().made.is_none());
+    let stale = secrets.begin_renewal("key", Some(1)).await.unwrap_err();
+    assert_eq!(stale.kind(), ErrorKind::Conflict);
+    assert!(
+        secrets
+            .begin_renewal("key", Some(2))
+            .await
+            .unwrap()
+            .made
+            .is_none()
+    );
+    // Whoever was taken over keeps nothing in the place of the other's.
+    let late = secrets
+        .keep_renewed("key", &first, &made("late", "9"))
+        .await
+        .unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Conflict);
     let all = list(&store, "default").await.unwrap();
     assert!(all.iter().all(|secret| secret.name == "key"));
 }

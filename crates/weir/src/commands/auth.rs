@@ -260,7 +260,7 @@ async fn rotate(
     expires: Option<Span>,
 ) -> Result<()> {
     let done = match name {
-        None => renewals::renew(wiring, connection).await?,
+        None => renewals::renew(wiring, connection, None).await?,
         Some(name) => {
             let value = super::secret::value(name)?;
             let done = renewals::exchange(wiring, (connection, name), &value).await?;

@@ -210,6 +210,10 @@ fn take_care(parts: &mut Parts, wiring: &Arc<Wiring>, store: &Store, stop: &Canc
     parts.start("care of old calls", done(erasing));
     let sweeping = spools::keep_swept(wiring.clone(), stop.clone());
     parts.start("care of spools", done(sweeping));
+    // All of them now: one that is first read while its files are being changed would stay broken.
+    for problem in wiring.catalog.problems() {
+        tracing::warn!(connector = problem.connector, error = %problem.error, "a connector cannot be used");
+    }
     let renewing = renewals::keep(wiring.clone(), stop.clone());
     parts.start("care of credentials", done(renewing));
     let disk = watch_disk(wiring.clone(), store.clone(), stop.clone());
