@@ -154,6 +154,14 @@ def rows(project, columns="subject", order="uid"):
             project.query(f"SELECT {columns} FROM email_messages ORDER BY folder, uidvalidity, {order}")]
 
 
+@pytest.mark.parametrize("asked", ["trace", "async_imap=trace", "async_imap::imap_stream=trace"])
+def test_no_log_has_the_password(project, mailbox, asked):
+    office(project, mailbox)
+    done = project.run("check", "office", env={"WEIR_LOG": asked})
+    said = done.stdout + done.stderr
+    assert PASSWORD not in said and "LOGIN" not in said, [line for line in said.splitlines() if "LOGIN" in line]
+
+
 def test_folders_are_read_on_and_read_again_where_their_numbers_change(project, mailbox):
     office(project, mailbox)
     project.run("check", "office")
