@@ -1,9 +1,10 @@
 """A vendor with state that remembers every effect and ignores idempotency keys, and a project whose bundles use it."""
 
-import http.server
 import json
 import threading
 import urllib.parse
+
+from vendor import JsonHandler, Vendor
 
 # `make` and `remove` can be looked up; what `blind` and `ask` (which people approve) did, nobody can ask for.
 CONNECTOR = """
@@ -53,7 +54,7 @@ STEP = """
 """
 
 
-class Mart:
+class Mart(Vendor):
     """`refuses`: things that it makes never; `loses`: things whose answers are lost; `stuck`: things that stay."""
 
     def __enter__(self):
@@ -61,20 +62,7 @@ class Mart:
         self.effects, self.lock = [], threading.Lock()
         self.refuses, self.loses, self.stuck = set(), set(), set()
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def answer(self, status, body):
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
+        class Handler(JsonHandler):
             def do_GET(self):
                 query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
                 with mart.lock:
@@ -94,17 +82,7 @@ class Mart:
                     return self.connection.close()
                 self.answer(201, {"data": effect})
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        # A client that is killed breaks its connection off.
-        self.server.handle_error = lambda *_: None
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        return self.listen(Handler)
 
     def net(self, thing):
         """How often a thing is there: made, and not removed."""

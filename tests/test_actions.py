@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import http.server
 import json
 import threading
 import time
@@ -13,6 +12,7 @@ import pytest
 from receivers import Receiver, wait_until
 from test_api import call, first_token
 from test_serve import serving
+from vendor import JsonHandler, Vendor
 
 SECRET = base64.b64encode(b"k" * 32).decode()
 
@@ -20,7 +20,7 @@ SECRET = base64.b64encode(b"k" * 32).decode()
 SLOW_S = 8
 
 
-class Till:
+class Till(Vendor):
     """Books payments. `mood`: fine, refuse (400), lose (does it, then breaks off), silent_500 (does it, answers 500),
     slow (answers after longer than MCP clients' libraries wait)."""
 
@@ -28,20 +28,7 @@ class Till:
         till = self
         self.mood, self.payments, self.asked, self.lock = "fine", [], 0, threading.Lock()
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def answer(self, status, body):
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
+        class Handler(JsonHandler):
             def do_GET(self):
                 query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
                 with till.lock:
@@ -65,15 +52,7 @@ class Till:
                     return self.answer(500, {})
                 self.answer(201, {"data": payment})
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        return self.listen(Handler)
 
 
 ACTION = """

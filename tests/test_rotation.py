@@ -1,6 +1,5 @@
 """Credentials that the vendor itself exchanges: made, tried, put in place, and the old one ended there."""
 
-import http.server
 import json
 import threading
 
@@ -8,6 +7,7 @@ import pytest
 from receivers import wait_until
 from test_api import first_token
 from test_serve import serving
+from vendor import JsonHandler, Vendor
 
 CONNECTOR = """
 spec: 1
@@ -35,7 +35,7 @@ REVOKES = """  id: data.id
 VOIDS = "  voids_present: true\n"
 
 
-class Keys:
+class Keys(Vendor):
     """A vendor with keys. `broken`: new ones do not work; `loses`: makes one and answers nothing; `voids`: a new one
     ends the one that asks."""
 
@@ -45,20 +45,7 @@ class Keys:
         self.broken = self.loses = self.voids = False
         self.revoked = []
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def answer(self, status, body):
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
+        class Handler(JsonHandler):
             def key(self):
                 return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
@@ -99,16 +86,7 @@ class Keys:
                         del vendor.keys[key]
                 self.answer(200, {})
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        return self.listen(Handler)
 
 
 @pytest.fixture
