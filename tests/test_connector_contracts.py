@@ -207,6 +207,7 @@ def test_every_connector_with_a_description_is_held_to_it():
     """A connector that comes along says here what it is held to, or why to nothing."""
     without = {
         "airbyte": "runs programs",
+        "contract_intel": "reads documents, asks nobody",
         "files": "reads files",
         "http_json": "any API",
         "salesforce": "Salesforce publishes a description only for an organisation",

@@ -1,7 +1,7 @@
 //! From a connector and a connection to a source that can be read.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_protocol::action::Actions;
@@ -48,6 +48,8 @@ pub struct EngineSettings {
     pub traceparent: Option<http::Traceparent>,
     /// Names whose account the connection is, without telling its secrets; empty where nobody asks.
     pub account: String,
+    /// The program that reads documents when it is called with `read-document FILE`; weir itself.
+    pub document_reader: Option<PathBuf>,
     /// Variables of the environment that programs get besides those that a connection names.
     pub process_env: BTreeMap<String, String>,
 }

@@ -74,7 +74,7 @@ fn pdf_files_give_what_the_text_gives() {
     }
 }
 
-/// Prints; the figures stand in the README.
+/// Prints; the figures stand in docs/guides/contracts.md.
 #[test]
 #[ignore = "needs what tests/forms.py makes"]
 #[expect(

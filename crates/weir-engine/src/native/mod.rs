@@ -1,6 +1,7 @@
 //! Connectors that need code. A connector names one in `native:`; this is the list.
 
 mod airbyte;
+pub(crate) mod documents;
 pub mod files;
 pub mod http_json;
 mod manifest;
@@ -35,6 +36,9 @@ const NATIVE: &[(&str, Constructor)] = &[
     ("airbyte_process", |_, connection, engine| {
         let source = airbyte::AirbyteProcess::new(connection, engine)?;
         Ok(Native::Source(Arc::new(source)))
+    }),
+    ("documents", |_, connection, engine| {
+        documents::source(connection, engine).map(Native::Source)
     }),
     ("files", |_, connection, engine| {
         let source = files::FilesSource::new(connection, engine.clock.clone())?;

@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "weir-query",
             "weir-control",
             "weir-server",
+            "weir-documents",
         ],
     ),
 ];
