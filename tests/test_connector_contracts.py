@@ -208,6 +208,7 @@ def test_every_connector_with_a_description_is_held_to_it():
     without = {
         "airbyte": "runs programs",
         "email": "speaks SMTP and IMAP",
+        "contract_intel": "reads documents, asks nobody",
         "files": "reads files",
         "http_json": "any API",
         "mcp": "has the tools of whatever server it is given",

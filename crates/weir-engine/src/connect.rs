@@ -1,7 +1,7 @@
 //! From a connector and a connection to a source that can be read.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_protocol::action::Actions;
@@ -54,6 +54,8 @@ pub struct EngineSettings {
     pub accepted_tools: Vec<SeenTool>,
     /// Told what the server behind a connection has.
     pub tool_watch: Option<Arc<dyn ToolWatch>>,
+    /// The program that reads documents when it is called with `read-document FILE`; weir itself.
+    pub document_reader: Option<PathBuf>,
     /// Variables of the environment that programs get besides those that a connection names.
     pub process_env: BTreeMap<String, String>,
 }

@@ -204,6 +204,7 @@ pub(crate) fn settings() -> Result<EngineSettings> {
             timeout: given.timeout_ms.map_or(own.timeout, Duration::from_millis),
             breaker_threshold: given.breaker_failures.unwrap_or(own.breaker_threshold),
         },
+        document_reader: std::env::current_exe().ok(),
         process_env: crate::config::for_programs(),
         traceparent: Some(telemetry::traceparent),
         ..EngineSettings::default()

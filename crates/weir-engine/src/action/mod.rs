@@ -3,6 +3,7 @@
 
 mod answer;
 mod input;
+mod local;
 mod lookup;
 mod pages;
 mod plan;
@@ -28,6 +29,7 @@ use crate::fingerprint;
 use crate::http::{Answer, BreakerState, Client, Delivery, Outgoing, Sent};
 use crate::interpolate::{Scope, Templates};
 pub(crate) use input::Input;
+pub(crate) use local::Local;
 use plan::ActionPlan;
 pub(crate) use show::TEXT_CHARS_MAX;
 
@@ -46,6 +48,7 @@ pub struct HttpActions {
 pub(crate) fn check_specs(templates: &Templates, spec: &ConnectorSpec) -> Result<()> {
     for action in spec.actions.iter().chain(&crate::rotation::actions(spec)) {
         ActionPlan::new(templates, &spec.http, action)?;
+        local::check(action)?;
     }
     Ok(())
 }
@@ -83,10 +86,9 @@ impl HttpActions {
         let plans = actions
             .iter()
             .map(|action| {
-                Ok((
-                    action.name.clone(),
-                    ActionPlan::new(&templates, &spec.http, action)?,
-                ))
+                let mut plan = ActionPlan::new(&templates, &spec.http, action)?;
+                plan.local = local::resolve(action, connection, settings)?;
+                Ok((action.name.clone(), plan))
             })
             .collect::<Result<_>>()?;
         Ok(Self {
@@ -106,6 +108,9 @@ impl HttpActions {
     }
 
     async fn exchange(&self, plan: &ActionPlan, call: &Call, delivery: &Delivery) -> Result<Reply> {
+        if let Some(local) = &plan.local {
+            return local::perform(local.as_ref(), plan, call).await;
+        }
         let scope = self.scope(call);
         if plan.is_list() {
             return pages::read(self, plan, call, &scope).await;
@@ -189,6 +194,9 @@ impl Actions for HttpActions {
 
     fn show(&self, call: &Call) -> Result<Shown> {
         let plan = self.plan(&call.action)?;
+        if let Some(local) = &plan.local {
+            return local.show(call).map_err(|error| self.named(error, call));
+        }
         let scope = self.scope(call);
         let built = if plan.is_list() {
             pages::first(plan, call, &scope)

@@ -1,5 +1,6 @@
 //! An action's spec, compiled once per connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonschema::Validator;
@@ -11,6 +12,7 @@ use weir_protocol::{Error, Result};
 
 use super::answer::Output;
 use super::input::{self, Input};
+use super::local::Local;
 use super::lookup::LookupPlan;
 use super::prepare::Prepared;
 use crate::declarative::Rules;
@@ -33,6 +35,8 @@ pub(super) struct ActionPlan {
     pub(super) selector: Option<Selector>,
     pub(super) pagination: Pagination,
     pub(super) deadline: Duration,
+    /// What is done in place of a request.
+    pub(super) local: Option<Arc<dyn Local>>,
     request: RequestPlan,
     output_schema: Option<Validator>,
 }
@@ -63,6 +67,7 @@ impl ActionPlan {
                 .map(|schema| input::compile(schema, "output_schema"))
                 .transpose()?,
             spec: spec.clone(),
+            local: None,
             lookup,
         })
     }

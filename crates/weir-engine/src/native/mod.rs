@@ -1,6 +1,7 @@
 //! Connectors that need code. A connector names one in `native:`; this is the list.
 
 mod airbyte;
+pub(crate) mod documents;
 mod email;
 pub mod files;
 pub mod http_json;
@@ -43,6 +44,9 @@ const NATIVE: &[(&str, Constructor)] = &[
     ("airbyte_process", |_, connection, engine| {
         let source = airbyte::AirbyteProcess::new(connection, engine)?;
         Ok(Native::Source(Arc::new(source)))
+    }),
+    ("documents", |_, connection, engine| {
+        documents::source(connection, engine).map(Native::Source)
     }),
     ("email", |connector, connection, engine| {
         let source = email::EmailSource::new(connector, connection, engine)?;

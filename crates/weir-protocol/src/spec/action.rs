@@ -37,8 +37,12 @@ pub struct ActionSpec {
     /// uploading there. Where one fails, the call surely had no effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prepare: Vec<Preparation>,
+    /// What weir does itself, by its own code, in place of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<String>,
     /// Templates in it may name `input`, `config`, `credential`, `now`, `idempotency_key`, `correlation_id` and
-    /// `prepared.<name>.<field>`.
+    /// `prepared.<name>.<field>`. Left out only where `native` says what is done.
+    #[serde(default)]
     pub request: Request,
     /// What the vendor answers with.
     #[serde(default, skip_serializing_if = "Answers::is_json")]
@@ -229,6 +233,7 @@ impl ActionSpec {
                 .hint("take `compensate` away, or say what the action does by `effect`"));
         }
         self.validate_preparations(pages)?;
+        self.validate_native(pages)?;
         if let Idempotency::Lookup(lookup) = &self.idempotency
             && !(1..=LOOKUP_PAGES_MAX).contains(&lookup.pages_max)
         {
@@ -243,6 +248,23 @@ impl ActionSpec {
             ))
             .hint("add it under output, with its path in the answer")),
             _ => Ok(()),
+        }
+    }
+
+    /// Exactly one of `native` and `request` says what is done.
+    fn validate_native(&self, pages: bool) -> Result<()> {
+        let asks = self.request != Request::default();
+        match &self.native {
+            None if asks => Ok(()),
+            None => Err(Error::spec("the action has no request").hint("write request: { path: /… }")),
+            Some(_) if asks || pages || !self.prepare.is_empty() || !self.output.is_empty() => Err(
+                Error::spec("a native action has request, prepare, output, select or paginate")
+                    .hint("take them away: its code says what it does"),
+            ),
+            Some(_) if !matches!(self.idempotency, Idempotency::None) => {
+                Err(Error::spec("a native action has idempotency").hint("take it away"))
+            }
+            Some(_) => Ok(()),
         }
     }
 

@@ -10,7 +10,7 @@ use super::Template;
 use crate::units::Span;
 
 /// One HTTP request, rendered anew for each page. At most one of `json`, `form`, `text`, `graphql` and `multipart`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Request {
     /// Joined to `http.base_url`; an absolute URL replaces it.
@@ -39,7 +39,7 @@ pub struct Request {
     pub multipart: Option<BTreeMap<String, Value>>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Graphql {
     pub query: Template,

@@ -60,6 +60,28 @@ fn errors_name_place_field_and_nearest_spelling() {
 }
 
 #[test]
+fn an_action_has_a_request_or_is_native() {
+    let told = |rest: &str| {
+        let action =
+            format!("actions:\n  - {{ name: a, title: A, effect: read, input: {{ type: object }}{rest} }}\n");
+        parse(&format!("{SMALL}{action}"))
+            .map(drop)
+            .map_err(|error| format!("{error:?}"))
+    };
+    told(", native: read_document").unwrap();
+    told(", request: { path: /a }").unwrap();
+    assert!(told("").unwrap_err().contains("the action has no request"));
+    for beside in [
+        "request: { path: /a }",
+        "select: { path: x }",
+        "idempotency: natural",
+    ] {
+        let error = told(&format!(", native: read_document, {beside}")).unwrap_err();
+        assert!(error.contains("a native action has"), "{beside}: {error}");
+    }
+}
+
+#[test]
 fn a_list_is_neither_prepared_nor_a_file_and_preparations_have_names_of_their_own() {
     let with = |more: &str| {
         let action = format!(

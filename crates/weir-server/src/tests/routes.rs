@@ -353,7 +353,9 @@ async fn events_of(store: &Store, tenant: &str) -> (String, String) {
 /// Routes every event, and sends this one alone: tests of one database leave each other's deliveries as they are.
 async fn send(store: &Store, event: &str) {
     let settings = deliveries::Settings::default();
-    deliveries::once(store, &Anybody, &settings, Some(event)).await.unwrap();
+    deliveries::once(store, &Anybody, &settings, Some(event))
+        .await
+        .unwrap();
 }
 
 async fn webhook_of(store: &Store, tenant: &str) -> String {

@@ -31,6 +31,7 @@ mod policy;
 pub(crate) mod preview;
 mod quarantine;
 mod query;
+mod read_document;
 mod reconcile;
 mod run;
 mod schedule;
@@ -134,6 +135,8 @@ enum Command {
     Lake(lake::LakeArgs),
     Model(model::ModelArgs),
     Quarantine(quarantine::QuarantineArgs),
+    #[command(hide = true)]
+    ReadDocument(read_document::ReadDocumentArgs),
     Source(source::SourceArgs),
     Serve(serve::ServeArgs),
     Worker(worker::WorkerArgs),
@@ -202,6 +205,7 @@ impl Cli {
             Command::Query(args) => wait(query::run(&args, &context)),
             Command::Lake(args) => wait(lake::run(&args, &context)),
             Command::Model(args) => wait(model::run(&args, &context)),
+            Command::ReadDocument(args) => read_document::run(&args),
             Command::Source(args) => wait(source::run(&args)),
             Command::Serve(args) => wait(serve::run(&args, &context)),
             Command::Worker(args) => wait(worker::run(&args, &context)),

@@ -74,6 +74,33 @@ impl FilesConfig {
         Ok(config)
     }
 
+    /// All documents below the connection's path, or those of its pattern, as one stream.
+    pub(super) fn of_documents(connection: &ConnectionSpec) -> Result<Self> {
+        let text = |name: &str| {
+            connection
+                .config
+                .get(name)
+                .and_then(serde_json::Value::as_str)
+                .map(str::to_owned)
+        };
+        let stream = FileStream {
+            name: "documents".to_owned(),
+            pattern: text("pattern").unwrap_or_else(|| "**/*".to_owned()),
+            format: Some(Format::Document),
+            csv: None,
+            primary_key: vec!["path".to_owned()],
+            cursor: None,
+        };
+        Ok(Self {
+            path: text("path").unwrap_or_default(),
+            format: None,
+            csv: CsvOptions::default(),
+            streams: vec![stream],
+            endpoint: text("endpoint"),
+            region: text("region"),
+        })
+    }
+
     fn validate(&self) -> Result<()> {
         for (index, stream) in self.streams.iter().enumerate() {
             name::check("stream", &stream.name)?;

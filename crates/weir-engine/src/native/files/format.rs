@@ -12,6 +12,9 @@ pub(super) enum Format {
     Jsonl,
     Json,
     Parquet,
+    /// One record a file: what stands in it. Only of the source of documents.
+    #[serde(skip)]
+    Document,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod bytes;
 mod column;
 mod config;
 mod csv;
+mod document;
 mod failure;
 mod format;
 mod json;
@@ -34,6 +35,7 @@ use weir_protocol::connection::{ConnectionSpec, StreamChoice};
 use weir_protocol::spec::StreamPolicy;
 use weir_protocol::{ReadEvent, ReadRequest, Result, Source, StreamDescriptor, SyncMode};
 
+use super::documents::Reader;
 use crate::clock::Clock;
 use config::FilesConfig;
 use place::Place;
@@ -47,16 +49,34 @@ const EVENTS_AHEAD: usize = 4;
 pub struct FilesSource {
     config: Arc<FilesConfig>,
     place: Place,
+    reader: Option<Arc<Reader>>,
     choices: Arc<std::collections::BTreeMap<String, StreamChoice>>,
     clock: Clock,
 }
 
 impl FilesSource {
     pub fn new(connection: &ConnectionSpec, clock: Clock) -> Result<Self> {
-        let config = FilesConfig::of(connection)?;
+        Self::made(FilesConfig::of(connection)?, connection, clock)
+    }
+
+    /// The source whose one stream is what stands in a folder's documents.
+    pub(super) fn of_documents(
+        connection: &ConnectionSpec,
+        clock: Clock,
+        reader: Arc<Reader>,
+    ) -> Result<Self> {
+        let config = FilesConfig::of_documents(connection)?;
+        Ok(Self {
+            reader: Some(reader),
+            ..Self::made(config, connection, clock)?
+        })
+    }
+
+    fn made(config: FilesConfig, connection: &ConnectionSpec, clock: Clock) -> Result<Self> {
         Ok(Self {
             place: Place::of(&config, connection)?,
             config: Arc::new(config),
+            reader: None,
             choices: Arc::new(connection.streams.clone()),
             clock,
         })
@@ -94,6 +114,7 @@ impl Source for FilesSource {
             place: self.place.clone(),
             clock: self.clock.clone(),
             config: Arc::clone(&self.config),
+            reader: self.reader.clone(),
             schema: self
                 .choices
                 .get(&request.stream)

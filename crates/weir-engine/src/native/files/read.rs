@@ -16,12 +16,15 @@ use super::parquet::Position;
 use super::place::{File, Place};
 use super::sink::{Events, Sink};
 use super::streams::{self, Stream, Typed};
-use super::{bytes, csv, json, jsonl, parquet, schema};
+use super::{bytes, csv, document, json, jsonl, parquet, schema};
+use crate::native::documents::Reader;
 
 pub(super) struct Job {
     pub(super) place: Place,
     pub(super) clock: Clock,
     pub(super) config: Arc<FilesConfig>,
+    /// Takes documents apart.
+    pub(super) reader: Option<Arc<Reader>>,
     /// Schema that the connection sets in place of the inferred one.
     pub(super) schema: Option<Value>,
     pub(super) request: ReadRequest,
@@ -134,6 +137,9 @@ impl Job {
                 row: row("row"),
             };
             return parquet::read(runtime, &self.place, file, from, cursor, sink);
+        }
+        if typed.format == Format::Document {
+            return document::read(runtime, &self.place, file, self.reader.as_deref(), sink);
         }
         let offset = number("offset");
         let open = |offset| bytes::open(runtime, &self.place, file, typed.compression, offset);

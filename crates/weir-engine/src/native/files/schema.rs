@@ -59,7 +59,7 @@ fn infer_blocking(runtime: &Handle, place: &Place, files: &[Typed]) -> Result<Op
                     }
                 }
             }
-            Format::Json | Format::Jsonl | Format::Auto => {}
+            Format::Json | Format::Jsonl | Format::Auto | Format::Document => {}
         }
     }
     let types: Vec<ColumnType> = guesses.iter().map(Guess::decide).collect();

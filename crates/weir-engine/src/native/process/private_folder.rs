@@ -51,9 +51,14 @@ impl PrivateFolder {
                 .caused_by(error)
                 .hint("report it")
         })?;
+        self.write_bytes(name, &text)
+    }
+
+    /// Bytes as they are.
+    pub(in crate::native) fn write_bytes(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.inner().join(name);
         create(&path, self.is_shared)
-            .and_then(|mut file| file.write_all(&text))
+            .and_then(|mut file| file.write_all(content))
             .map_err(|error| {
                 Error::internal(format!("{} cannot be written", path.display()))
                     .caused_by(error)

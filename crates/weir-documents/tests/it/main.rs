@@ -1,0 +1,9 @@
+//! What the rules find, measured against labels made by hand.
+
+#![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
+
+mod bad;
+mod forms;
+mod measure;
+mod own;
+mod recorded;
