@@ -69,6 +69,7 @@ fn action(
         classification: None,
         input: json!({ "type": "object" }),
         prepare: Vec::new(),
+        native: None,
         request: request.clone(),
         answers: Default::default(),
         errors: rotation.errors.clone(),

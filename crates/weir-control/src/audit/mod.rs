@@ -13,6 +13,7 @@ mod sql;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sqlx::AnyConnection;
 use tokio::sync::mpsc;
@@ -66,25 +67,34 @@ pub(crate) async fn append_all_in(
     acting: &Acting,
     records: &[Record],
 ) -> Outcome<()> {
-    let Some(first) = records.first() else {
+    append_by_in(db, records.iter().map(|record| (acting, record))).await
+}
+
+/// As [`append_in`], for records of one tenant that name whom each is the doing of.
+pub(crate) async fn append_noted_in(db: &mut AnyConnection, noted: &[(Arc<Acting>, Record)]) -> Outcome<()> {
+    append_by_in(db, noted.iter().map(|(acting, record)| (acting.as_ref(), record))).await
+}
+
+async fn append_by_in<'r>(
+    db: &mut AnyConnection,
+    noted: impl ExactSizeIterator<Item = (&'r Acting, &'r Record)> + Clone + Send,
+) -> Outcome<()> {
+    let Some((_, first)) = noted.clone().next() else {
         return Ok(());
     };
-    let by = i64::try_from(records.len()).unwrap_or(i64::MAX);
+    let by = i64::try_from(noted.len()).unwrap_or(i64::MAX);
     let Some(head) = sql::advance(db, &first.tenant, &first.id, by).await? else {
         // Noted by a commit whose answer was lost.
         return Ok(());
     };
     let mut previous = head.hash;
-    let mut entries = Vec::with_capacity(records.len());
-    for (number, record) in (head.number - by + 1..).zip(records) {
+    let mut entries = Vec::with_capacity(noted.len());
+    for (number, (acting, record)) in (head.number - by + 1..).zip(noted) {
         let entry = entry(acting, record, (number, head.at_ms), previous)?;
         previous = entry.hash.clone();
         entries.push(entry);
     }
-    for page in entries.chunks(sql::ROWS_MAX) {
-        sql::insert(db, page).await?;
-    }
-    Ok(())
+    Ok(sql::insert(db, &entries).await?)
 }
 
 fn entry(acting: &Acting, record: &Record, (number, at_ms): (i64, i64), previous: String) -> Result<Entry> {

@@ -5,7 +5,7 @@ use super::records::{Entry, EntryFilter};
 use crate::store::Outcome;
 
 /// So many rows a statement: 13 values each stay below what SQLite binds.
-pub(super) const ROWS_MAX: usize = 200;
+const ROWS_MAX: usize = 256;
 
 /// Where a chain ends.
 #[derive(Debug, Clone, FromRow)]
@@ -39,22 +39,38 @@ pub(super) async fn advance(
     .await
 }
 
-/// At most [`ROWS_MAX`] records.
+/// `($1, $2), ($3, $4)` for two rows of two values.
+fn places(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<String> = (1..=columns)
+            .map(|at| format!("${}", row * columns + at))
+            .collect();
+        format!("({})", places.join(", "))
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    rows.join(", ")
+}
+
 pub(super) async fn insert(db: &mut AnyConnection, entries: &[Entry]) -> sqlx::Result<()> {
+    let mut rest = entries;
+    while !rest.is_empty() {
+        // Always powers of two: each number of rows is a statement of its own, which the database keeps.
+        let rows = (1 << rest.len().ilog2()).min(ROWS_MAX);
+        let (page, more) = rest.split_at(rows);
+        insert_page(db, page).await?;
+        insert_personal(db, page).await?;
+        rest = more;
+    }
+    Ok(())
+}
+
+async fn insert_page(db: &mut AnyConnection, entries: &[Entry]) -> sqlx::Result<()> {
     const COLUMNS: usize = 13;
-    let rows: Vec<String> = (0..entries.len())
-        .map(|row| {
-            let places: Vec<String> = (1..=COLUMNS)
-                .map(|at| format!("${}", row * COLUMNS + at))
-                .collect();
-            format!("({})", places.join(", "))
-        })
-        .collect();
     let sql = format!(
         "INSERT INTO audit (tenant, number, id, at_ms, principal, action, subject, outcome, correlation_id, details,
                             personal_hash, previous, hash)
          VALUES {}",
-        rows.join(", ")
+        places(entries.len(), COLUMNS)
     );
     let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
     for entry in entries {
@@ -73,19 +89,33 @@ pub(super) async fn insert(db: &mut AnyConnection, entries: &[Entry]) -> sqlx::R
             .bind(&entry.previous)
             .bind(&entry.hash);
     }
-    query.execute(&mut *db).await?;
-    for entry in entries {
-        let (Some(personal), Some(salt)) = (&entry.personal, &entry.salt) else {
-            continue;
-        };
-        sqlx::query("INSERT INTO audit_personal (tenant, number, personal, salt) VALUES ($1, $2, $3, $4)")
+    query.execute(db).await?;
+    Ok(())
+}
+
+/// What of them names people.
+async fn insert_personal(db: &mut AnyConnection, entries: &[Entry]) -> sqlx::Result<()> {
+    const COLUMNS: usize = 4;
+    let named: Vec<(&Entry, &String, &String)> = entries
+        .iter()
+        .filter_map(|entry| Some((entry, entry.personal.as_ref()?, entry.salt.as_ref()?)))
+        .collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO audit_personal (tenant, number, personal, salt) VALUES {}",
+        places(named.len(), COLUMNS)
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    for (entry, personal, salt) in named {
+        query = query
             .bind(&entry.tenant)
             .bind(entry.number)
             .bind(personal)
-            .bind(salt)
-            .execute(&mut *db)
-            .await?;
+            .bind(salt);
     }
+    query.execute(db).await?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::{Answered, Call, Desk, DryRun, Status, Wanted, carry, sql};
 use crate::approvals::{self, Asked, Decided, Past, Rule};
 use crate::audit::{self, Ending, Record};
 use crate::bundles::{self, Link};
+use crate::events::Event;
 use crate::policies::Target;
 use crate::principals::{Access, Permission, may};
 use crate::store::{Outcome, Scope};
@@ -39,6 +40,63 @@ enum Put {
     New(Call),
     Known(Call),
     Forbidden(Vec<String>),
+}
+
+/// A call that is about to be written down, with what is told of it. Records are made once, whatever is tried again.
+struct Writing<'a> {
+    desk: &'a Desk,
+    access: &'a Access,
+    prepared: &'a Prepared,
+    lease_ms: i64,
+    asked: Record,
+    begun: Record,
+    requested: Event,
+}
+
+impl Writing<'_> {
+    async fn put_in(&self, db: &mut AnyConnection) -> Outcome<(Put, Vec<Record>)> {
+        let (prepared, new) = (self.prepared, &self.prepared.new);
+        let past = past(db, &prepared.rules, new).await?;
+        let decided = decided(self.access, prepared, &past);
+        let mut call = new.clone();
+        let record = match decided.class {
+            Approval::Forbidden => {
+                let known = known(db, new).await?;
+                return Ok((known.unwrap_or(Put::Forbidden(decided.rules)), Vec::new()));
+            }
+            Approval::Required => &self.asked,
+            Approval::Auto => {
+                (call.status, call.term) = (Status::Running, 1);
+                &self.begun
+            }
+        };
+        let Some(stored) = sql::insert(db, &call, &self.desk.owner, self.lease_ms).await? else {
+            let known = known(db, new).await?;
+            return Ok((known.ok_or_else(|| rules::no_such_call(&call.id))?, Vec::new()));
+        };
+        if let Some(step) = &prepared.step {
+            bundles::link_in(db, step, (&call.id, self.lease_ms)).await?;
+        }
+        if call.status == Status::Waiting {
+            approvals::open_in(db, &call, &decided, &prepared.shown, &self.requested).await?;
+        }
+        let record = record
+            .clone()
+            .with("rules", decided.rules)
+            .with("via", prepared.via.as_str());
+        Ok((Put::New(stored), vec![record]))
+    }
+}
+
+/// The call of this key, or this call itself: written by a commit whose answer was lost, and decided.
+async fn known(db: &mut AnyConnection, new: &Call) -> Outcome<Option<Put>> {
+    if let Some(key) = &new.idempotency_key
+        && let Some(found) = sql::by_key(db, &new.tenant, &new.principal, key).await?
+        && found.id != new.id
+    {
+        return Ok(Some(Put::Known(found)));
+    }
+    Ok(sql::get(db, &new.tenant, &new.id).await?.map(Put::New))
 }
 
 impl Desk {
@@ -234,52 +292,35 @@ impl Desk {
     }
 
     async fn put(&self, access: &Access, prepared: &Prepared) -> Result<Put> {
-        let (scope, acting) = (Scope::Tenant(&access.tenant), self.store.acting());
-        let (new, rules, owner) = (&prepared.new, &prepared.rules, &self.owner);
-        let lease_ms = carry::lease_ms(prepared.actions.spec(&new.action)?);
-        let asked = &noted(new, "call.ask");
-        let begun = &noted(new, "call.begin");
-        let requested = &approvals::requested(new);
-        let turn = turn(new, rules);
+        let doing = "write the call down";
+        let new = &prepared.new;
+        let asked = &Writing {
+            desk: self,
+            access,
+            prepared,
+            lease_ms: carry::lease_ms(prepared.actions.spec(&new.action)?),
+            asked: noted(new, "call.ask"),
+            begun: noted(new, "call.begin"),
+            requested: approvals::requested(new),
+        };
+        if !approvals::asks_past(&prepared.rules) {
+            return self
+                .store
+                .write_together(&access.tenant, doing, |db, _| Box::pin(asked.put_in(db)))
+                .await;
+        }
+        // What rules look back at must not change meanwhile.
+        let (scope, turn) = (
+            Scope::Tenant(&access.tenant),
+            format!("calls of {}", new.principal),
+        );
+        let acting = self.store.acting();
         self.store
-            .write_alone(scope, &turn, "write the call down", |db, _| {
+            .write_alone(scope, &turn, doing, |db, _| {
                 Box::pin(async move {
-                    if let Some(key) = &new.idempotency_key
-                        && let Some(found) = sql::by_key(db, &new.tenant, &new.principal, key).await?
-                        && found.id != new.id
-                    {
-                        return Ok(Put::Known(found));
-                    }
-                    // By a commit whose answer was lost: it is decided.
-                    if let Some(own) = sql::get(db, &new.tenant, &new.id).await? {
-                        return Ok(Put::New(own));
-                    }
-                    let past = past(db, rules, new).await?;
-                    let decided = decided(access, prepared, &past);
-                    let mut call = new.clone();
-                    let record = match decided.class {
-                        Approval::Forbidden => return Ok(Put::Forbidden(decided.rules)),
-                        Approval::Required => asked,
-                        Approval::Auto => {
-                            (call.status, call.term) = (Status::Running, 1);
-                            begun
-                        }
-                    };
-                    if let Some(step) = &prepared.step {
-                        bundles::link_in(db, step, (&call.id, lease_ms)).await?;
-                    }
-                    sql::insert(db, &call, owner, lease_ms).await?;
-                    if call.status == Status::Waiting {
-                        approvals::open_in(db, &call, &decided, &prepared.shown, requested).await?;
-                    }
-                    let record = record
-                        .clone()
-                        .with("rules", decided.rules)
-                        .with("via", prepared.via.as_str());
-                    let stored = sql::get(db, &call.tenant, &call.id).await?;
-                    // Last: from here to the end of the transaction every other change of the tenant waits.
-                    audit::append_in(db, acting, &record).await?;
-                    Ok(Put::New(stored.ok_or_else(|| rules::no_such_call(&call.id))?))
+                    let (put, records) = asked.put_in(db).await?;
+                    audit::append_all_in(db, acting, &records).await?;
+                    Ok(put)
                 })
             })
             .await
@@ -313,16 +354,6 @@ pub(super) fn noted(call: &Call, what: &'static str) -> Record {
         .with("effect", call.effect.as_str())
         .with("connector", format!("{}@{}", call.connector, call.version))
         .with("digest", call.digest.as_str())
-}
-
-/// What a call has to be written down alone in: all of a principal's where rules look at those before, those of one key
-/// where there is one, else nothing but itself.
-fn turn(new: &Call, rules: &[Rule]) -> String {
-    match &new.idempotency_key {
-        _ if approvals::asks_past(rules) => format!("calls of {}", new.principal),
-        Some(key) => format!("call {key} of {}", new.principal),
-        None => format!("call {}", new.id),
-    }
 }
 
 async fn past(db: &mut AnyConnection, rules: &[Rule], new: &Call) -> Outcome<Past> {

@@ -115,7 +115,6 @@ impl Desk {
 
     /// The outcome and its closing record, in one transaction. A process that lost the call changes nothing.
     pub(super) async fn end(&self, call: &Call, outcome: &Outcome, look: Option<Duration>) -> Result<Call> {
-        let (scope, acting) = (Scope::Tenant(&call.tenant), self.store.acting());
         let ending = match outcome.status {
             Status::Done => Ending::Done,
             _ => Ending::Failed,
@@ -144,17 +143,16 @@ impl Desk {
         let (record, event) = (&record, event.as_ref());
         let look_ms = look.map(|look| i64::try_from(look.as_millis()).unwrap_or(i64::MAX));
         self.store
-            .write(scope, "end the call", |db, _| {
+            .write_together(&call.tenant, "end the call", |db, _| {
                 Box::pin(async move {
-                    let is_ended = sql::end(db, (&call.id, call.term), outcome, look_ms).await?;
-                    let stored = sql::get(db, &call.tenant, &call.id).await?;
-                    if is_ended {
-                        if let Some(event) = event {
-                            events::append_in(db, event).await?;
-                        }
-                        audit::append_in(db, acting, record).await?;
+                    let Some(ended) = sql::end(db, (&call.id, call.term), outcome, look_ms).await? else {
+                        let stored = sql::get(db, &call.tenant, &call.id).await?;
+                        return Ok((stored.ok_or_else(|| rules::no_such_call(&call.id))?, Vec::new()));
+                    };
+                    if let Some(event) = event {
+                        events::append_in(db, event).await?;
                     }
-                    Ok(stored.ok_or_else(|| rules::no_such_call(&call.id))?)
+                    Ok((ended, vec![record.clone()]))
                 })
             })
             .await

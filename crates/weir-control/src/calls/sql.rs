@@ -60,28 +60,35 @@ impl FromRow<'_, AnyRow> for Call {
 /// What is left of a request that was shown: the path alone may name people.
 const ERASED_REQUEST: &str = r#"{"method":"","url":"","headers":[],"body":null}"#;
 
-const CALLS: &str =
-    "SELECT id, tenant, connection, connector, connector_version, action, effect, principal, token,
-     idempotency_key, asked_digest, input, digest, fingerprint, status, term, created_at_ms, began_at_ms,
-     finished_at_ms, output, remote_id, http_status, error, settled_by, settled_reason, erased_at_ms,
-     correlation_id FROM calls";
+macro_rules! columns {
+    () => {
+        "id, tenant, connection, connector, connector_version, action, effect, principal, token,
+         idempotency_key, asked_digest, input, digest, fingerprint, status, term, created_at_ms, began_at_ms,
+         finished_at_ms, output, remote_id, http_status, error, settled_by, settled_reason, erased_at_ms,
+         correlation_id"
+    };
+}
 
-/// A call that begins at once has a lease from its first moment on.
+const CALLS: &str = concat!("SELECT ", columns!(), " FROM calls");
+
+/// The call as it is stored; none where its id or its key stands already. A call that begins at once has a lease from
+/// its first moment on.
 pub(super) async fn insert(
     db: &mut AnyConnection,
     new: &Call,
     owner: &Owner,
     lease_ms: i64,
-) -> sqlx::Result<bool> {
-    let inserted = sqlx::query(
+) -> sqlx::Result<Option<Call>> {
+    sqlx::query_as(concat!(
         "INSERT INTO calls (id, tenant, connection, connector, connector_version, action, effect, principal, token,
              idempotency_key, asked_digest, input, digest, status, term, owner, lease_until_ms, created_at_ms,
              began_at_ms, fingerprint, correlation_id)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
              CASE WHEN $14 = 'running' THEN $16 END, CASE WHEN $14 = 'running' THEN now_ms + $17 END, now_ms,
              CASE WHEN $14 = 'running' THEN now_ms END, $18, $19
-         FROM clock WHERE true ON CONFLICT (id) DO NOTHING",
-    )
+         FROM clock WHERE true ON CONFLICT DO NOTHING RETURNING ",
+        columns!()
+    ))
     .bind(&new.id)
     .bind(&new.tenant)
     .bind(&new.connection)
@@ -101,9 +108,8 @@ pub(super) async fn insert(
     .bind(lease_ms)
     .bind(&new.fingerprint)
     .bind(&new.correlation_id)
-    .execute(db)
-    .await?;
-    Ok(inserted.rows_affected() == 1)
+    .fetch_optional(db)
+    .await
 }
 
 pub(crate) async fn get(db: &mut AnyConnection, tenant: &str, id: &str) -> sqlx::Result<Option<Call>> {
@@ -228,21 +234,23 @@ pub(super) async fn take(
     Ok(taken.rows_affected() == 1)
 }
 
-/// Ends a call, unless another process took it over or a person settled it. One that was given up as
+/// Ends a call and gives it back, unless another process took it over or a person settled it. One that was given up as
 /// uncertain still takes what its own process has to tell.
 pub(super) async fn end(
     db: &mut AnyConnection,
     (id, term): (&str, i64),
     outcome: &Outcome,
     look_in_ms: Option<i64>,
-) -> sqlx::Result<bool> {
-    let ended = sqlx::query(
+) -> sqlx::Result<Option<Call>> {
+    sqlx::query_as(concat!(
         "UPDATE calls SET status = $3, output = $4, remote_id = $5, http_status = $6, error = $7,
              owner = NULL, lease_until_ms = NULL, finished_at_ms = (SELECT now_ms FROM clock),
              look_at_ms = (SELECT now_ms FROM clock) + $8,
              idempotency_key = CASE WHEN $9 = 1 THEN NULL ELSE idempotency_key END
-         WHERE id = $1 AND term = $2 AND status IN ('running', 'uncertain') AND settled_by IS NULL",
-    )
+         WHERE id = $1 AND term = $2 AND status IN ('running', 'uncertain') AND settled_by IS NULL
+         RETURNING ",
+        columns!()
+    ))
     .bind(id)
     .bind(term)
     .bind(outcome.status.as_str())
@@ -252,9 +260,8 @@ pub(super) async fn end(
     .bind(outcome.error.as_ref().map(json).transpose()?)
     .bind(look_in_ms)
     .bind(i64::from(outcome.gives_key_back))
-    .execute(db)
-    .await?;
-    Ok(ended.rows_affected() == 1)
+    .fetch_optional(db)
+    .await
 }
 
 /// Lets an approved call go on, or ends one that waits. False where it no longer waits.

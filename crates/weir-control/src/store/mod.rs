@@ -13,6 +13,9 @@ mod sqlite;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod together;
+#[cfg(test)]
+mod together_tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -50,6 +53,7 @@ pub struct Store {
     place: Place,
     /// Whom audit records name.
     acting: Arc<Acting>,
+    lines: Arc<together::Lines>,
 }
 
 /// What a use case does with the database, in a form that can be done again. `'e` is how long what it
@@ -231,13 +235,8 @@ impl Store {
         W: Work<'e, T>,
     {
         let mut held = self.begin(scope, access).await?;
-        let value = match &mut held {
-            Held::Plain(connection) => work(connection, Outlives::default()).await?,
-            Held::Within(transaction) => work(transaction, Outlives::default()).await?,
-        };
-        if let Held::Within(transaction) = held {
-            transaction.commit().await?;
-        }
+        let value = work(held.connection(), Outlives::default()).await?;
+        held.commit().await?;
         Ok(value)
     }
 
@@ -292,6 +291,22 @@ impl Patience {
 enum Held {
     Plain(PoolConnection<Any>),
     Within(Transaction<'static, Any>),
+}
+
+impl Held {
+    fn connection(&mut self) -> &mut AnyConnection {
+        match self {
+            Self::Plain(connection) => connection,
+            Self::Within(transaction) => transaction,
+        }
+    }
+
+    async fn commit(self) -> Outcome<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Within(transaction) => Ok(transaction.commit().await?),
+        }
+    }
 }
 
 /// A count as the database holds it. What does not fit has overflowed every real limit before.

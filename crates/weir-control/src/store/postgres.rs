@@ -54,6 +54,7 @@ pub(super) async fn open(url: &Secret) -> Result<Store> {
         writer: pool,
         place,
         acting: Arc::default(),
+        lines: Arc::default(),
     })
 }
 

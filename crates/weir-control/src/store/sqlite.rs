@@ -40,6 +40,7 @@ pub(super) async fn open(path: &Path) -> Result<Store> {
         writer: pool(1).connect_lazy(&url).map_err(failed)?,
         place: place.clone(),
         acting: Arc::default(),
+        lines: Arc::default(),
     })
 }
 
