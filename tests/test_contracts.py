@@ -29,7 +29,9 @@ def contracts(project):
 
 
 def extract(project, ok=True, **given):
-    done = project.run("call", "contracts", "extract", "--input", json.dumps(given), "--format", "json", ok=ok)
+    input = project.folder / "input.json"
+    input.write_text(json.dumps(given))
+    done = project.run("call", "contracts", "extract", "--input", input, "--format", "json", ok=ok)
     return json.loads(done.stdout)["output"] if ok else done.stderr
 
 

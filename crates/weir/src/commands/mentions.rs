@@ -13,7 +13,8 @@ const FOREIGN: &[&str] = &[
     "--features",
     "--release",
     "--ignored",
-    // Taps and container runtimes.
+    // Taps, container runtimes and tesseract.
+    "--list-langs",
     "--discover",
     "--properties",
     "--rm",

@@ -17,7 +17,7 @@ case "$first" in
   odd) echo '{"document": {"format": "text"}}' ;;
   *) echo '{"document": {"format": "text", "language": "en", "pages": null, "recognised_pages": [], "unread_pages": [],
      "elements": [], "findings": {"parties": [], "dates": [], "amounts": [], "terms": [], "renewals": [], "notices": [],
-     "governing_law": []}}}' | tr -d '\n' ;;
+     "governing_law": []}}}' | tr -d '\n'; echo ;;
 esac
 "#;
 
