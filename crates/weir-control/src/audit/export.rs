@@ -11,7 +11,7 @@ use weir_protocol::{Error, ErrorKind, Result};
 
 use super::chain::{Broken, Chain, Link, Seal, SealKind, Verified};
 use super::records::Entry;
-use super::{PAGE, SealKey, sql};
+use super::{PAGE, SealKey, page, sql};
 use crate::Store;
 use crate::store::Scope;
 
@@ -98,7 +98,7 @@ pub async fn export(
         let (entries, seals) = store
             .read(scope, "export the audit trail", |db, _| {
                 Box::pin(async move {
-                    let entries = sql::page(db, tenant, (after, through), PAGE).await?;
+                    let entries = page::page(db, tenant, (after, through), PAGE).await?;
                     let last = entries.last().map_or(after, |entry| entry.number);
                     Ok((entries, sql::seals(db, tenant, (after, last)).await?))
                 })

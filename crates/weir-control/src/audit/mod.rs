@@ -7,6 +7,7 @@ mod canonical;
 mod chain;
 mod export;
 mod key;
+mod page;
 mod records;
 mod sql;
 #[cfg(test)]
@@ -183,7 +184,7 @@ pub async fn seal(store: &Store, tenant: &str, key: &SealKey) -> Result<Option<S
                     return Ok(newest);
                 }
                 // What is there is signed, not what the head's row says of it.
-                let last = sql::page(db, tenant, (head.number - 1, head.number), 1).await?;
+                let last = page::page(db, tenant, (head.number - 1, head.number), 1).await?;
                 if last.first().is_none_or(|entry| entry.hash != head.hash) {
                     let why = "it is gone or changed, although the chain's head names it";
                     return Err(Error::from(Broken {
@@ -299,7 +300,7 @@ fn pages(store: &Store, tenant: &str, (mut after, through): (i64, i64)) -> mpsc:
             let page = store
                 .read(Scope::Tenant(tenant), "verify the audit trail", |db, _| {
                     Box::pin(async move {
-                        let entries = sql::page(db, tenant, (after, through), PAGE).await?;
+                        let entries = page::page(db, tenant, (after, through), PAGE).await?;
                         let last = entries.last().map_or(after, |entry| entry.number);
                         Ok((entries, sql::seals(db, tenant, (after, last)).await?))
                     })

@@ -119,7 +119,8 @@ async fn insert_personal(db: &mut AnyConnection, entries: &[Entry]) -> sqlx::Res
     Ok(())
 }
 
-const ENTRIES: &str = "SELECT a.tenant, a.number, a.id, a.at_ms, a.principal, a.action, a.subject, a.outcome,
+pub(super) const ENTRIES: &str =
+    "SELECT a.tenant, a.number, a.id, a.at_ms, a.principal, a.action, a.subject, a.outcome,
          a.correlation_id, a.details, a.personal_hash, a.previous, a.hash, p.personal, p.salt
      FROM audit AS a LEFT JOIN audit_personal AS p ON p.tenant = a.tenant AND p.number = a.number
      WHERE a.tenant = $1";
@@ -150,23 +151,6 @@ pub(super) async fn list(
         .bind(filter.action.as_deref().unwrap_or_default())
         .bind(filter.subject.as_deref().unwrap_or_default())
         .bind(i64::from(filter.limit))
-        .fetch_all(db)
-        .await
-}
-
-/// In order, from after a number up to another.
-pub(super) async fn page(
-    db: &mut AnyConnection,
-    tenant: &str,
-    (after, through): (i64, i64),
-    limit: i64,
-) -> sqlx::Result<Vec<Entry>> {
-    let query = format!("{ENTRIES} AND a.number > $2 AND a.number <= $3 ORDER BY a.number LIMIT $4");
-    sqlx::query_as(sqlx::AssertSqlSafe(query))
-        .bind(tenant)
-        .bind(after)
-        .bind(through)
-        .bind(limit)
         .fetch_all(db)
         .await
 }

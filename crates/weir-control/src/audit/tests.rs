@@ -127,6 +127,31 @@ async fn an_untouched_chain_holds() {
 }
 
 #[tokio::test]
+async fn a_record_of_any_characters_is_read_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, key) = filled(folder.path()).await;
+    for subject in ["", "=", "a\u{1f}b", "\u{1e}", "x\u{1e}\u{1f}'\"\\é\u{fb33}"] {
+        append(&store, &Record::new("default", "test.note", subject))
+            .await
+            .unwrap();
+        assert_eq!(
+            verified(&store, &key).await.unwrap().hash,
+            list_one(&store).await.hash
+        );
+        assert_eq!(list_one(&store).await.subject, subject);
+    }
+    assert_eq!(verified(&store, &key).await.unwrap().records, 13);
+}
+
+async fn list_one(store: &Store) -> Entry {
+    let filter = EntryFilter {
+        limit: 1,
+        ..EntryFilter::default()
+    };
+    list(store, "default", &filter).await.unwrap().remove(0)
+}
+
+#[tokio::test]
 async fn every_changed_column_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let (store, key) = filled(folder.path()).await;
@@ -136,6 +161,12 @@ async fn every_changed_column_is_found() {
         ("principal = 'eve'", "principal = 'cli'"),
         ("action = 'test.other'", "action = 'test.note'"),
         ("subject = 'thing:9'", "subject = 'thing:2'"),
+        // What stands between values when many are read at once.
+        ("subject = 'thing:2\u{1f}'", "subject = 'thing:2'"),
+        (
+            "action = 'test.note\u{1f}thing:2', subject = 'thing:2\u{1e}'",
+            "action = 'test.note', subject = 'thing:2'",
+        ),
         ("outcome = 'failed'", "outcome = 'done'"),
         ("correlation_id = NULL", "correlation_id = 'run-1'"),
         (

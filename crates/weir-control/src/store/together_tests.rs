@@ -169,7 +169,10 @@ async fn who_goes_away_keeps_nobody_waiting() {
         let written = written(&store).await;
         let missing = written.len() == 3 && !written.contains(&format!("part:{left}"));
         // What was passed on is committed by others, although nobody asks any more.
-        assert!(missing || (leaving == 1 && written.len() == 4), "{leaving}: {written:?}");
+        assert!(
+            missing || (leaving == 1 && written.len() == 4),
+            "{leaving}: {written:?}"
+        );
     }
 }
 
