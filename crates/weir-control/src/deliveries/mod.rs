@@ -177,7 +177,7 @@ pub async fn test(store: &Store, tenant: &str, target: &str) -> Result<String> {
             Box::pin(async move {
                 events::append_in(db, event).await?;
                 sql::insert(db, tenant, event.id(), target).await?;
-                events::mark_routed(db, event.id()).await?;
+                events::mark_routed(db, &[event.id()]).await?;
                 Ok(())
             })
         })

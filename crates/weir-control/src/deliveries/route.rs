@@ -62,8 +62,9 @@ async fn batch(db: &mut AnyConnection, settings: &alerts::Settings) -> Outcome<u
             sql::insert(db, &event.tenant, &event.id, &target).await?;
         }
         touched.consider(db, settings, event).await?;
-        events::mark_routed(db, &event.id).await?;
     }
+    let routed: Vec<&str> = found.iter().map(|event| event.id.as_str()).collect();
+    events::mark_routed(db, &routed).await?;
     touched.tell(db, settings, now).await?;
     Ok(u64::try_from(found.len()).unwrap_or(u64::MAX))
 }

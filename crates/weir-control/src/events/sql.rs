@@ -105,12 +105,23 @@ pub(crate) async fn to_route(db: &mut AnyConnection, limit: u32) -> Outcome<Vec<
     Ok(rows.into_iter().map(Row::read).collect::<Result<_>>()?)
 }
 
-pub(crate) async fn mark_routed(db: &mut AnyConnection, id: &str) -> sqlx::Result<()> {
-    sqlx::query("UPDATE events SET routed_at_ms = (SELECT now_ms FROM clock) WHERE id = $1")
-        .bind(id)
-        .execute(db)
-        .await
-        .map(drop)
+pub(crate) async fn mark_routed(db: &mut AnyConnection, ids: &[&str]) -> sqlx::Result<()> {
+    let Some(last) = ids.last() else {
+        return Ok(());
+    };
+    // The last stands for those that are missing to a power of two: each number is a statement of its own.
+    let count = ids.len().next_power_of_two();
+    let places: Vec<String> = (1..=count).map(|place| format!("${place}")).collect();
+    let sql = format!(
+        "UPDATE events SET routed_at_ms = (SELECT now_ms FROM clock) WHERE id IN ({})",
+        places.join(", ")
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    for id in ids.iter().chain(std::iter::repeat(last)).take(count) {
+        query = query.bind(*id);
+    }
+    query.execute(db).await?;
+    Ok(())
 }
 
 /// The newest event about a subject whose family begins so.

@@ -71,14 +71,16 @@ impl Permits for ConnectionPermits {
         check(draw)?;
         let asked = self.asked(draw);
         let scope = Scope::Tenant(&self.tenant);
+        let thing = format!("permits/{}/{}", self.tenant, self.connection);
         if draw.rates.is_empty() && draw.hold_ms.is_none() && draw.breaker.is_none() {
             // Nothing is counted: only whether the vendor asked one of us to wait.
-            let held = self.store.read(scope, "look for a wish of the vendor", |db, _| {
-                Box::pin(async move { held(db, asked).await })
-            });
+            let held = self
+                .store
+                .read_shared(scope, &thing, "look for a wish of the vendor", |db, _| {
+                    Box::pin(async move { held(db, asked).await })
+                });
             return Ok(held.await?.unwrap_or_else(|| all(draw)));
         }
-        let thing = format!("permits/{}/{}", self.tenant, self.connection);
         self.store
             .write_alone(scope, &thing, "draw permits", |db, _| {
                 Box::pin(async move { draw_in(db, asked).await })

@@ -306,8 +306,9 @@ pub async fn bootstrap(store: &Store) -> Result<Option<Issued>> {
 /// Who shows this token. Fails with the kind `auth` where nobody can act with it.
 pub async fn authenticate(store: &Store, text: &str) -> Result<Access> {
     let parts = &Parts::parse(text).ok_or_else(|| unknown("the token has not the form of one"))?;
+    let thing = format!("token {}", parts.id);
     let found = store
-        .read(Scope::Everyone, "look the token up", |db, _| {
+        .read_shared(Scope::Everyone, &thing, "look the token up", |db, _| {
             Box::pin(async move { Ok(sql::by_id(db, &parts.id).await?) })
         })
         .await?;

@@ -2,6 +2,9 @@
 //! servers and workers share. The same SQL for both, but for the tables' definitions.
 
 mod failure;
+mod looks;
+#[cfg(test)]
+mod looks_tests;
 #[cfg(test)]
 mod migration_tests;
 mod place;
@@ -54,6 +57,7 @@ pub struct Store {
     /// Whom audit records name.
     acting: Arc<Acting>,
     lines: Arc<together::Lines>,
+    looks: Arc<looks::Looks>,
 }
 
 /// What a use case does with the database, in a form that can be done again. `'e` is how long what it

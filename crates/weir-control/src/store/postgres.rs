@@ -55,6 +55,7 @@ pub(super) async fn open(url: &Secret) -> Result<Store> {
         place,
         acting: Arc::default(),
         lines: Arc::default(),
+        looks: Arc::default(),
     })
 }
 

@@ -41,6 +41,7 @@ pub(super) async fn open(path: &Path) -> Result<Store> {
         place: place.clone(),
         acting: Arc::default(),
         lines: Arc::default(),
+        looks: Arc::default(),
     })
 }
 

@@ -85,7 +85,8 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            rows: 200_000,
+            // Of small records, so that what is held of them stays as small as that of large ones.
+            rows: 100_000,
             // A merge at random places writes the whole table, at each checkpoint.
             bytes: 128 << 20,
             age: Duration::from_secs(30),

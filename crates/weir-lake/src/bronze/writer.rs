@@ -99,6 +99,8 @@ impl BronzeWriter {
     /// belongs to checkpoint `next`.
     pub(crate) async fn flush(&mut self, next: u64) -> Result<u64> {
         self.put().await?;
+        // What comes next is the merge, which needs the memory more.
+        self.lines = Vec::new();
         self.parts.turn(&mut self.sequence, next);
         Ok(self.bytes_written)
     }
