@@ -306,6 +306,14 @@ async fn old_records_go_and_the_rest_still_holds() {
     let found = verified(&store, &key).await.unwrap();
     assert_eq!((found.first, found.records, found.number), (6, 5, 10));
     assert_eq!(prune(&store, "default", 90, &key).await.unwrap(), 0);
+    let named = store.read(Scope::Tenant("default"), "count what names people", |db, _| {
+        Box::pin(async move {
+            let count = sqlx::query_scalar("SELECT count(*) FROM audit_personal");
+            Ok(count.fetch_one(db).await?)
+        })
+    });
+    let named: i64 = named.await.unwrap();
+    assert_eq!(named, 5, "what names people goes with its record");
 
     let mut file = Vec::new();
     export(&store, "default", &key, &mut file).await.unwrap();
