@@ -187,13 +187,14 @@ pub(crate) async fn finish(
             .site
             .set(SESSION_COOKIE, &session.cookie, LIFE_MAX.as_secs())?;
         let over = login.site.set(LOGIN_COOKIE, &Secret::new("over"), 0)?;
+        let been = login.site.set(NEXT_COOKIE, &Secret::new("over"), 0)?;
         let next = login
             .site
             .read(&headers, NEXT_COOKIE)
             .filter(|path| is_own_page(path));
-        Ok::<_, Error>((session, cookie, over, next))
+        Ok::<_, Error>((session, [cookie, over, been], next))
     };
-    let (session, cookie, over, next) = match finished.await {
+    let (session, cookies, next) = match finished.await {
         Ok(finished) => finished,
         Err(error) => return html::failure(&error),
     };
@@ -213,8 +214,9 @@ pub(crate) async fn finish(
         &[&who, &what],
         &format!("{link}{button}"),
     );
-    page.headers_mut().append(header::SET_COOKIE, cookie);
-    page.headers_mut().append(header::SET_COOKIE, over);
+    for cookie in cookies {
+        page.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     page
 }
 

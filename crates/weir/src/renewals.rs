@@ -187,7 +187,9 @@ pub(crate) async fn renew(wiring: &Wiring, connection: &str, version: Option<i64
     match exchanged {
         Ok(rotation) => {
             if renewable.spec.voids_present {
-                tried(wiring, &users, &renewable.reference, &renewed.value).await?;
+                tried(wiring, &users, &renewable.reference, &renewed.value)
+                    .await
+                    .map_err(|error| error.with("new value", "in place: the vendor ended the old one"))?;
             }
             Ok(rotation)
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use weir_documents::{Format, Ocr, OcrPage, tsv_page};
 use weir_protocol::{Error, Result};
@@ -13,6 +14,8 @@ const LANGUAGES: [&str; 2] = ["eng", ARABIC];
 const ARABIC: &str = "ara";
 /// Pixels of a page's longer side: 220 dots an inch of A4.
 const PIXELS: &str = "2600";
+/// Pages that are not recognised by then stay unread: the call is given up a little later.
+const RECOGNITION_MAX: Duration = Duration::from_secs(150);
 /// Characters of what a program said, in an error.
 const SAID_CHARS_MAX: usize = 300;
 
@@ -70,6 +73,7 @@ impl Tesseract {
 
     fn recognised(&self, picture: &Path, page: u32) -> Result<OcrPage> {
         let table = self.table(picture, &self.languages)?;
+        refuse_several(&table)?;
         // Two languages at once make Latin letters of Arabic ones: a page that is Arabic is looked at again as such.
         let table = if is_arabic(&table) && self.languages.contains('+') {
             self.table(picture, ARABIC)?
@@ -107,16 +111,37 @@ impl Ocr for Tesseract {
         let folder = tempfile::tempdir_in(&self.folder).map_err(kept)?;
         let whole = folder.path().join("document");
         std::fs::write(&whole, file).map_err(kept)?;
-        let mut found = Vec::new();
+        let began = Instant::now();
+        let (mut found, mut failure) = (Vec::new(), None);
         for page in pages {
+            if began.elapsed() >= RECOGNITION_MAX {
+                break;
+            }
             let picture = match format {
-                Format::Pdf => self.picture(folder.path(), &whole, *page)?,
-                _ => whole.clone(),
+                Format::Pdf => self.picture(folder.path(), &whole, *page),
+                _ => Ok(whole.clone()),
             };
-            found.push(self.recognised(&picture, *page)?);
+            // A page that cannot be recognised stays unread; the others count.
+            match picture.and_then(|picture| self.recognised(&picture, *page)) {
+                Ok(page) => found.push(page),
+                Err(error) => failure = Some(error),
+            }
         }
-        Ok(found)
+        match failure {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(found),
+        }
     }
+}
+
+/// A TIFF may hold several pages, which would all be taken for the first.
+fn refuse_several(table: &str) -> Result<()> {
+    let mut pages = table.lines().skip(1).filter_map(|row| row.split('\t').nth(1));
+    if pages.all(|page| page == "1") {
+        return Ok(());
+    }
+    Err(Error::usage("the picture has several pages")
+        .hint("give it as a PDF, or each page as a picture of its own"))
 }
 
 /// Whether most letters are Arabic.

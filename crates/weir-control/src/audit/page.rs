@@ -23,11 +23,11 @@ pub(super) async fn page(
 ) -> sqlx::Result<Vec<Entry>> {
     let rows = format!("{ENTRIES} AND a.number > $2 AND a.number <= $3 ORDER BY a.number LIMIT $4");
     let packed = format!(
-        "SELECT count(*), string_agg(
+        "SELECT count(*), string_agg(coalesce(
              CAST(number AS TEXT) || $5 || tenant || $5 || id || $5 || CAST(at_ms AS TEXT) || $5 || principal || $5
              || action || $5 || subject || $5 || outcome || $5 || coalesce($7 || correlation_id, '') || $5
              || details || $5 || coalesce($7 || personal_hash, '') || $5 || previous || $5 || hash || $5
-             || coalesce($7 || personal, '') || $5 || coalesce($7 || salt, ''), $6 ORDER BY number)
+             || coalesce($7 || personal, '') || $5 || coalesce($7 || salt, ''), ''), $6 ORDER BY number)
          FROM ({rows}) AS page"
     );
     let (count, text): (i64, Option<String>) = sqlx::query_as(sqlx::AssertSqlSafe(packed))
@@ -52,7 +52,8 @@ pub(super) async fn page(
         .await
 }
 
-/// None where it is not exactly so many records of so many fields: then no separator stands within a field either.
+/// None where it is not exactly so many records of so many fields: else no separator stands within a field. A record
+/// with a value that is none and must not be is an empty text.
 fn unpacked(text: &str, count: i64) -> Option<Vec<Entry>> {
     let count = usize::try_from(count).ok()?;
     if count == 0 {

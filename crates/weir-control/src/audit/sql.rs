@@ -52,17 +52,31 @@ fn places(rows: usize, columns: usize) -> String {
 }
 
 pub(super) async fn insert(db: &mut AnyConnection, entries: &[Entry]) -> sqlx::Result<()> {
-    let mut rest = entries;
-    while !rest.is_empty() {
-        // Always powers of two: each number of rows is a statement of its own, which the database keeps.
-        let rows = (1 << rest.len().ilog2()).min(ROWS_MAX);
-        let (page, more) = rest.split_at(rows);
+    for page in pages(entries) {
         insert_page(db, page).await?;
+    }
+    let named: Vec<Named<'_>> = entries
+        .iter()
+        .filter_map(|entry| Some((entry, entry.personal.as_deref()?, entry.salt.as_deref()?)))
+        .collect();
+    for page in pages(&named) {
         insert_personal(db, page).await?;
-        rest = more;
     }
     Ok(())
 }
+
+/// Always powers of two: each number of rows is a statement of its own, which the database keeps.
+fn pages<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let rows = (1_usize << rest.len().checked_ilog2()?).min(ROWS_MAX);
+        let (page, more) = rest.split_at(rows);
+        rest = more;
+        Some(page)
+    })
+}
+
+/// A record, what of it names people, and the salt of that.
+type Named<'a> = (&'a Entry, &'a str, &'a str);
 
 async fn insert_page(db: &mut AnyConnection, entries: &[Entry]) -> sqlx::Result<()> {
     const COLUMNS: usize = 13;
@@ -93,16 +107,8 @@ async fn insert_page(db: &mut AnyConnection, entries: &[Entry]) -> sqlx::Result<
     Ok(())
 }
 
-/// What of them names people.
-async fn insert_personal(db: &mut AnyConnection, entries: &[Entry]) -> sqlx::Result<()> {
+async fn insert_personal(db: &mut AnyConnection, named: &[Named<'_>]) -> sqlx::Result<()> {
     const COLUMNS: usize = 4;
-    let named: Vec<(&Entry, &String, &String)> = entries
-        .iter()
-        .filter_map(|entry| Some((entry, entry.personal.as_ref()?, entry.salt.as_ref()?)))
-        .collect();
-    if named.is_empty() {
-        return Ok(());
-    }
     let sql = format!(
         "INSERT INTO audit_personal (tenant, number, personal, salt) VALUES {}",
         places(named.len(), COLUMNS)

@@ -70,10 +70,16 @@ impl Writing<'_> {
                 &self.begun
             }
         };
-        let Some(stored) = sql::insert(db, &call, &self.desk.owner, self.lease_ms).await? else {
-            let known = known(db, new).await?;
-            return Ok((known.ok_or_else(|| rules::no_such_call(&call.id))?, Vec::new()));
-        };
+        let owner = &self.desk.owner;
+        let mut stored = sql::insert(db, &call, owner, self.lease_ms).await?;
+        if stored.is_none() {
+            if let Some(known) = known(db, new).await? {
+                return Ok((known, Vec::new()));
+            }
+            // The call of that key gave it back between the two.
+            stored = sql::insert(db, &call, owner, self.lease_ms).await?;
+        }
+        let stored = stored.ok_or_else(|| rules::no_such_call(&call.id))?;
         if let Some(step) = &prepared.step {
             bundles::link_in(db, step, (&call.id, self.lease_ms)).await?;
         }

@@ -109,8 +109,12 @@ impl StoredEvent {
 
 /// The connection that an event with this subject and data is about.
 pub fn connection_of<'a>(subject: &'a str, data: &'a Map<String, Value>) -> Option<&'a str> {
-    let named = data.get("connection").and_then(Value::as_str);
-    named.or_else(|| subject.strip_prefix("connection:"))
+    // What an alert is about stands in its facts.
+    let told = data
+        .get("connection")
+        .or_else(|| data.get("facts")?.get("connection"));
+    told.and_then(Value::as_str)
+        .or_else(|| subject.strip_prefix("connection:"))
 }
 
 /// Which events to list.

@@ -1,14 +1,18 @@
 //! Reads that many ask for at once, as of the token that an agent sends with each of its calls: one look answers all
-//! who asked before it began. Nobody gets an answer that is older than the question.
+//! who asked before it began. Nobody gets an answer that is older than the question, and nobody waits long for another.
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use weir_protocol::Result;
 
 use super::{Scope, Store, Work};
+
+/// Who waits for longer looks for itself.
+const WAIT_MAX: Duration = Duration::from_secs(3);
 
 type Answer = Arc<dyn Any + Send + Sync>;
 type Waiting = Vec<oneshot::Sender<Turn>>;
@@ -44,7 +48,7 @@ impl Looks {
         self.all().get(thing).map(Vec::len)
     }
 
-    /// None where who had to look went away.
+    /// None where who had to look went away or takes long.
     async fn turn(self: &Arc<Self>, thing: &str) -> Option<Turn> {
         let turn = {
             let mut all = self.all();
@@ -61,7 +65,7 @@ impl Looks {
                 }));
             }
         };
-        turn.await.ok()
+        tokio::time::timeout(WAIT_MAX, turn).await.ok()?.ok()
     }
 }
 

@@ -3,20 +3,24 @@
 //!
 //! The first begins it. Whoever comes meanwhile waits in line, and gets the transaction from the one before. The last
 //! in line appends all audit records, commits, and tells the others. Where anything goes wrong, nothing of it happened,
-//! and each does its own work again, alone: whose fault it was, it learns then.
+//! and each does its own work again, alone: whose fault it was, it learns then. Nobody stands in line for long: a
+//! transaction that hangs holds up those in it, and nobody else.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sqlx::{Any, Transaction};
 use tokio::sync::oneshot;
 use weir_protocol::Result;
 
-use super::{Access, Held, OUTAGE_MAX, Outcome, Outlives, Patience, Scope, Store, StoreError, Work};
+use super::{Access, Held, OUTAGE_MAX, Outcome, Outlives, Patience, Scope, Store, Work};
 use crate::audit::{self, Acting, Record};
 
 /// So many share one transaction at most: the first of them waits for the last.
 const ABOARD_MAX: usize = 64;
+/// Who stands in line for longer goes alone.
+const IN_LINE_MAX: Duration = Duration::from_secs(3);
 
 /// Who waits for a tenant's next transaction. A tenant that stands here has one under way.
 #[derive(Debug, Default)]
@@ -46,6 +50,11 @@ struct Shared {
 }
 
 impl Lines {
+    /// Sends all who stand in a tenant's line away: each goes alone.
+    pub(super) fn leave(&self, tenant: &str) {
+        self.all().remove(tenant);
+    }
+
     /// How many stand in a tenant's line; none where nothing is under way.
     #[cfg(test)]
     pub(super) fn waiting(&self, tenant: &str) -> Option<usize> {
@@ -78,7 +87,17 @@ impl Lines {
                 return Some(Turn::Begin(Helm(Some((self.clone(), tenant.to_owned())))));
             }
         };
-        turn.await.ok()
+        tokio::time::timeout(IN_LINE_MAX, turn).await.ok()?.ok()
+    }
+}
+
+impl Helm {
+    /// Sends all who stand in line away: what the first of them could not begin, the others would try in vain one after
+    /// another.
+    fn break_up(mut self) {
+        if let Some((lines, tenant)) = self.0.take() {
+            lines.leave(&tenant);
+        }
     }
 }
 
@@ -100,19 +119,18 @@ impl Drop for Helm {
 }
 
 impl Shared {
-    async fn begin(store: &Store, tenant: &str, helm: Helm) -> Outcome<Box<Self>> {
+    async fn begin(store: &Store, tenant: &str, helm: Helm) -> Option<Box<Self>> {
         let access = Access::Transaction { exclusive: None };
-        match store.begin(Scope::Tenant(tenant), access).await? {
-            Held::Within(transaction) => Ok(Box::new(Self {
-                helm,
-                transaction,
-                noted: Vec::new(),
-                aboard: Vec::new(),
-            })),
-            Held::Plain(_) => Err(StoreError::from(weir_protocol::Error::internal(
-                "a transaction was not begun",
-            ))),
-        }
+        let Ok(Held::Within(transaction)) = store.begin(Scope::Tenant(tenant), access).await else {
+            helm.break_up();
+            return None;
+        };
+        Some(Box::new(Self {
+            helm,
+            transaction,
+            noted: Vec::new(),
+            aboard: Vec::new(),
+        }))
     }
 
     /// Gives the transaction to the next in line; back where nobody waits, or enough are aboard.
@@ -186,7 +204,7 @@ impl Store {
         W: Work<'e, (T, Vec<Record>)>,
     {
         let mut shared = match self.lines.turn(tenant).await? {
-            Turn::Begin(helm) => Shared::begin(self, tenant, helm).await.ok()?,
+            Turn::Begin(helm) => Shared::begin(self, tenant, helm).await?,
             Turn::Join(shared) => shared,
         };
         let (value, records) = work(&mut shared.transaction, Outlives::default()).await.ok()?;

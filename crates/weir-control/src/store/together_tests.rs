@@ -192,3 +192,35 @@ async fn who_comes_alone_or_after_others_is_served() {
     begun(&store, 3, &failing).await.unwrap().unwrap_err();
     assert_eq!(written(&store).await.len(), 3);
 }
+
+/// As where a connection stands still: whoever is in it waits, and nobody else for long.
+#[tokio::test]
+async fn a_transaction_that_hangs_holds_up_nobody_behind_it() {
+    if testing::server().is_none() {
+        // SQLite has one writer: who is behind waits for it in any case.
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    let other = Arc::new(Part::default());
+    let (gate, mut tasks) = lined_up(&store, std::slice::from_ref(&other)).await;
+    tasks.remove(1).await.unwrap().unwrap();
+    assert_eq!(other.called.load(Ordering::SeqCst), 1);
+    gate.add_permits(1);
+    tasks.remove(0).await.unwrap().unwrap();
+    assert_eq!(written(&store).await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_begin_sends_all_in_line_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    let others: Vec<_> = (1..=3).map(|_| Arc::new(Part::default())).collect();
+    let (gate, tasks) = lined_up(&store, &others).await;
+    store.lines.leave(TENANT);
+    gate.add_permits(1);
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(written(&store).await.len(), 4);
+}

@@ -1,7 +1,5 @@
 //! The action that says what stands in one document.
 
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,20 +18,20 @@ const OUTPUT_BYTES_MAX: usize = 4 << 20;
 /// Reads one document: one that the input holds, or one of the connection's folder.
 pub(crate) struct Extract {
     reader: Reader,
-    folder: Option<PathBuf>,
+    folder: Option<place::Folder>,
 }
 
 impl Extract {
     pub(crate) fn new(connection: &ConnectionSpec, engine: &EngineSettings) -> Result<Self> {
         Ok(Self {
             reader: Reader::new(connection, engine)?,
-            folder: place::folder(connection),
+            folder: place::folder(connection)?,
         })
     }
 
     async fn content(&self, call: &Call) -> Result<Vec<u8>> {
         match named(call)? {
-            Named::Path(path) => place::read(self.folder.as_deref(), path).await,
+            Named::Path(path) => place::read(self.folder.as_ref(), path).await,
             Named::File(base64) => STANDARD.decode(base64).map_err(|error| {
                 Error::usage("input.file.base64 is not base64")
                     .caused_by(error)

@@ -1,6 +1,11 @@
 //! The process that takes a document apart: weir itself, called with `read-document FILE`.
 
+use std::num::NonZero;
+use std::sync::LazyLock;
+use std::thread::available_parallelism;
+
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::{Error, ErrorKind, Result};
 
@@ -9,10 +14,14 @@ use crate::EngineSettings;
 
 /// Bytes of a document. One that is sent with a call is bounded by the input's size before.
 pub(in crate::native) const FILE_BYTES_MAX: usize = 16 << 20;
-/// The process is ended when it says nothing for so long. It limits its own time, too.
+/// The process is ended when it says nothing for so long. It stops recognising pages by itself long before.
 const SILENCE: &str = "10m";
 /// The name of the document in the process' private folder.
 const FILE: &str = "document";
+
+/// As many documents are taken apart at once as there are processors: each may take memory up to its bound.
+static AT_ONCE: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)));
 
 /// Reads documents in processes of their own.
 pub(in crate::native) struct Reader {
@@ -50,13 +59,20 @@ impl Reader {
         let Some(program) = &self.program else {
             return Err(Error::spec("nothing here reads documents").hint("call it through weir itself"));
         };
+        // Never closed.
+        let _turn = AT_ONCE.acquire().await;
         let folder = program.folder()?;
         folder.write_bytes(FILE, bytes)?;
         let mut running = program.start(folder, &[Argument::File(FILE)])?;
         let mut answer = None;
-        while let Some(line) = running.next_line().await? {
-            if let Line::Whole(text) = line {
-                answer = serde_json::from_slice::<Value>(text).ok();
+        loop {
+            match running.next_line().await {
+                Ok(Some(Line::Whole(text))) => answer = serde_json::from_slice::<Value>(text).ok(),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                // The document is at fault: who tried it again would never come to those behind it.
+                Err(error) if error.kind() == ErrorKind::Timeout => return Err(gone(Err(error))),
+                Err(error) => return Err(error),
             }
         }
         let ended = running.end().await;

@@ -139,6 +139,43 @@ async fn a_path_stays_below_the_folder() {
 }
 
 #[tokio::test]
+async fn a_path_names_what_the_stream_would_read() {
+    let bench = bench();
+    let documents = bench.folder.path().join("documents");
+    std::fs::create_dir_all(documents.join("old")).unwrap();
+    for name in [".env", "_draft.txt", "b.pdf", "old/c.pdf"] {
+        std::fs::write(documents.join(name), "good").unwrap();
+    }
+    let program = Some(bench.folder.path().join("reader"));
+    let of_pattern = actions(json!({ "path": documents, "pattern": "*.pdf" }), program.clone());
+    let of_glob = actions(
+        json!({ "path": format!("{}/*.pdf", documents.display()) }),
+        program,
+    );
+    for (actions, path, is_read) in [
+        (&bench.actions, "old/c.pdf", true),
+        (&bench.actions, ".env", false),
+        (&bench.actions, "_draft.txt", false),
+        (&of_pattern, "b.pdf", true),
+        (&of_pattern, "./b.pdf", true),
+        (&of_pattern, "old/c.pdf", false),
+        (&of_pattern, "a.txt", false),
+        (&of_glob, "b.pdf", true),
+        (&of_glob, "a.txt", false),
+    ] {
+        match told(actions, json!({ "path": path })).await {
+            Ok(_) => assert!(is_read, "{path}"),
+            Err(error) => assert!(
+                !is_read && error.contains("not one of the files"),
+                "{path}: {error}"
+            ),
+        }
+    }
+    let error = told(&bench.actions, json!({ "path": "old" })).await.unwrap_err();
+    assert!(error.contains("is no file"), "{error}");
+}
+
+#[tokio::test]
 async fn without_folder_or_reader_the_next_step_is_named() {
     let without = actions(json!({}), None);
     assert!(

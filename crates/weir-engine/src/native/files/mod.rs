@@ -15,7 +15,7 @@ mod json;
 mod jsonl;
 mod parquet;
 mod parquet_kind;
-mod place;
+pub(super) mod place;
 mod read;
 mod schema;
 mod sink;

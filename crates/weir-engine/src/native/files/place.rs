@@ -152,8 +152,7 @@ impl Place {
             .map_err(|error| failure::store(error, &self.shown))?
         {
             let file = file(meta, self.base.as_ref());
-            let hidden = file.name.split('/').any(|part| part.starts_with(['.', '_']));
-            if hidden {
+            if is_hidden(&file.name) {
                 continue;
             }
             if pattern
@@ -195,12 +194,17 @@ impl Place {
     }
 }
 
+/// Whether a file, or a folder on the way to it, is not meant to be read: its name begins with `.` or `_`.
+pub(in crate::native) fn is_hidden(name: &str) -> bool {
+    name.split('/').any(|part| part.starts_with(['.', '_']))
+}
+
 /// Glob whose `*` stays within a folder.
 #[derive(Debug)]
-pub(super) struct Pattern(glob::Pattern);
+pub(in crate::native) struct Pattern(glob::Pattern);
 
 impl Pattern {
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(in crate::native) fn matches(&self, name: &str) -> bool {
         let options = glob::MatchOptions {
             case_sensitive: true,
             require_literal_separator: true,
@@ -210,7 +214,7 @@ impl Pattern {
     }
 }
 
-pub(super) fn compile(pattern: &str) -> Result<Pattern> {
+pub(in crate::native) fn compile(pattern: &str) -> Result<Pattern> {
     glob::Pattern::new(pattern).map(Pattern).map_err(|error| {
         Error::spec(format!("'{pattern}' is not a pattern"))
             .caused_by(error)
@@ -249,7 +253,7 @@ fn version(meta: &ObjectMeta) -> String {
 }
 
 /// The part before the first folder with a pattern in its name, and the pattern from there.
-fn split_glob(path: &str) -> (&str, Option<&str>) {
+pub(in crate::native) fn split_glob(path: &str) -> (&str, Option<&str>) {
     let Some(first) = path.find(GLOB) else {
         return (path, None);
     };

@@ -76,14 +76,23 @@ impl Line {
     /// A server's output without secrets of the connection: a server that was shown one could tell it on.
     pub(super) fn clean(&self, output: Value) -> Value {
         let text = output.to_string();
-        let clean = match self {
-            Self::Http(line) => line.clean(&text),
-            Self::Program(line) => line.clean(&text),
-        };
+        let clean = self.cleaned(&text);
         if clean == text {
             return output;
         }
         serde_json::from_str(&clean).unwrap_or(Value::String(clean))
+    }
+
+    /// Whether a server's text holds a secret of the connection.
+    pub(super) fn tells(&self, text: &str) -> bool {
+        self.cleaned(text) != text
+    }
+
+    fn cleaned(&self, text: &str) -> String {
+        match self {
+            Self::Http(line) => line.clean(text),
+            Self::Program(line) => line.clean(text),
+        }
     }
 
     /// Where it leads, as people are shown.

@@ -44,7 +44,7 @@ pub(super) async fn list(line: &Line) -> Result<Vec<SeenTool>> {
         }
         cursor = match page.remove("nextCursor") {
             Some(Value::String(next)) => Some(next),
-            _ => return Ok(judged(&found)),
+            _ => return Ok(judged(&found, |text| line.tells(text))),
         };
     }
     Err(Error::limit("the server's list of tools does not end")
@@ -52,7 +52,8 @@ pub(super) async fn list(line: &Line) -> Result<Vec<SeenTool>> {
         .hint("tell whoever keeps the server"))
 }
 
-fn judged(tools: &[Value]) -> Vec<SeenTool> {
+/// `tells` finds a secret of the connection in a text.
+fn judged(tools: &[Value], tells: impl Fn(&str) -> bool) -> Vec<SeenTool> {
     let mut names = BTreeSet::new();
     let mut all = Vec::new();
     for tool in tools {
@@ -64,11 +65,21 @@ fn judged(tools: &[Value]) -> Vec<SeenTool> {
             tracing::warn!(tool = definition.name, "a second tool of this name is left out");
             continue;
         }
-        let whole = json!(definition).to_string().len();
+        let whole = json!(definition).to_string();
+        let is_telling = tells(&whole);
+        if is_telling && tells(&definition.name) {
+            tracing::warn!("a tool whose name is a secret of the connection is left out");
+            continue;
+        }
+        let problem = if is_telling {
+            Some("it repeats a secret of the connection".to_owned())
+        } else {
+            problem(&definition, whole.len()).err()
+        };
         all.push(SeenTool {
             digest: digest(&definition),
-            problem: problem(&definition, whole).err(),
-            definition: if whole > DEFINITION_BYTES_MAX {
+            problem,
+            definition: if is_telling || whole.len() > DEFINITION_BYTES_MAX {
                 without_detail(definition)
             } else {
                 definition
@@ -78,7 +89,7 @@ fn judged(tools: &[Value]) -> Vec<SeenTool> {
     all
 }
 
-/// What is kept of a definition that is too large to be kept.
+/// What is kept of a definition that is too large to be kept, or must not be.
 fn without_detail(definition: ToolDefinition) -> ToolDefinition {
     ToolDefinition {
         name: definition.name,
@@ -169,7 +180,23 @@ mod tests {
     use super::*;
 
     fn seen(tool: Value) -> SeenTool {
-        judged(&[tool]).remove(0)
+        judged(&[tool], |_| false).remove(0)
+    }
+
+    #[test]
+    fn what_repeats_a_secret_is_not_kept() {
+        let tool = |name: &str, about: &str| json!({ "name": name, "description": about, "inputSchema": { "type": "object" } });
+        let tools = [
+            tool("a", "sent with s3cr3t-of-the-line"),
+            tool("s3cr3t-of-the-line", ""),
+            tool("b", ""),
+        ];
+        let found = judged(&tools, |text| text.contains("s3cr3t"));
+        let names: Vec<&str> = found.iter().map(|tool| tool.definition.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert!(found[0].problem.as_deref().unwrap().contains("repeats a secret"));
+        assert!(found[1].problem.is_none());
+        assert!(!json!(found).to_string().contains("s3cr3t"));
     }
 
     #[test]
@@ -230,7 +257,7 @@ mod tests {
             json!({ "name": "twice", "inputSchema": { "type": "object" } }),
             json!({ "name": "twice", "inputSchema": { "type": "object", "title": "another" } }),
         ];
-        let names: Vec<String> = judged(&tools)
+        let names: Vec<String> = judged(&tools, |_| false)
             .into_iter()
             .map(|tool| tool.definition.name)
             .collect();
