@@ -73,7 +73,7 @@ impl Lead {
     fn tell(&mut self, answer: &Answer) {
         for waiting in self.waiting.drain(..) {
             // Whoever went away meanwhile needs no answer.
-            let _ = waiting.send(Turn::Answer(answer.clone()));
+            let _told = waiting.send(Turn::Answer(answer.clone()));
         }
     }
 }
@@ -98,7 +98,7 @@ impl Drop for Lead {
             };
             drop(all);
             // Where it goes away right now, this runs again for it.
-            let _ = next.send(Turn::Look(lead));
+            let _told = next.send(Turn::Look(lead));
             return;
         }
         all.remove(&self.thing);

@@ -163,7 +163,7 @@ impl Shared {
         self.transaction.commit().await?;
         for waiting in self.aboard {
             // Whoever went away meanwhile needs no answer.
-            let _ = waiting.send(());
+            let _told = waiting.send(());
         }
         Ok(())
     }
