@@ -63,7 +63,7 @@ impl StoreError {
     }
 }
 
-/// What PostgreSQL says while it restarts, and where two transactions met.
+/// What PostgreSQL says while it restarts, where two transactions met, and where one stood still for too long.
 fn may_pass(error: &sqlx::Error) -> bool {
     match error {
         // A server that stops in the middle of a greeting leaves half an answer.
@@ -71,7 +71,10 @@ fn may_pass(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             code.len() == 5
                 && (code.starts_with("08")
-                    || matches!(&*code, "57P01" | "57P02" | "57P03" | "40001" | "40P01" | "53300"))
+                    || matches!(
+                        &*code,
+                        "57P01" | "57P02" | "57P03" | "40001" | "40P01" | "53300" | "25P03"
+                    ))
         }),
         _ => false,
     }

@@ -68,6 +68,10 @@ async fn pool(url: &Secret, options: &PgConnectOptions, place: &Place) -> Outcom
         .await?)
 }
 
+/// A process that stands still in the middle of a transaction (a machine that was paused) holds what it locked: after so
+/// long the server breaks it off, and others go on.
+const IDLE_MAX: &str = "30s";
+
 /// Begins a transaction as the application, for one tenant, in one round trip.
 pub(super) fn begin(scope: Scope<'_>, exclusive: Option<&str>) -> String {
     let tenant = match scope {
@@ -75,7 +79,8 @@ pub(super) fn begin(scope: Scope<'_>, exclusive: Option<&str>) -> String {
         Scope::Everyone => EVERYONE,
     };
     let mut sql = format!(
-        "BEGIN; SET LOCAL ROLE weir_app; SET LOCAL search_path = {SCHEMA}; SET LOCAL weir.tenant = {}",
+        "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_MAX}'; SET LOCAL ROLE weir_app; \
+         SET LOCAL search_path = {SCHEMA}; SET LOCAL weir.tenant = {}",
         literal(tenant)
     );
     if let Some(thing) = exclusive {

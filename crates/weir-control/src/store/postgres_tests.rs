@@ -136,6 +136,38 @@ async fn an_odd_name_of_a_tenant_is_a_name_and_no_sql() {
     }
 }
 
+/// A process that was stopped in the middle of a use case holds what it locked, until its server breaks it off.
+#[tokio::test]
+async fn a_use_case_that_stood_still_is_broken_off_and_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((store, _above)) = opened(folder.path()).await else {
+        return;
+    };
+    let tries = &std::sync::atomic::AtomicU32::new(0);
+    let left = store.write(Scope::Tenant("a"), "stand still", |db, _| {
+        Box::pin(async move {
+            let left: String =
+                sqlx::query_scalar("SELECT current_setting('idle_in_transaction_session_timeout')")
+                    .fetch_one(&mut *db)
+                    .await?;
+            if tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+                db.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+                    .await?;
+                let told = loop {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    if let Err(told) = db.execute("SELECT 1").await {
+                        break told;
+                    }
+                };
+                return Err(told.into());
+            }
+            Ok(left)
+        })
+    });
+    assert_eq!(left.await.unwrap(), "30s");
+    assert_eq!(tries.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
 #[tokio::test]
 async fn a_lost_connection_is_made_again() {
     let folder = tempfile::tempdir().unwrap();
