@@ -143,10 +143,15 @@ def test_a_receiver_that_fails_is_tried_again_and_stays_visible(failing):
         [delivery] = failing.json("event", "deliveries", "--target", "channel:chat")
         assert (delivery["status"], delivery["failed"]) == ("waiting", 1)
         assert "500" in delivery["error"] and TOKEN_IN_URL not in json.dumps(delivery)
+
+        def now():
+            [delivery] = failing.json("event", "deliveries", "--target", "channel:chat")
+            return delivery["status"], delivery["failed"]
+
         with serving(failing, "--runs-at-once", "0"):
             wait_until(receiver.taken, "the third try", 120)
-        [delivery] = failing.json("event", "deliveries", "--target", "channel:chat")
-        assert (delivery["status"], delivery["failed"]) == ("delivered", 2)
+            # Noted a moment after it was taken.
+            wait_until(lambda: now() == ("delivered", 2), "the note of it", 30)
         assert len(receiver.taken()) == 1
 
 
