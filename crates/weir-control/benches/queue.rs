@@ -1,6 +1,7 @@
-//! How fast workers go through the queue: empty runs, so that only the control store counts.
+//! How fast schedules that became due are queued, and workers go through the queue: empty runs, so that only the control
+//! store counts.
 //!
-//! `cargo bench -p weir-control --bench queue -- [RUNS] [WAITING]`, with `WEIR_DATABASE_URL` on
+//! `cargo bench -p weir-control --bench queue -- [SCHEDULES] [WAITING]`, with `WEIR_DATABASE_URL` on
 //! PostgreSQL (an empty database), else on a SQLite file in a temporary folder.
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
 
@@ -9,14 +10,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use weir_control::runs::queue::{self, Claimed, Order, RunOptions};
 use weir_control::worker::{Limits, Performer, Worker};
-use weir_control::{Connection, DEFAULT_TENANT, Place, Store, connections};
+use weir_control::{Connection, DEFAULT_TENANT, Place, Store, schedules};
 use weir_protocol::Result;
+use weir_protocol::schedule::ScheduleSpec;
+use weir_protocol::units::Span;
 
 const WORKERS: usize = 4;
-const CONNECTIONS: usize = 500;
+/// Set up at once.
+const AT_ONCE: usize = 16;
 
 struct Nothing {
     store: Store,
@@ -35,16 +40,41 @@ impl Performer for Nothing {
     }
 }
 
-async fn fill(store: &Store, runs: usize) -> Result<()> {
-    for n in 0..runs {
-        let connection = format!("c{}", n % CONNECTIONS);
+/// Connections with a schedule of every minute; gives back once all of them are due.
+async fn schedule(store: &Store, schedules: usize) -> Result<()> {
+    let spec = &ScheduleSpec {
+        cron: Some("* * * * *".to_owned()),
+        jitter: Some(Span::from_secs(0)),
+        ..ScheduleSpec::default()
+    };
+    let set = stream::iter(0..schedules).map(|n| async move {
+        let name = format!("c{n}");
+        let connection = Connection::new(&name, "http_json", &name);
+        schedules::put(store, &connection, Some(spec)).await
+    });
+    set.buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+    let latest = schedules::list(store, DEFAULT_TENANT).await?;
+    let latest = latest.iter().map(|schedule| schedule.next_due_at_ms).max();
+    while store.now_ms().await? < latest.unwrap_or(0) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Runs that were asked for, of all connections in turn.
+async fn fill(store: &Store, runs: usize, connections: usize) -> Result<()> {
+    let put = stream::iter(0..runs).map(|n| async move {
+        let connection = format!("c{}", n % connections);
         queue::put(
             store,
             &Order::asked(DEFAULT_TENANT, &connection, RunOptions::default()),
         )
-        .await?;
-    }
-    Ok(())
+        .await
+    });
+    put.buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await
+        .map(drop)
 }
 
 fn number(at: usize, default: usize) -> usize {
@@ -80,7 +110,7 @@ async fn work_through(store: &Store, runs: usize) -> Duration {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let (runs, waiting) = (number(1, 10_000), number(2, 100_000));
+    let (scheduled, waiting) = (number(1, 10_000), number(2, 100_000));
     let folder = tempfile::tempdir().map_err(|error| weir_protocol::Error::internal(error.to_string()))?;
     #[expect(clippy::disallowed_methods, reason = "a benchmark is told where to measure")]
     let place = match std::env::var("WEIR_DATABASE_URL") {
@@ -88,15 +118,21 @@ async fn main() -> Result<()> {
         Err(_) => Place::Sqlite(folder.path().join("weir.db")),
     };
     let store = Store::connect(&place).await?;
-    for n in 0..CONNECTIONS {
-        let name = format!("c{n}");
-        connections::register(&store, &Connection::new(&name, "http_json", &name)).await?;
+    schedule(&store, scheduled).await?;
+    let began = Instant::now();
+    let mut queued = 0;
+    while queued < scheduled as u64 {
+        queued += schedules::tick(&store).await?;
     }
-    fill(&store, runs).await?;
-    let took = work_through(&store, runs).await.as_secs_f64();
-    println!("{runs} runs, {WORKERS} workers: {:.0} runs/s", runs as f64 / took);
+    let took = began.elapsed().as_secs_f64();
+    println!("{queued} due schedules: {:.0} queued/s", queued as f64 / took);
+    let took = work_through(&store, scheduled).await.as_secs_f64();
+    println!(
+        "{scheduled} runs, {WORKERS} workers: {:.0} runs/s",
+        scheduled as f64 / took
+    );
 
-    fill(&store, waiting).await?;
+    fill(&store, waiting, scheduled).await?;
     let mut claims = Vec::new();
     for _ in 0..400 {
         let began = Instant::now();

@@ -32,6 +32,12 @@ pub trait Actions: Send + Sync {
     /// The exact request that a call would send, without credential. Sends nothing.
     fn show(&self, call: &Call) -> Result<Shown>;
 
+    /// Why nothing would be sent for this action now, such as an open circuit breaker. None: it would be tried.
+    /// A look from outside, which changes nothing.
+    fn shut(&self, _action: &str) -> Option<Error> {
+        None
+    }
+
     /// Sends it. Whatever happens, the outcome says whether the effect is there, is not, or is not known.
     async fn perform(&self, call: &Call) -> Performed;
 

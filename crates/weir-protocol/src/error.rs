@@ -1,6 +1,7 @@
 //! One error type for all crates: a closed kind, our words, named values, and the next step.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +119,7 @@ struct Inner {
     message: String,
     context: Vec<(&'static str, String)>,
     hint: Option<String>,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -128,6 +130,7 @@ impl Error {
             message: message.into(),
             context: Vec::new(),
             hint: None,
+            retry_after: None,
             source: None,
         }))
     }
@@ -150,6 +153,13 @@ impl Error {
         self
     }
 
+    /// Says after how long the same may succeed.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
@@ -166,6 +176,11 @@ impl Error {
 
     pub fn context(&self) -> &[(&'static str, String)] {
         &self.0.context
+    }
+
+    /// After how long the same may succeed, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     pub fn next_step(&self) -> Option<&str> {

@@ -56,10 +56,14 @@ impl From<Error> for Problem {
 impl Problem {
     /// For what is about the request itself, and not about what it asks for.
     pub(crate) fn with_status(status: StatusCode, error: Error) -> Self {
+        let mut headers = HeaderMap::new();
+        if let Some(wait) = error.retry_after() {
+            headers.insert(header::RETRY_AFTER, (wait.as_secs() + 1).into());
+        }
         Self {
             status,
             error,
-            headers: HeaderMap::new(),
+            headers,
             about: None,
         }
     }
@@ -90,11 +94,8 @@ impl Problem {
     }
 
     pub(crate) fn too_many(message: &str, wait: Duration) -> Self {
-        let seconds = wait.as_secs() + 1;
-        let error = Error::new(ErrorKind::RateLimited, message).hint(format!("wait {seconds} seconds"));
-        let mut problem = Self::from(error);
-        problem.headers.insert(header::RETRY_AFTER, seconds.into());
-        problem
+        let hint = format!("wait {} seconds", wait.as_secs() + 1);
+        Self::from(Error::new(ErrorKind::RateLimited, message).hint(hint).after(wait))
     }
 
     /// Names the call that ended so, and how it stands.

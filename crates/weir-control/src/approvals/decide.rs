@@ -134,7 +134,7 @@ async fn refuse_own(store: &Store, access: &Access, call: &Call, decision: &Deci
         Err(
             Error::denied(format!("'{}' cannot approve this call: {what}", access.principal))
                 .with("call", &call.id)
-                .hint("somebody else has to approve it"),
+                .hint("somebody else has to approve it, who logs in or has a token that was made at the machine"),
         )
     };
     if access.principal == call.principal {
@@ -143,13 +143,11 @@ async fn refuse_own(store: &Store, access: &Access, call: &Call, decision: &Deci
     let is_made_by = async |token: &Option<String>, maker: &str| match token {
         // A session is nobody's but the person's.
         Some(token) if !sessions::is_session(token) => {
-            let token = principals::get(store, &call.tenant, token).await?;
-            Ok::<bool, Error>(token.kind != Kind::User && token.created_by == maker)
+            principals::is_made_by(store, &call.tenant, token, maker).await
         }
         _ => Ok(false),
     };
-    // Whoever has the machine made the first tokens, and is nobody's owner for that.
-    if access.kind != Kind::System && is_made_by(&call.token, &access.principal).await? {
+    if is_made_by(&call.token, &access.principal).await? {
         return own("they made the token that asked for it");
     }
     if is_made_by(&access.token, &call.principal).await? {

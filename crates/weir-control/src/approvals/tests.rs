@@ -127,6 +127,24 @@ async fn nobody_approves_their_own_call_nor_that_of_their_agent() {
         refused(&world, &admin, &of_bot.id, &approve()).await,
         ErrorKind::Denied
     );
+    // Nor with another name that they gave themselves, however many hands it goes through.
+    let puppet = world.person_of(&admin, "puppet", Kind::User, Role::Admin).await;
+    let second = world
+        .person_of(&puppet, "second", Kind::User, Role::Approver)
+        .await;
+    for made in [&puppet, &second] {
+        assert_eq!(
+            refused(&world, made, &own.id, &approve()).await,
+            ErrorKind::Denied
+        );
+    }
+    let of_puppet = world.ask(&second, 5, None).await;
+    assert_eq!(of_puppet.unwrap_err().kind(), ErrorKind::Denied, "no agent");
+    let of_puppet = world.ask(&puppet, 5, None).await.unwrap().call;
+    assert_eq!(
+        refused(&world, &admin, &of_puppet.id, &approve()).await,
+        ErrorKind::Denied
+    );
     // Taking one's own call back is no harm.
     let taken = world
         .desk

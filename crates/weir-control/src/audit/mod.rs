@@ -16,8 +16,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::{Stream, StreamExt as _, future, stream};
 use sqlx::AnyConnection;
-use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use weir_protocol::{Error, Result};
 
 use crate::Store;
@@ -37,6 +38,8 @@ pub const KEPT_DAYS_MIN: u32 = 90;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Records that are read in one go.
 const PAGE: i64 = 1000;
+/// One page is unpacked here while the database packs the next ones.
+const READ_AHEAD: usize = 3;
 const SALT_BYTES: usize = 16;
 
 /// Adds one record to its tenant's chain, inside the transaction of what it tells of. Call it last:
@@ -266,7 +269,7 @@ async fn follow_chain(
         return Ok(Err(broken));
     }
     let mut pages = pages(store, tenant, (chain.last().0, through));
-    while let Some(page) = pages.recv().await {
+    while let Some(page) = pages.next().await {
         let (entries, seals) = page?;
         if let Err(broken) = follow(&mut chain, &entries, seals) {
             return Ok(Err(broken));
@@ -290,35 +293,34 @@ async fn follow_chain(
 
 type Page = Result<(Vec<Entry>, Vec<Seal>)>;
 
-/// The records after one through another, read ahead while those before are followed. Ends after an error.
-fn pages(store: &Store, tenant: &str, (mut after, through): (i64, i64)) -> mpsc::Receiver<Page> {
-    let (sender, pages) = mpsc::channel(1);
+/// The records after one through another in order, up to a page without any: so many pages are read ahead at once
+/// while those before are followed.
+fn pages(store: &Store, tenant: &str, (after, through): (i64, i64)) -> impl Stream<Item = Page> + Unpin {
     let (store, tenant) = (store.clone(), tenant.to_owned());
-    tokio::spawn(async move {
-        let tenant = tenant.as_str();
-        loop {
-            let page = store
-                .read(Scope::Tenant(tenant), "verify the audit trail", |db, _| {
-                    Box::pin(async move {
-                        let entries = page::page(db, tenant, (after, through), PAGE).await?;
-                        let last = entries.last().map_or(after, |entry| entry.number);
-                        Ok((entries, sql::seals(db, tenant, (after, last)).await?))
-                    })
-                })
-                .await;
-            let last = page.as_ref().ok().and_then(|(entries, _)| entries.last());
-            let next = last.map(|entry| entry.number);
-            let is_empty = page.is_ok() && next.is_none();
-            if is_empty || sender.send(page).await.is_err() {
-                return;
-            }
-            match next {
-                Some(number) => after = number,
-                None => return,
-            }
-        }
-    });
-    pages
+    let starts = std::iter::successors(Some(after), |start| start.checked_add(PAGE));
+    stream::iter(starts.take_while(move |start| *start < through))
+        .map(move |start| {
+            let (store, tenant) = (store.clone(), tenant.clone());
+            let part = (start, through.min(start.saturating_add(PAGE)));
+            let reading = tokio::spawn(async move { read_page(&store, &tenant, part).await });
+            AbortOnDropHandle::new(reading)
+        })
+        .buffered(READ_AHEAD)
+        .map(|read| {
+            read.map_err(|error| Error::internal("a reader of the audit trail ended").caused_by(error))?
+        })
+        .take_while(|page| future::ready(page.as_ref().map_or(true, |(entries, _)| !entries.is_empty())))
+}
+
+async fn read_page(store: &Store, tenant: &str, part: (i64, i64)) -> Page {
+    store
+        .read(Scope::Tenant(tenant), "verify the audit trail", |db, _| {
+            Box::pin(async move {
+                let entries = page::page(db, tenant, part, PAGE).await?;
+                Ok((entries, sql::seals(db, tenant, part).await?))
+            })
+        })
+        .await
 }
 
 fn follow(chain: &mut Chain<'_>, entries: &[Entry], seals: Vec<Seal>) -> chain::Step {

@@ -43,6 +43,8 @@ pub enum Ending {
     /// It was asked for and not allowed.
     Refused,
     Failed,
+    /// Nothing here can tell whether it was done.
+    Uncertain,
 }
 
 impl Ending {
@@ -51,6 +53,7 @@ impl Ending {
             Self::Done => "done",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Uncertain => "uncertain",
         }
     }
 }

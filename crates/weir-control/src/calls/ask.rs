@@ -7,7 +7,7 @@ use sqlx::AnyConnection;
 use uuid::Uuid;
 use weir_protocol::action::{self, Actions, Shown};
 use weir_protocol::spec::{ActionSpec, Approval};
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, ErrorKind, Result};
 
 use super::rules::{self, Bound};
 use super::{Answered, Call, Desk, DryRun, Status, Wanted, carry, sql};
@@ -21,6 +21,9 @@ use crate::store::{Outcome, Scope};
 
 /// Calls before that conditions look at.
 pub(crate) const PAST_MAX: i64 = 1000;
+
+/// Of what a caller names, which may be anything, so much is noted.
+const NAME_CHARS_MAX: usize = 100;
 
 /// A call that may be asked for, with all that is decided about it.
 struct Prepared {
@@ -40,6 +43,27 @@ enum Put {
     New(Call),
     Known(Call),
     Forbidden(Vec<String>),
+}
+
+/// Why a call is not written down at all.
+enum Unfit {
+    /// The audit trail has it.
+    Noted(Error),
+    New(Error),
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Self::New(error)
+    }
+}
+
+impl From<Unfit> for Error {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Noted(error) | Unfit::New(error) => error,
+        }
+    }
 }
 
 /// A call that is about to be written down, with what is told of it. Records are made once, whatever is tried again.
@@ -137,16 +161,27 @@ impl Desk {
         (key, step): (Option<&str>, Option<&Link>),
         via: &str,
     ) -> Result<Answered> {
-        let prepared = self.prepare(access, wanted, (key, step), via).await?;
+        let prepared = match self.prepare(access, wanted, (key, step), via).await {
+            Ok(prepared) => prepared,
+            Err(Unfit::Noted(error)) => return Err(error),
+            Err(Unfit::New(error)) => return Err(self.refused(access, wanted, error, via).await?),
+        };
+        if let Some(error) = self.shut(access, &prepared).await? {
+            return Err(error);
+        }
         let call = match self.put(access, &prepared).await? {
             Put::New(call) => call,
             Put::Known(found) => {
                 let found = self.left(found).await?;
-                let call = rules::replay(found, &prepared.new.asked_digest)?;
-                return Ok(Answered {
-                    call,
-                    is_replay: true,
-                });
+                return match rules::replay(found, &prepared.new.asked_digest) {
+                    Ok(call) => Ok(Answered {
+                        call,
+                        is_replay: true,
+                    }),
+                    // It is asked for again as it should be, only too soon.
+                    Err(error) if error.kind() == ErrorKind::Conflict => Err(error),
+                    Err(error) => Err(self.refused(access, wanted, error, via).await?),
+                };
             }
             Put::Forbidden(by) => return Err(self.forbidden(&prepared.new, &by).await?),
         };
@@ -197,14 +232,15 @@ impl Desk {
         wanted: &Wanted,
         (key, step): (Option<&str>, Option<&Link>),
         via: &str,
-    ) -> Result<Prepared> {
+    ) -> Result<Prepared, Unfit> {
         may(access, Permission::ActionsWrite)?;
         self.refuse_others(access)?;
         let actions = self.vendors.actions(&self.tenant, &wanted.connection).await?;
         let spec = actions.spec(&wanted.action)?;
         let input = actions.check(&wanted.action, &wanted.input)?;
         self.refuse_by_policy(access, &wanted.connection, spec, via)
-            .await?;
+            .await
+            .map_err(Unfit::Noted)?;
         let rules = self.vendors.rules(&self.tenant).await?;
         let id = Uuid::now_v7().to_string();
         let correlation_id = step.map(|step| step.run.clone());
@@ -330,6 +366,56 @@ impl Desk {
                 })
             })
             .await
+    }
+
+    /// Refuses at once what would be written down, and then not sent. What a key, an approval, a rule or a bundle has to
+    /// say of it comes first: such calls take the whole way.
+    async fn shut(&self, access: &Access, prepared: &Prepared) -> Result<Option<Error>> {
+        let new = &prepared.new;
+        let Some(error) = prepared.actions.shut(&new.action) else {
+            return Ok(None);
+        };
+        if prepared.step.is_some()
+            || approvals::asks_past(&prepared.rules)
+            || decided(access, prepared, &Past::default()).class != Approval::Auto
+        {
+            return Ok(None);
+        }
+        let record = noted(new, "call.refuse")
+            .ended(Ending::Refused)
+            .with("error", error.kind().as_str())
+            .with("via", prepared.via.as_str());
+        let is_known = self
+            .store
+            .write_together(&access.tenant, "refuse the call", |db, _| {
+                let record = &record;
+                Box::pin(async move {
+                    let is_known = known(db, new).await?.is_some();
+                    Ok((
+                        is_known,
+                        if is_known {
+                            Vec::new()
+                        } else {
+                            vec![record.clone()]
+                        },
+                    ))
+                })
+            })
+            .await?;
+        Ok((!is_known).then_some(error))
+    }
+
+    /// Notes that something was asked for that is no call, or not this caller's to make.
+    async fn refused(&self, access: &Access, wanted: &Wanted, error: Error, via: &str) -> Result<Error> {
+        let name = |name: &str| name.chars().take(NAME_CHARS_MAX).collect::<String>();
+        let subject = format!("connection:{}", name(&wanted.connection));
+        let record = Record::new(&access.tenant, "call.refuse", subject)
+            .ended(Ending::Refused)
+            .with("action", name(&wanted.action))
+            .with("error", error.kind().as_str())
+            .with("via", via);
+        audit::append(&self.store, &record).await?;
+        Ok(error)
     }
 
     async fn forbidden(&self, new: &Call, by: &[String]) -> Result<Error> {

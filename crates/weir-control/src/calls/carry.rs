@@ -117,6 +117,7 @@ impl Desk {
     pub(super) async fn end(&self, call: &Call, outcome: &Outcome, look: Option<Duration>) -> Result<Call> {
         let ending = match outcome.status {
             Status::Done => Ending::Done,
+            Status::Uncertain => Ending::Uncertain,
             _ => Ending::Failed,
         };
         let record = noted(call, "call.end")

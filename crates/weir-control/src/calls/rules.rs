@@ -1,6 +1,7 @@
 //! Decisions about calls that need no I/O.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -10,6 +11,8 @@ use weir_protocol::{Error, ErrorKind, Result};
 use super::{Call, Status};
 
 const KEY_LENGTH_MAX: usize = 255;
+/// A call that is under way is asked for again after so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How the keys of bundles' steps begin: nobody else uses those.
 pub(crate) const STEP_KEYS: &str = "bundle/";
 
@@ -159,6 +162,7 @@ pub(super) fn replay(found: Call, asked_digest: &str) -> Result<Call> {
             ErrorKind::Conflict,
             "the call with this idempotency key is under way",
         )
+        .after(LOOK_AGAIN)
         .with("key", key)
         .with("call", &found.id)
         .hint("ask again in a moment, or read the call"));

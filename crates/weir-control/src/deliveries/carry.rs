@@ -26,6 +26,8 @@ use crate::{DEFAULT_TENANT, Store};
 const HOLD: Duration = Duration::from_secs(40);
 /// So many are on their way at once from one process, each to another receiver.
 const AT_ONCE: usize = 64;
+/// What is under way when its server stops may take so long still, so that nobody is told twice.
+const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// How often alerts are looked after, and old events removed.
 const WATCH_EVERY: Duration = Duration::from_secs(15);
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -51,18 +53,16 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let line = Line::new(&store, carrier.as_ref(), &settings, None);
-    let all = async {
+    let looking_after = async {
         tokio::join!(
-            keep_sending(&line, poll),
             keep_watching(&store, &settings),
             keep_pruning(&store, settings.keep)
         )
     };
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => {}
-        _ = all => {}
-    }
+    tokio::join!(
+        keep_sending(&line, poll, &stop),
+        stop.run_until_cancelled(looking_after)
+    );
 }
 
 fn every(period: Duration) -> Interval {
@@ -71,17 +71,29 @@ fn every(period: Duration) -> Interval {
     ticks
 }
 
-/// Begins what is due at every look, whatever is still on its way.
-async fn keep_sending(line: &Line<'_>, poll: Duration) {
+/// Begins what is due at every look, whatever is still on its way. Once `stop` is called, only ends what has begun.
+async fn keep_sending(line: &Line<'_>, poll: Duration, stop: &CancellationToken) {
     let mut polls = every(poll);
     let mut under_way = FuturesUnordered::new();
     let mut ended = |ended: Result<bool>| say(ended.map(drop), "cannot end a delivery");
-    loop {
-        say(line.begin(&mut under_way, &mut ended).await, "cannot send events");
+    while let Some(begun) = stop
+        .run_until_cancelled(line.begin(&mut under_way, &mut ended))
+        .await
+    {
+        say(begun, "cannot send events");
         tokio::select! {
+            () = stop.cancelled() => {}
             _ = polls.tick() => {}
             Some(done) = under_way.next() => ended(done),
         }
+    }
+    let leave = async {
+        while let Some(done) = under_way.next().await {
+            ended(done);
+        }
+    };
+    if tokio::time::timeout(LEAVE_MAX, leave).await.is_err() {
+        tracing::warn!("deliveries are still under way; another server makes them again");
     }
 }
 

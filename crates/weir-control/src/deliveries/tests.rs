@@ -19,6 +19,8 @@ struct Receiver {
     status: Mutex<u16>,
     is_broken: Mutex<bool>,
     posted: tokio::sync::Notify,
+    /// Given by a test to receivers that wait for it.
+    leave: tokio::sync::Notify,
 }
 
 #[async_trait]
@@ -28,6 +30,9 @@ impl Carrier for Receiver {
         self.posted.notify_one();
         if request.url.contains("slow") {
             std::future::pending::<()>().await;
+        }
+        if request.url.contains("waiting") {
+            self.leave.notified().await;
         }
         Ok(Answer {
             status: *self.status.lock().unwrap(),
@@ -421,8 +426,37 @@ async fn a_slow_webhook_holds_up_nobody_else() {
     }
     let all = world.receiver.posts.lock().unwrap().len();
     assert_eq!(all - fast(), 1, "what waits behind a slow one waits");
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_what_is_under_way_and_begins_nothing() {
+    let world = world().await;
+    world
+        .webhook_at("waiting", "*", "https://waiting.example.com")
+        .await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(
+        world.store.clone(),
+        world.receiver.clone(),
+        Arc::new(world.settings.clone()),
+        Duration::from_millis(5),
+        stop.clone(),
+    ));
+    world.tell(succeeded("a")).await;
+    world.tell(succeeded("b")).await;
+    world.receiver.posted.notified().await;
     stop.cancel();
+    world.receiver.leave.notify_one();
     running.await.unwrap();
+    assert_eq!(world.receiver.posts.lock().unwrap().len(), 1);
+    world.receiver.leave.notify_one();
+    assert_eq!(world.pass().await.delivered, 1);
+    assert_eq!(
+        world.receiver.posts.lock().unwrap().len(),
+        2,
+        "each was sent once"
+    );
 }
 
 #[tokio::test]

@@ -20,11 +20,14 @@ use crate::Acting;
 pub use rights::{Permission, Role};
 pub(crate) use rules::{check_groups, granted};
 pub use rules::{check_name, may};
-pub(crate) use tokens::holder;
 pub use tokens::{
     EXPIRY_DEFAULT, EXPIRY_MAX, Grant, Issued, NewToken, Token, TokenStatus, authenticate, bootstrap, create,
     get, list, review, revoke, revoke_if,
 };
+pub(crate) use tokens::{holder, is_made_by};
+
+/// Whoever has the machine, and with it the store.
+pub(crate) const COMMAND_LINE: &str = "command-line";
 
 /// What a principal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -108,7 +111,7 @@ impl Access {
     pub fn command_line(tenant: &str) -> Self {
         Self {
             tenant: tenant.to_owned(),
-            principal: "command-line".to_owned(),
+            principal: COMMAND_LINE.to_owned(),
             kind: Kind::System,
             token: None,
             permissions: Permission::ALL.into_iter().collect(),

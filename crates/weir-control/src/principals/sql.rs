@@ -134,6 +134,27 @@ pub(super) async fn insert_token(
     .map(drop)
 }
 
+/// Whether a principal made a token, or one of those who made it, by any of their tokens.
+pub(super) async fn is_made_by(
+    db: &mut AnyConnection,
+    tenant: &str,
+    id: &str,
+    maker: &str,
+) -> sqlx::Result<bool> {
+    let found: i64 = sqlx::query_scalar(
+        "WITH RECURSIVE makers (name) AS (
+             SELECT created_by FROM tokens WHERE tenant = $1 AND id = $2
+             UNION SELECT t.created_by FROM tokens AS t, makers WHERE t.tenant = $1 AND t.principal = makers.name)
+         SELECT count(*) FROM makers WHERE name = $3",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(maker)
+    .fetch_one(db)
+    .await?;
+    Ok(found > 0)
+}
+
 /// Whether the store has a token besides this one.
 pub(super) async fn others_exist(db: &mut AnyConnection, id: &str) -> sqlx::Result<bool> {
     let found: Option<i64> =

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::rules::{check_groups, check_name, granted, may_grant, may_group};
-use super::{Access, Kind, Permission, Principal, Role, sql};
+use super::{Access, COMMAND_LINE, Kind, Permission, Principal, Role, sql};
 use crate::audit::random;
 use crate::audit::{self, Record};
 use crate::store::{Expected, Outcome, Scope, int};
@@ -372,6 +372,19 @@ pub async fn get(store: &Store, tenant: &str, id: &str) -> Result<Token> {
         })
         .await?;
     found.ok_or_else(|| no_such_token(id))
+}
+
+/// Whether a principal could have made a token for themselves: they made it, or a token of whoever did. Whoever has the
+/// machine made the first tokens, and is nobody's owner for that.
+pub(crate) async fn is_made_by(store: &Store, tenant: &str, id: &str, maker: &str) -> Result<bool> {
+    if maker == COMMAND_LINE {
+        return Ok(false);
+    }
+    store
+        .read(Scope::Tenant(tenant), "see who made the token", |db, _| {
+            Box::pin(async move { Ok(sql::is_made_by(db, tenant, id, maker).await?) })
+        })
+        .await
 }
 
 /// Ends a token at once. One that was revoked before stays as it is.

@@ -161,7 +161,9 @@ pub(super) async fn find(actions: &HttpActions, plan: &ActionPlan, call: &Call) 
     let mut seen = HashSet::new();
     for _ in 0..lookup.pages_max {
         let scope = lookup.scope(&scope, &page);
-        let answer = actions.send(plan, lookup.request(&scope, &page)?, &scope).await?;
+        let answer = actions
+            .send(plan, call, lookup.request(&scope, &page)?, &scope)
+            .await?;
         let found = lookup.selector.select(Bytes::clone(&answer.body))?;
         for place in &found.records {
             let record = parse(found.json(place))?;

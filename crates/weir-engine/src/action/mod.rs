@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 use weir_protocol::action::{Actions, Call, Performed, Reply, Shown};
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::spec::{ActionSpec, Approval, ConnectorSpec, Effect};
+use weir_protocol::units::ByteSize;
 use weir_protocol::{Error, Result};
 
 use crate::catalog::Connector;
@@ -32,6 +33,11 @@ pub(crate) use input::Input;
 pub(crate) use local::Local;
 use plan::ActionPlan;
 pub(crate) use show::TEXT_CHARS_MAX;
+
+/// What a vendor's log and ours know a call, or the steps of a bundle, by. A connector may set it to something else.
+pub(crate) const CORRELATION_HEADER: &str = "X-Correlation-Id";
+/// Larger answers belong into streams; a connection or connector that says `response_max` decides itself.
+const ANSWER_BYTES_MAX: ByteSize = ByteSize::mib(16);
 
 /// A connection's actions, compiled. They share one client: its quota, its breaker, its credential.
 pub struct HttpActions {
@@ -82,7 +88,11 @@ impl HttpActions {
     ) -> Result<Self> {
         let spec = &connector.spec;
         let templates = Templates::new(&settings.clock);
-        let (client, scope) = client_of(spec, connection, settings, &templates)?;
+        let mut bounded = connection.clone();
+        let reliability = &mut bounded.reliability;
+        let declared = reliability.response_max.or(spec.reliability.response_max);
+        reliability.response_max = declared.or(Some(ANSWER_BYTES_MAX));
+        let (client, scope) = client_of(spec, &bounded, settings, &templates)?;
         let plans = actions
             .iter()
             .map(|action| {
@@ -115,16 +125,23 @@ impl HttpActions {
         if plan.is_list() {
             return pages::read(self, plan, call, &scope).await;
         }
-        let scope = prepare::run(self, plan, scope).await?;
+        let scope = prepare::run(self, plan, call, scope).await?;
         let mut outgoing = plan.request(&scope, call, None)?;
         outgoing.delivery = delivery.clone();
-        let answer = self.send(plan, outgoing, &scope).await?;
+        let answer = self.send(plan, call, outgoing, &scope).await?;
         // The vendor took it: what cannot be read of its answer leaves open what it did.
         answer::reply(plan, &answer).inspect_err(|_| delivery.leaves_open())
     }
 
-    async fn send(&self, plan: &ActionPlan, mut outgoing: Outgoing, scope: &Scope) -> Result<Answer> {
+    async fn send(
+        &self,
+        plan: &ActionPlan,
+        call: &Call,
+        mut outgoing: Outgoing,
+        scope: &Scope,
+    ) -> Result<Answer> {
         outgoing.is_interactive = true;
+        correlate(&mut outgoing, call);
         let delivery = outgoing.delivery.clone();
         let classify = |answer: &Answer| {
             let verdict = plan.rules.classify(answer, scope);
@@ -203,8 +220,19 @@ impl Actions for HttpActions {
         } else {
             plan.request(&prepare::shown(plan, scope), call, None)
         };
-        let outgoing = built.map_err(|error| self.named(error, call))?;
+        let mut outgoing = built.map_err(|error| self.named(error, call))?;
+        correlate(&mut outgoing, call);
         Ok(show::shown(&outgoing, &self.client.redactor()))
+    }
+
+    fn shut(&self, action: &str) -> Option<Error> {
+        let plan = self.plans.get(action).filter(|plan| plan.local.is_none())?;
+        let error = self.client.shut()?;
+        Some(
+            error
+                .with("connection", &self.connection)
+                .with("action", &plan.spec.name),
+        )
     }
 
     async fn perform(&self, call: &Call) -> Performed {
@@ -236,6 +264,13 @@ impl Actions for HttpActions {
         let found = tokio::time::timeout(plan.deadline, lookup::find(self, plan, call));
         let found = found.await.unwrap_or_else(|_| Err(too_late(plan.deadline)));
         found.map_err(|error| self.named(error, call))
+    }
+}
+
+fn correlate(outgoing: &mut Outgoing, call: &Call) {
+    let mut names = outgoing.headers.iter().map(|(name, _)| name);
+    if !names.any(|name| name.eq_ignore_ascii_case(CORRELATION_HEADER)) {
+        outgoing.set_header(CORRELATION_HEADER, call.correlation_id.clone());
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn read(
     for _ in 0..PAGES_MAX {
         let scope = scope.clone().with("page", plan.pagination.scope_value(&page));
         let answer = actions
-            .send(plan, plan.request(&scope, call, Some(&page))?, &scope)
+            .send(plan, call, plan.request(&scope, call, Some(&page))?, &scope)
             .await?;
         status = answer.status;
         let found = selector.select(Bytes::clone(&answer.body))?;

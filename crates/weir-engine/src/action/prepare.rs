@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use weir_protocol::action::Call;
 use weir_protocol::spec::{HttpSpec, Preparation};
 use weir_protocol::{Error, Result};
 
@@ -61,12 +62,17 @@ impl Prepared {
 }
 
 /// Makes the preparations in their order; each sees what those before it gave.
-pub(super) async fn run(actions: &HttpActions, plan: &ActionPlan, mut scope: Scope) -> Result<Scope> {
+pub(super) async fn run(
+    actions: &HttpActions,
+    plan: &ActionPlan,
+    call: &Call,
+    mut scope: Scope,
+) -> Result<Scope> {
     let mut prepared: BTreeMap<&str, Value> = BTreeMap::new();
     for step in &plan.prepare {
         let mut outgoing = step.request.build(&scope, &[], None)?;
         outgoing.repeatable = true;
-        let answer = actions.send(plan, outgoing, &scope).await?;
+        let answer = actions.send(plan, call, outgoing, &scope).await?;
         prepared.insert(&step.name, step.pick(&answer.body)?);
         scope.set(PREPARED, &prepared);
     }

@@ -112,6 +112,7 @@ async fn a_call_sends_its_input_once_and_picks_the_output() {
         .and(path("/shops/a%2Fb/orders"))
         .and(header("Authorization", format!("Bearer {SECRET}").as_str()))
         .and(header("Idempotency-Key", "call-1"))
+        .and(header("X-Correlation-Id", "run-1"))
         .and(body_json(json!({ "item": "a/b", "count": 1 })))
         .respond_with(
             ResponseTemplate::new(201)
@@ -129,6 +130,38 @@ async fn a_call_sends_its_input_once_and_picks_the_output() {
     assert_eq!(reply.remote_id.as_deref(), Some("7"));
     assert_eq!(reply.status, 201);
     assert_eq!(requests(&server).await, 1);
+}
+
+#[tokio::test]
+async fn an_answer_beyond_reason_is_refused_and_says_whether_it_was_done() {
+    let server = answering(200, &" ".repeat(17 << 20)).await;
+    let mut list = create();
+    list["name"] = json!("list_orders");
+    list["effect"] = json!("read");
+    let actions = connect(&server.uri(), json!([create(), list])).unwrap();
+    let read = checked(&actions, "list_orders", json!({ "item": "a" }));
+    let error = failed(actions.perform(&read).await);
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert!(error.next_step().unwrap().contains("response_max"));
+    let order = checked(&actions, "create_order", json!({ "item": "a" }));
+    assert_eq!(uncertain(actions.perform(&order).await).kind(), ErrorKind::Limit);
+}
+
+#[tokio::test]
+async fn an_open_breaker_is_seen_without_asking_anybody() {
+    let server = answering(503, "").await;
+    let actions = connect(&server.uri(), json!([create()])).unwrap();
+    assert!(actions.shut("create_order").is_none());
+    let order = checked(&actions, "create_order", json!({ "item": "a" }));
+    for _ in 0..2 {
+        uncertain(actions.perform(&order).await);
+    }
+    let asked = requests(&server).await;
+    let error = actions.shut("create_order").unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("create_order"), "{error}");
+    assert_eq!(failed(actions.perform(&order).await).kind(), error.kind());
+    assert_eq!(requests(&server).await, asked);
 }
 
 #[tokio::test]

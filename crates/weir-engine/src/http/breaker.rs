@@ -63,10 +63,9 @@ impl Breaker {
     pub(super) fn admit(&mut self, now: Duration) -> Admission {
         match self.state {
             State::Closed => Admission::Pass,
-            State::Open { since } => {
-                let until = since.saturating_add(self.spec.cooldown.get());
-                if now < until {
-                    return Admission::Wait(until.saturating_sub(now));
+            State::Open { .. } => {
+                if let Some(rest) = self.rest(now) {
+                    return Admission::Wait(rest);
                 }
                 self.state = State::HalfOpen { probing: true };
                 Admission::Probe
@@ -120,12 +119,19 @@ impl Breaker {
         opens
     }
 
+    /// How long no request passes from now. None: one may pass or probe.
+    pub(super) fn rest(&self, now: Duration) -> Option<Duration> {
+        let State::Open { since } = self.state else {
+            return None;
+        };
+        let until = since.saturating_add(self.spec.cooldown.get());
+        until.checked_sub(now).filter(|rest| !rest.is_zero())
+    }
+
     pub(super) fn state(&self, now: Duration) -> BreakerState {
         match self.state {
             State::Closed => BreakerState::Closed,
-            State::Open { since } if now < since.saturating_add(self.spec.cooldown.get()) => {
-                BreakerState::Open
-            }
+            State::Open { .. } if self.rest(now).is_some() => BreakerState::Open,
             State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
@@ -167,7 +173,9 @@ mod tests {
     #[test]
     fn one_probe_decides() {
         let mut breaker = opened();
+        assert_eq!(breaker.rest(at(12)), Some(at(20)));
         assert_eq!(breaker.admit(at(12)), Admission::Wait(at(20)));
+        assert_eq!(breaker.rest(at(32)), None);
         assert_eq!(breaker.admit(at(32)), Admission::Probe);
         assert_eq!(breaker.admit(at(32)), Admission::AwaitProbe);
         assert!(

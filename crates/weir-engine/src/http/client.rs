@@ -115,6 +115,11 @@ impl Client {
         self.breaker().state(self.clock.elapsed())
     }
 
+    /// What a request that cannot wait is told now where the breaker lets none go. Asking takes nobody's turn to probe.
+    pub fn shut(&self) -> Option<Error> {
+        self.breaker().rest(self.clock.elapsed()).map(breaker_open)
+    }
+
     pub fn patience(&self) -> &Patience {
         &self.patience
     }
@@ -456,5 +461,6 @@ fn tells_nothing(answer: &Answer) -> bool {
 fn breaker_open(wait: Duration) -> Error {
     Error::unavailable("the circuit breaker is open: the source failed too often")
         .with("closes for a probe in", format!("{} s", wait.as_secs()))
+        .after(wait)
         .hint("look at the vendor's status page; requests go on by themselves once a probe succeeds")
 }

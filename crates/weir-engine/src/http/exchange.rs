@@ -105,6 +105,7 @@ impl Client {
             "longest wait",
             format!("{limit} s, ten times reliability.retry.max"),
         )
+        .after(wait)
         .hint("run again after that time (what was read is kept), or raise reliability.retry.max")
     }
 }

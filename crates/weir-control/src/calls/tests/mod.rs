@@ -30,6 +30,8 @@ pub(crate) enum Mood {
     Refuses,
     /// It cannot be reached: nothing was sent.
     IsAway,
+    /// It failed so often that nothing is sent for now.
+    IsShut,
     /// It does what it is asked for, the answer is lost, and it cannot be reached from then on.
     DoesItAndGoes,
 }
@@ -137,9 +139,14 @@ impl Actions for Vendor {
         })
     }
 
+    fn shut(&self, _action: &str) -> Option<Error> {
+        let is_shut = *self.mood.lock().unwrap() == Mood::IsShut;
+        is_shut.then(|| Error::unavailable("the circuit breaker is open").hint("wait"))
+    }
+
     async fn perform(&self, call: &action::Call) -> Performed {
         let mood = *self.mood.lock().unwrap();
-        if mood == Mood::IsAway {
+        if matches!(mood, Mood::IsAway | Mood::IsShut) {
             return Performed::Failed(Error::unavailable("cannot be reached").hint("wait"));
         }
         *self.requests.lock().unwrap() += 1;

@@ -122,6 +122,70 @@ async fn a_refusal_of_the_vendor_is_kept_and_an_outage_gives_the_key_back() {
 }
 
 #[tokio::test]
+async fn what_would_not_be_sent_is_refused_at_once_and_noted() {
+    let world = World::of(json!("none")).await;
+    let agent = world.agent().await;
+    let done = world.ask(&agent, 5, Some("k1")).await.unwrap().call;
+    world.vendor.feels(Mood::IsShut);
+    let before = world.noted().await.len();
+    for key in [None, Some("k2")] {
+        let error = world.ask(&agent, 6, key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    let noted = world.noted().await;
+    let refused = ("call.refuse".to_owned(), "refused".to_owned());
+    assert_eq!(noted[before..], [refused.clone(), refused]);
+    // What a key is known for is told all the same.
+    let replayed = world.ask(&agent, 5, Some("k1")).await.unwrap();
+    assert!(replayed.is_replay);
+    assert_eq!(replayed.call, done);
+    let error = world.ask(&agent, 6, Some("k1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Spec);
+    world.vendor.feels(Mood::Fine);
+    assert!(!world.ask(&agent, 6, Some("k2")).await.unwrap().is_replay);
+    assert_eq!(world.vendor.effects().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_a_call_is_noted() {
+    let world = World::of(json!("none")).await;
+    let agent = world.agent().await;
+    let analyst = world.person("ana", Kind::User, Role::Analyst).await;
+    world.ask(&agent, 5, Some("k1")).await.unwrap();
+    let before = world.noted().await.len();
+    let wanted = |connection: &str, action: &str, input: Value| {
+        let body = json!({ "connection": connection, "action": action, "input": input });
+        serde_json::from_value::<Wanted>(body).unwrap()
+    };
+    let asked = [
+        (&agent, wanted("shop", "pay", json!({ "amount": "x" })), None),
+        (&agent, wanted("shop", "steal", json!({ "amount": 5 })), None),
+        (&agent, wanted("nowhere", "pay", json!({ "amount": 5 })), None),
+        (&analyst, wanted("shop", "pay", json!({ "amount": 5 })), None),
+        (&agent, wanted("shop", "pay", json!({ "amount": 6 })), Some("k1")),
+    ];
+    for (access, wanted, key) in &asked {
+        world.desk.ask(access, wanted, *key, "test").await.unwrap_err();
+    }
+    let refused = ("call.refuse".to_owned(), "refused".to_owned());
+    assert_eq!(world.noted().await[before..], vec![refused; asked.len()]);
+    assert_eq!(world.vendor.effects().len(), 1);
+}
+
+#[tokio::test]
+async fn what_has_to_be_approved_is_asked_for_whatever_the_breaker_says() {
+    let world = World::of(json!("none")).await;
+    let agent = world.agent().await;
+    world.vendor.feels(Mood::IsShut);
+    world.rule(json!([{ "name": "all", "class": "required" }]));
+    let waiting = world.ask(&agent, 6, None).await.unwrap().call;
+    assert_eq!(waiting.status, Status::Waiting);
+    world.rule(json!([{ "name": "all", "class": "forbidden" }]));
+    let error = world.ask(&agent, 6, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+#[tokio::test]
 async fn a_lost_answer_stays_uncertain_until_a_person_settles_it() {
     let world = World::of(json!("none")).await;
     let agent = world.agent().await;
@@ -170,7 +234,7 @@ async fn a_lost_answer_stays_uncertain_until_a_person_settles_it() {
         world.noted().await,
         pairs(&[
             ("call.begin", "done"),
-            ("call.end", "failed"),
+            ("call.end", "uncertain"),
             ("call.settle", "done")
         ])
     );

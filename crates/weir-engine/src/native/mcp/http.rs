@@ -13,6 +13,7 @@ use weir_protocol::{Error, Result};
 use super::answer::SAID_CHARS_MAX;
 use super::line::Ask;
 use super::message::{self, Heard, NEWEST};
+use crate::action::CORRELATION_HEADER;
 use crate::http::{Answer, Body, Client, Method, Outgoing, Sent, Verdict, show_url};
 
 const SESSION: &str = "mcp-session-id";
@@ -47,6 +48,11 @@ enum Came {
 }
 
 impl HttpLine {
+    /// As [`Client::shut`].
+    pub(super) fn shut(&self) -> Option<Error> {
+        self.client.shut()
+    }
+
     pub(super) fn new(client: Arc<Client>, url: Url, headers: Vec<(String, String)>) -> Self {
         Self {
             idle_timeout: client.patience().timeout,
@@ -148,6 +154,9 @@ impl HttpLine {
             for (name, value) in &ask.headers {
                 outgoing.set_header(name, value.clone());
             }
+        }
+        if let Some(id) = ask.correlation_id {
+            outgoing.set_header(CORRELATION_HEADER, id);
         }
         outgoing.repeatable = ask.repeatable;
         outgoing.delivery = ask.delivery.clone();

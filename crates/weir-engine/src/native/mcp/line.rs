@@ -12,8 +12,10 @@ use crate::http::Delivery;
 pub(super) struct Ask<'a> {
     pub(super) method: &'a str,
     pub(super) params: Value,
-    /// Besides those of every request.
+    /// Besides those of every request, where the server speaks the newest protocol.
     pub(super) headers: Vec<(String, String)>,
+    /// Of the call that asks.
+    pub(super) correlation_id: Option<&'a str>,
     /// Whether sending it twice does no harm.
     pub(super) repeatable: bool,
     pub(super) delivery: Delivery,
@@ -25,12 +27,20 @@ pub(super) enum Line {
 }
 
 impl Line {
+    pub(super) fn shut(&self) -> Option<Error> {
+        match self {
+            Self::Http(line) => line.shut(),
+            Self::Program(_) => None,
+        }
+    }
+
     /// A request that changes nothing.
     pub(super) async fn read(&self, method: &str, params: Value) -> Result<Map<String, Value>> {
         let ask = Ask {
             method,
             params,
             headers: Vec::new(),
+            correlation_id: None,
             repeatable: true,
             delivery: Delivery::default(),
         };

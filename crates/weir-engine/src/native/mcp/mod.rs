@@ -166,6 +166,7 @@ impl ToolActions {
             method: "tools/call",
             params: json!({ "name": offered.tool, "arguments": call.input }),
             headers: headers::of_call(&offered.tool, &offered.params, &call.input),
+            correlation_id: Some(&call.correlation_id),
             repeatable: offered.spec.is_repeatable(),
             delivery: delivery.clone(),
         };
@@ -268,6 +269,11 @@ impl Actions for ToolActions {
                 "params": { "name": offered.tool, "arguments": call.input },
             })),
         })
+    }
+
+    fn shut(&self, action: &str) -> Option<Error> {
+        let error = self.line.shut()?;
+        Some(error.with("connection", &self.connection).with("action", action))
     }
 
     async fn perform(&self, call: &Call) -> Performed {
