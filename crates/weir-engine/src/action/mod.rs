@@ -26,7 +26,7 @@ use weir_protocol::{Error, Result};
 use crate::catalog::Connector;
 use crate::connect::{EngineSettings, client_of};
 use crate::fingerprint;
-use crate::http::{Answer, BreakerState, Client, Delivery, Outgoing, Sent};
+use crate::http::{Answer, Asker, BreakerState, Client, Delivery, Outgoing, Sent};
 use crate::interpolate::{Scope, Templates};
 pub(crate) use input::Input;
 pub(crate) use local::Local;
@@ -125,6 +125,7 @@ impl HttpActions {
 
     async fn send(&self, plan: &ActionPlan, mut outgoing: Outgoing, scope: &Scope) -> Result<Answer> {
         outgoing.is_interactive = true;
+        outgoing.asker = Asker::Action;
         let delivery = outgoing.delivery.clone();
         let classify = |answer: &Answer| {
             let verdict = plan.rules.classify(answer, scope);
