@@ -13,6 +13,7 @@ pub mod connection;
 pub mod destination;
 pub mod error;
 pub mod hook;
+pub mod json;
 pub mod name;
 pub mod oauth;
 pub mod oidc;

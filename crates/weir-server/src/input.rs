@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use weir_control::principals::Access;
-use weir_protocol::Error;
+use weir_protocol::{Error, json};
 
 use crate::ServerState;
 use crate::observe::RequestId;
@@ -111,12 +111,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                     .hint("send it again"),
             )
         })?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::from(
-                Error::usage(format!("the body is not JSON: {error}"))
-                    .hint("check quotes, commas and brackets"),
-            )
-        })?;
+        let value = json::parse("the body", &bytes)?;
         if holds_null_character(&value) {
             return Err(Error::spec("the body holds a NUL character")
                 .hint("leave \\u0000 out")
@@ -205,4 +200,29 @@ pub(crate) fn matches_tag(header: &HeaderValue, tag: &str) -> bool {
         .split(',')
         .map(str::trim)
         .any(|other| other == "*" || other.trim_start_matches("W/") == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_that_is_there_twice_is_refused() {
+        let body = r#"{"action": "send", "input": {"to": "a", "to": "b"}}"#;
+        let request = Request::builder()
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .unwrap();
+        let Err(problem) = Json::<Value>::from_request(request, &()).await else {
+            panic!("it was taken");
+        };
+        let answer = problem.into_response();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        let told = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let told = String::from_utf8(told.to_vec()).unwrap();
+        assert!(told.contains("the key 'to' is there twice"), "{told}");
+    }
 }

@@ -136,7 +136,8 @@ fn before(caught: &Captures<'_>) -> Option<Candidate> {
         "k" | "K" => 3,
         _ => 0,
     };
-    let (value, sure) = figures(text(caught, 2), scale(text(caught, 4), text(caught, 5)) + short)?;
+    let zeros = scale(text(caught, 4), text(caught, 5)) + short;
+    let (value, sure) = figures(text(caught, 2), zeros, has_mills(text(caught, 1)))?;
     let mut one = candidate(caught, value, text(caught, 1), false)?;
     one.sure = one.sure.min(sure);
     Some(one)
@@ -144,7 +145,8 @@ fn before(caught: &Captures<'_>) -> Option<Candidate> {
 
 fn after(caught: &Captures<'_>) -> Option<Candidate> {
     let second = scale(text(caught, 5), "");
-    let (value, sure) = figures(text(caught, 1), scale(text(caught, 2), text(caught, 3)) + second)?;
+    let zeros = scale(text(caught, 2), text(caught, 3)) + second;
+    let (value, sure) = figures(text(caught, 1), zeros, has_mills(text(caught, 4)))?;
     let mut one = candidate(caught, value, text(caught, 4), false)?;
     one.sure = one.sure.min(sure);
     Some(one)
@@ -170,7 +172,7 @@ fn arabic(caught: &Captures<'_>) -> Option<Candidate> {
 
 /// Figures in brackets inside an amount in words.
 fn compare(one: &mut Candidate, written: &str) {
-    let Some((figures, _)) = figures(written, 0) else {
+    let Some((figures, _)) = figures(written, 0, is_of_mills(one.currency)) else {
         return;
     };
     if figures == one.value {
@@ -200,8 +202,17 @@ fn scale(english: &str, arabic: &str) -> usize {
     }
 }
 
+/// Whether a currency is parted into thousandths: three figures after a point are those.
+fn is_of_mills(currency: &str) -> bool {
+    matches!(currency, "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND")
+}
+
+fn has_mills(currency: &str) -> bool {
+    currencies::of(currency).is_some_and(|(code, _)| is_of_mills(code))
+}
+
 /// Figures as a plain decimal, and how sure the separators are.
-fn figures(written: &str, zeros: usize) -> Option<(String, f64)> {
+fn figures(written: &str, zeros: usize, has_mills: bool) -> Option<(String, f64)> {
     if written.is_empty() {
         return None;
     }
@@ -210,6 +221,7 @@ fn figures(written: &str, zeros: usize) -> Option<(String, f64)> {
     let last = groups.last().map_or(0, |group| group.len());
     let (plain, sure) = match separators[..] {
         [] => (written.to_owned(), 1.0),
+        ['.'] if last == 3 && has_mills => (written.to_owned(), 0.6),
         // 1.500 is one and a half here and fifteen hundred there.
         ['.'] if last == 3 && groups.first() != Some(&"0") => (groups.concat(), 0.5),
         ['.'] => (written.to_owned(), 1.0),

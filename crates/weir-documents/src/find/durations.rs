@@ -9,9 +9,14 @@ use crate::document::Duration;
 pattern!(
     ENGLISH,
     format!(
-        r#"(?i)\b(?:({number})\b\s*”?\s*(?:\(\s*(\d{{1,4}})\s*\))?|(\d{{1,4}})\)?)\s*-?\s*((?:business|working|banking|trading)[\s-]+)?(?:(?:calendar|consecutive|full|successive)[\s-]+)?(day|week|month|year|quarter)s?\b"#,
+        r#"(?i)\b(?:({number})\b\s*”?\s*(?:\(\s*(\d{{1,4}})\s*\))?|(\d{{1,4}})\)?(?:\s*\(\s*[a-z][a-z\s-]{{1,40}}\))?)\s*-?\s*((?:business|working|banking|trading)[\s-]+)?(?:(?:calendar|consecutive|full|successive|clear|running|further|additional|more|complete)[\s-]+)*(day|week|fortnight|month|year|quarter)s?\b"#,
         number = words::english_number()
     )
+);
+// A length that its article counts, where the apostrophe shows that it is one: "a month's notice".
+pattern!(
+    SINGLE,
+    r"(?i)\ban?\s+(?:(?:calendar|full|clear)\s+)?(day|week|fortnight|month|quarter|year)'s\b"
 );
 pattern!(
     ARABIC,
@@ -31,6 +36,10 @@ pub(super) struct Found {
 /// Each length of time in folded text.
 pub(super) fn all(text: &str) -> Vec<Found> {
     let mut found: Vec<Found> = ENGLISH.all(text).iter().filter_map(english).collect();
+    found.extend(SINGLE.all(text).iter().map(|caught| {
+        let (count, unit) = unit_of(self::text(caught, 1));
+        of(caught, count, unit, false)
+    }));
     found.extend(ARABIC.all(text).iter().filter_map(arabic));
     found.sort_by_key(|one| one.start);
     found
@@ -38,11 +47,6 @@ pub(super) fn all(text: &str) -> Vec<Found> {
 
 fn of(caught: &Captures<'_>, count: u64, unit: char, is_business_days: bool) -> Found {
     let (start, end) = whole(caught);
-    let (count, unit) = if unit == 'Q' {
-        (count.saturating_mul(3), 'M')
-    } else {
-        (count, unit)
-    };
     Found {
         start,
         end,
@@ -53,19 +57,30 @@ fn of(caught: &Captures<'_>, count: u64, unit: char, is_business_days: bool) -> 
     }
 }
 
+/// An English unit as how many of which ISO one.
+fn unit_of(word: &str) -> (u64, char) {
+    match word.to_lowercase().as_str() {
+        "day" => (1, 'D'),
+        "week" => (1, 'W'),
+        "fortnight" => (2, 'W'),
+        "month" => (1, 'M'),
+        "quarter" => (3, 'M'),
+        _ => (1, 'Y'),
+    }
+}
+
 fn english(caught: &Captures<'_>) -> Option<Found> {
     let figures = [text(caught, 3), text(caught, 2)]
         .into_iter()
         .find_map(|figures| figures.parse().ok());
-    let count = figures.or_else(|| words::english(text(caught, 1)))?;
-    let unit = match text(caught, 5).to_lowercase().as_str() {
-        "day" => 'D',
-        "week" => 'W',
-        "month" => 'M',
-        "quarter" => 'Q',
-        _ => 'Y',
-    };
-    Some(of(caught, count, unit, !text(caught, 4).is_empty()))
+    let count: u64 = figures.or_else(|| words::english(text(caught, 1)))?;
+    let (each, unit) = unit_of(text(caught, 5));
+    Some(of(
+        caught,
+        count.saturating_mul(each),
+        unit,
+        !text(caught, 4).is_empty(),
+    ))
 }
 
 fn arabic(caught: &Captures<'_>) -> Option<Found> {
@@ -118,6 +133,10 @@ mod tests {
             ["P2Y", "P10Db"]
         );
         assert_eq!(iso("a 12-month period"), ["P12M"]);
+        assert_eq!(iso("24 (twenty-four) months"), ["P24M"]);
+        assert_eq!(iso("two further years"), ["P2Y"]);
+        assert_eq!(iso("a month’s notice, or a fortnight's"), ["P1M", "P2W"]);
+        assert_eq!(iso("once a month, one quarter of a year"), ["P3M"]);
         assert_eq!(iso("لمدة ثلاث سنوات"), ["P3Y"]);
         assert_eq!(iso("لمدة سنة واحدة"), ["P1Y"]);
         assert_eq!(iso("قبل ٣٠ يوماً"), ["P30D"]);

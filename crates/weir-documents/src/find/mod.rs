@@ -7,6 +7,7 @@ mod durations;
 pub(crate) mod fold;
 mod law;
 mod months;
+mod names;
 mod parties;
 mod parties_ar;
 pub(crate) mod pattern;

@@ -2,14 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::names::{self, ENTITY_WORD};
 use super::pattern::{group, pattern, text, whole};
 use super::{Passage, parties_ar, roles};
 use crate::document::Party;
-
-/// A name of capitals, with a company's suffix after a comma too.
-const NAME: &str = r"(?:(?:The\s+)?[\p{Lu}\d][\p{L}\d&.'/-]*(?:\s+(?:(?:of|for|de|al|el|bin|bint|ben|van|von|du)\s+)?(?:(?:the\s+)?[\p{Lu}\d][\p{L}\d&.'/-]*|&)){0,8}(?:,?\s+(?:Inc|LLC|L\.L\.C|Ltd|Limited|Corp|Corporation|Co|Company|PLC|Plc|plc|GmbH|AG|S\.?A\.?(?:E|L|S)?|S\.?A\.?R\.?L|FZE|FZ-LLC|FZCO|W\.?L\.?L|LLP|LP|N\.?A|B\.?V|N\.?V|Pty|Pte|S\.?p\.?A)\b\.?){0,3})";
-/// Words that say that a name is of a person or a company, after it.
-const ENTITY: &str = r"(?i)\b(?:corporation|company|individual|partnership|organi[sz]ed|incorporated|registered|established|resident|residing|citizen|national|trust|bank|authority|ministry|establishment|domiciled|holder of|having its|with its|whose)\b";
 
 pattern!(
     DEFINED,
@@ -38,9 +34,8 @@ pattern!(
 );
 pattern!(QUOTED_LAST, r"“([^“”]{1,90})”[\s,]*$");
 pattern!(QUOTED, r#"“([^“”]{1,90})”"#);
-pattern!(NAME_FIRST, format!(r"^({NAME})"));
-pattern!(NAME_ANY, format!(r"({NAME})"));
-pattern!(ENTITY_WORD, ENTITY);
+pattern!(NAME_FIRST, format!(r"^({name})", name = names::name()));
+pattern!(NAME_ANY, format!(r"({name})", name = names::name()));
 pattern!(
     LEAD,
     r#"^(?:[\s,;:)\]./*-]+|(?i:and|between|by|with|among|the\s+undersigned|(?:mr|ms|mrs|messrs|dr|eng)\b\.?|m/s\.?|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[).]))+"#
@@ -49,7 +44,8 @@ pattern!(BETWEEN, r#"(?i)\b(?:between|among|amongst)\b\s*:?\s*"#);
 pattern!(
     AND,
     format!(
-        r#"([,;)]?)\s+(?i:and|&)\s+(?i:between\s+|by\s+)?(?:\(?\d\)\s*)?(?i:(?:mr|ms|mrs|messrs)\.?\s+)?(?:“([^“”]{{1,90}})”|({NAME}))"#
+        r#"([,;)]?)\s+(?i:and|&)\s+(?i:between\s+|by\s+)?(?:\(?\d\)\s*)?(?i:(?:mr|ms|mrs|messrs)\.?\s+)?(?:“([^“”]{{1,90}})”|({name}))"#,
+        name = names::name()
     )
 );
 pattern!(
@@ -78,14 +74,16 @@ pattern!(
 pattern!(
     AS_ROLE,
     format!(
-        r"({NAME})\s*,?\s+(?:\(\s*)?as\s+(?:the\s+)?“?({role})\b",
+        r"({name})\s*,?\s+(?:\(\s*)?as\s+(?:the\s+)?“?({role})\b",
+        name = names::name(),
         role = roles::english()
     )
 );
 pattern!(
     LABEL,
     format!(
-        r#"^\s*(?:\(?[\da-z]{{1,2}}[).]\s*)?(?i:for\s+(?:and\s+on\s+behalf\s+of\s+)?)?(?i:the\s+)?({role})(?i:'s)?(?:\s+(?i:name))?(?:\s*\([^)]{{0,40}}\))?\s*[:-]\s*(?:“([^“”]{{1,90}})”|({NAME}))"#,
+        r#"^\s*(?:\(?[\da-z]{{1,2}}[).]\s*)?(?i:for\s+(?:and\s+on\s+behalf\s+of\s+)?)?(?i:the\s+)?({role})(?i:'s)?(?:\s+(?i:name))?(?:\s*\([^)]{{0,40}}\))?\s*[:-]\s*(?:“([^“”]{{1,90}})”|({name}))"#,
+        name = names::name(),
         role = roles::english()
     )
 );
@@ -93,10 +91,16 @@ pattern!(
     ONLY_ROLE,
     format!(r"^\W*(?i:the\s+)?({role})\W*$", role = roles::english())
 );
-pattern!(ONLY_NAME, format!(r#"^\s*(?:“([^“”]{{1,90}})”|({NAME}))\s*$"#));
+pattern!(
+    ONLY_NAME,
+    format!(r#"^\s*(?:“([^“”]{{1,90}})”|({name}))\s*$"#, name = names::name())
+);
 pattern!(
     BEHALF,
-    format!(r#"(?i:on\s+behalf\s+of)\s*:?\s*(?:“([^“”]{{1,90}})”|({NAME}))"#)
+    format!(
+        r#"(?i:on\s+behalf\s+of)\s*:?\s*(?:“([^“”]{{1,90}})”|({name}))"#,
+        name = names::name()
+    )
 );
 pattern!(
     NO_NAME,
@@ -119,6 +123,8 @@ const DEFINES: f64 = 0.95;
 const OPENS: f64 = 0.9;
 const NAMES: f64 = 0.85;
 const DOES: f64 = 0.7;
+/// The name may go on where the rules stopped.
+const CUT: f64 = 0.6;
 
 /// A name with where it was found.
 pub(super) struct Candidate {
@@ -171,7 +177,11 @@ fn defined(text: &str, passage: usize) -> Vec<Candidate> {
                 start,
                 end,
                 role: Some((role_start, role_end)),
-                sure: DEFINES,
+                sure: if names::is_whole(text.get(end..at).unwrap_or_default()) {
+                    DEFINES
+                } else {
+                    CUT
+                },
             });
         }
     }
@@ -243,8 +253,11 @@ fn unquoted(rest: &str) -> Option<(usize, usize)> {
 fn trimmed(text: &str, (start, end): (usize, usize)) -> (usize, usize) {
     let name = text.get(start..end).unwrap_or_default();
     let kept = name.trim_end_matches([',', ' ', '-', '/', '\'']);
-    let is_abbreviated =
-        kept.ends_with('.') && kept.rsplit([' ', ',']).next().is_some_and(|word| word.len() <= 6);
+    let is_abbreviated = kept.ends_with('.')
+        && kept
+            .rsplit([' ', ','])
+            .next()
+            .is_some_and(|word| word.len() <= 6 || word.trim_end_matches('.').contains('.'));
     let kept = if is_abbreviated {
         kept
     } else {
@@ -282,7 +295,7 @@ fn opening(text: &str, passage: usize, known: usize) -> Vec<Candidate> {
         start: offset + start,
         end: offset + end,
         role: None,
-        sure: OPENS,
+        sure: if names::ends(rest, end) { OPENS } else { CUT },
     };
     let after = rest.get(first.1..).unwrap_or_default();
     found.push(candidate(first));

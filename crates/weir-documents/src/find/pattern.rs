@@ -35,8 +35,8 @@ impl Pattern {
 
 /// Declares a [`Pattern`].
 macro_rules! pattern {
-    ($name:ident, $text:expr) => {
-        static $name: $crate::find::pattern::Pattern =
+    ($visible:vis $name:ident, $text:expr) => {
+        $visible static $name: $crate::find::pattern::Pattern =
             $crate::find::pattern::Pattern::new(|| $crate::find::pattern::compiled(&$text.to_string()));
     };
 }

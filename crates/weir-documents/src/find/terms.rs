@@ -9,19 +9,29 @@ use crate::document::{Notice, NoticePurpose, Renewal, RenewalKind, Term};
 pattern!(STOP, r"[.;؛!?]\s+(?:[\p{Lu}\p{Lo}(\d]|$)");
 pattern!(
     LASTS,
-    r"(?i)(?:\b(?:initial\s+)?term\b[^.;]{0,90}\b(?:is|be|of|for|continues?|period)\b|\b(?:continue|remain|valid|effective|in\s+(?:full\s+)?force|last|run|commence[sd]?|engage[sd]?|appointed|leased?|licen[sc]ed?)\b[^.;]{0,110}\b(?:for|period\s+of|term\s+of)\b|\bfor\s+an?\s+(?:initial\s+|fixed\s+)?(?:term|period)\s+of\b|\bduration\b[^.;]{0,40}\b(?:is|be|of)\b|^\s*(?:\d+[.)]?\s*)?(?:contract\s+|initial\s+|lease\s+)?term\s*[:.-]|(?:مده|لمده|مدته|مدتها|يسري|تسري|ساري|ساريا|نافذا|يعمل به))"
+    r"(?i)(?:\b(?:initial\s+)?term\b[^.;]{0,90}?\b(?:is|be|of|for|continues?|lasts?|runs?|period)\b|\b(?:continues?|remains?|valid|effective|in\s+(?:full\s+)?force|lasts?|runs?|commence[sd]?|engage[sd]?|appointed|leased?|licen[sc]ed?)\b[^.;]{0,110}?\b(?:for|period\s+of|term\s+of)\b|\b(?:agreement|contract|lease)\s+(?:shall\s+|will\s+)?(?:lasts?|runs?)\b|\b(?:agreement|contract|lease|engagement)\s+(?:is|shall\s+be|will\s+be)\s+(?:made\s+|concluded\s+)?for\b|\bfor\s+an?\s+(?:initial\s+|fixed\s+)?(?:term|period)\s+of\b|\bduration\b[^.;]{0,40}?\b(?:is|be|of)\b|^\s*(?:\d+[.)]?\s*)?(?:contract\s+|initial\s+|lease\s+)?term\s*[:.-]|(?:مده|لمده|مدته|مدتها|يسري|تسري|ساري|ساريا|نافذا|يعمل به))"
 );
 pattern!(
     RENEWS,
-    r"(?i)(?:\brenew(?:s|ed|al|als|able|ing)?\b|\bextend(?:s|ed)?\s+(?:automatically|for\s+(?:successive|further|additional))|يتجدد|تتجدد|يجدد|تجدد|تجديد|التجديد|يمدد|تمدد)"
+    r"(?i)(?:\brenew(?:s|ed|al|als|able|ing)?\b|\bextend(?:s|ed)?\s+(?:automatically|for\s+(?:an?\s+|one\s+)?(?:successive|further|additional))|\b(?:agreement|contract|lease|term)\s+(?:(?:shall|will|may|is|can|be|automatically|tacitly)\s+)+(?:extended|prolonged)\b|يتجدد|تتجدد|يجدد|تجدد|تجديد|التجديد|يمدد|تمدد)"
 );
 pattern!(
     RENEWS_ITSELF,
-    r"(?i)(?:\bautomatic(?:ally)?\b|\bauto-?renew|\bshall\s+(?:be\s+)?renew(?:ed)?\b[^.;]{0,80}\bunless\b|تلقائيا|التلقائي|تلقائي|من تلقاء نفسه|ما لم\s)"
+    r"(?i)(?:\bautomatic(?:ally)?\b|\bauto-?renew|\btacit(?:ly)?\b|\b(?:shall|will|is|are)\s+(?:be\s+)?(?:deemed\s+)?renew(?:ed)?\b[^.;]{0,120}\bunless\b|\brenews\b[^.;]{0,120}\bunless\b|تلقائيا|التلقائي|تلقائي|من تلقاء نفسه|ما لم\s)"
 );
 pattern!(
     RENEWS_NEVER,
-    r"(?i)(?:\b(?:shall|will|may)\s+not\s+(?:be\s+)?(?:automatically\s+)?renew|\bnot\s+(?:be\s+)?renewable\b|\bno\s+(?:automatic\s+)?renewal\b|لا يتجدد|لا يجدد|لا تتجدد|غير قابل للتجديد|لا يجوز تجديد)"
+    r"(?i)(?:\b(?:shall|will|may|can|does|is)\s*not\s+(?:be\s+)?(?:automatically\s+)?renew|\bnot\s+(?:be\s+)?renewable\b|\b(?:no|without)\s+(?:any\s+)?(?:automatic\s+|right\s+of\s+)?renewal\b|لا يتجدد|لا يجدد|لا تتجدد|غير قابل للتجديد|لا يجوز تجديد)"
+);
+// What does not speak of the contract: a part of it, or other things that are renewed.
+pattern!(
+    RENEWS_OTHER,
+    r"(?i)(?:\b(?:this|that|such|the)\s+(?:section|clause|paragraph|article|schedule|provision|appendix|annex)\s+(?:(?:does|do|shall|will)\s+not\s+)?renew|\brenew(?:s|ed|al\s+of|ing)?\s+(?:(?:the|its|his|her|their|any|all|such|each|that)\s+)*(?:[\p{L}-]+\s+)?(?:insurances?|polic(?:y|ies)|permits?|registrations?|visas?|passports?|certificates?|domains?|guarantees?|trade\s+licen[sc]es?)\b|(?:تجديد|يجدد|تجدد|بتجديد)\s+(?:ال)?(?:وثيقه|تامين|رخصه|رخص|ترخيص|تراخيص|اقامه|جواز|بطاقه|شهاده|سجل|ضمان|تاشيره))"
+);
+// An opening that only excepts: what the sentence says comes after its comma.
+pattern!(
+    EXCEPTS,
+    r"(?i)^\W*(?:\d+(?:\.\d+)*[.)]?\s+)?(?:unless|subject\s+to|without\s+prejudice|notwithstanding)\b[^,]{0,140},|^\W*(?:ما لم|مع عدم الاخلال)[^,]{0,140},"
 );
 // It ends, unless.
 pattern!(
@@ -90,20 +100,18 @@ fn spot(pattern: &super::pattern::Pattern, sentence: &str) -> Option<(usize, usi
 }
 
 fn term(passage: &Passage, offset: usize, sentence: &str, lengths: &[Found]) -> Option<Term> {
-    let (_, end) = spot(&LASTS, sentence)?;
+    let from = spot(&EXCEPTS, sentence).map_or(0, |(_, end)| end);
+    let (_, end) = spot(&LASTS, sentence.get(from..)?)?;
+    let end = from + end;
     let length = lengths
         .iter()
         .find(|length| length.start + 2 >= end && length.start - end.min(length.start) < NEAR)?;
     // What comes before it says that it is the length of something else.
-    let lead = sentence.get(..length.start)?;
+    let lead = sentence.get(from..length.start)?;
     if RENEWS.is_in(lead) || NOTICE.is_in(lead) || is_other(lead, sentence, length) {
         return None;
     }
-    let sure = if sentence.to_lowercase().contains("term") || sentence.contains("مده") {
-        0.9
-    } else {
-        0.7
-    };
+    let sure = if NAMED_TERM.is_in(sentence) { 0.9 } else { 0.7 };
     let (place, text) = passage.place(offset, offset + shown(sentence));
     Some(Term {
         text,
@@ -113,9 +121,15 @@ fn term(passage: &Passage, offset: usize, sentence: &str, lengths: &[Found]) -> 
     })
 }
 
+// The contract, or its term, is named as what lasts.
+pattern!(
+    NAMED_TERM,
+    r"(?i)\bterm\b|\b(?:agreement|contract|lease)\s+(?:(?:shall|will|is|remains?|continues?|lasts?|runs?|valid)\b)|مده"
+);
+
 pattern!(
     OTHER,
-    r"(?i)(?:\b(?:confidential|surviv|warrant|within|default|delay|prior to|before|after|invoice|payment|pay|breach|cure|remed|in arrears)|سريه|ضمان|خلال|قبل|بعد|سداد|دفع|تاخير)"
+    r"(?i)(?:\b(?:confidential|surviv|warrant|within|default|delay|prior to|before|after|invoice|payment|pay|breach|cure|remed|in arrears|probation|trial|grace|limitation)|\b(?:delivery\s+(?:term|period|time)|term\s+(?:for|of)\s+delivery|lead\s+time)|سريه|ضمان|خلال|قبل|بعد|سداد|دفع|تاخير|تجربه|اختبار)"
 );
 
 pattern!(SECRET, r"(?i)\b(?:confidential|secret)|سريه");
@@ -134,10 +148,12 @@ fn is_other(lead: &str, sentence: &str, length: &Found) -> bool {
 
 fn renewal(passage: &Passage, offset: usize, sentence: &str, lengths: &[Found]) -> Option<Renewal> {
     let (start, _) = spot(&RENEWS, sentence)?;
-    if UNLESS_RENEWED.is_in(sentence) {
+    if UNLESS_RENEWED.is_in(sentence) || RENEWS_OTHER.is_in(sentence) {
         return None;
     }
-    let kind = if RENEWS_NEVER.is_in(sentence) {
+    // That somebody may say that it shall not renew comes after that it does.
+    let is_never = spot(&RENEWS_NEVER, sentence).is_some_and(|(at, _)| at <= start);
+    let kind = if is_never {
         RenewalKind::None
     } else if RENEWS_ITSELF.is_in(sentence) {
         RenewalKind::Automatic
@@ -175,7 +191,7 @@ pattern!(
 );
 pattern!(
     OFFERED,
-    r"(?i)\b(?:may|shall|can|will|option|right|agree)\b|يجوز|يحق|يمكن|باتفاق|بموافقه"
+    r"(?i)\b(?:may|shall|can|will|option|right|agree|renewable|by\s+(?:mutual|written))\b|يجوز|يحق|يمكن|باتفاق|بموافقه"
 );
 
 fn is_offered(sentence: &str) -> bool {
@@ -198,25 +214,36 @@ fn notice(passage: &Passage, offset: usize, sentence: &str, lengths: &[Found]) -
             start.saturating_sub(length.end)
         }
     };
-    let near = lengths.iter().filter(|length| far(length) < NEAR);
+    // "Unless it is ended by notice," says nothing of the lengths that follow.
+    let excepted = spot(&EXCEPTS, sentence).map_or(0, |(_, comma)| comma);
+    let is_apart = |length: &&Found| end <= excepted && length.start >= excepted;
+    let near = lengths
+        .iter()
+        .filter(|length| far(length) < NEAR && !is_apart(length));
     // Of several lengths in a renewal's sentence, the one that is counted back from something.
-    let length = near
-        .clone()
-        .find(|length| is_counted(sentence, length))
-        .or_else(|| near.min_by_key(far))?;
+    let counted = near.clone().find(|length| is_counted(sentence, length));
+    let sure = match (purpose, &counted) {
+        (NoticePurpose::Other, _) => 0.7,
+        (_, Some(_)) => 0.9,
+        (_, None) => 0.75,
+    };
+    let length = counted.or_else(|| near.min_by_key(far))?;
+    // Within which somebody has to answer a notice, it may be.
+    let is_after = AFTER_NOTICE.is_in(sentence.get(..length.start).unwrap_or_default());
     let (place, text) = passage.place(offset, offset + shown(sentence));
     Some(Notice {
         text,
         purpose,
         duration: length.duration.clone(),
         place,
-        confidence: passage.confidence(if purpose == NoticePurpose::Other { 0.7 } else { 0.9 }),
+        confidence: passage.confidence(if is_after { 0.6 } else { sure }),
     })
 }
 
+pattern!(AFTER_NOTICE, r"(?i)\b(?:within|for)\s+$|خلال\s+$");
 pattern!(
     COUNTED_BEFORE,
-    r"(?i)(?:\bat least|\bnot less than|\bno later than|\bminimum of|قبل|لا تقل عن|مدته|مدتها|بمده|قبلها)[^.;]{0,25}$"
+    r"(?i)(?:\bat least|\bnot less than|\bno later than|\bno less than|\bminimum of|\b(?:up)?on|\bby giving|\bwith|قبل|لا تقل عن|مدته|مدتها|بمده|قبلها)[^.;]{0,25}$"
 );
 pattern!(
     COUNTED_AFTER,

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 
 mod bad;
+mod clauses;
 mod forms;
 mod measure;
 mod own;

@@ -217,7 +217,7 @@ fn amounts_in_all_their_forms() {
         ("$3 million", "3000000 USD"),
         ("SAR 10 thousand", "10000 SAR"),
         ("Saudi Riyals Fifty Thousand only", "50000 SAR"),
-        ("KWD 1.250", "1250 KWD"),
+        ("KWD 1.250", "1.25 KWD"),
         ("مبلغ وقدره ٥٬٠٠٠ ر.س.", "5000 SAR"),
         ("ثلاثة ملايين ومئتا ألف جنيه مصري", "3200000 EGP"),
         ("3.5 مليون درهم إماراتي", "3500000 AED"),

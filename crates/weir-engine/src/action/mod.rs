@@ -27,7 +27,7 @@ use weir_protocol::{Error, Result};
 use crate::catalog::Connector;
 use crate::connect::{EngineSettings, client_of};
 use crate::fingerprint;
-use crate::http::{Answer, BreakerState, Client, Delivery, Outgoing, Sent};
+use crate::http::{Answer, Asker, BreakerState, Client, Delivery, Outgoing, Sent};
 use crate::interpolate::{Scope, Templates};
 pub(crate) use input::Input;
 pub(crate) use local::Local;
@@ -142,6 +142,7 @@ impl HttpActions {
     ) -> Result<Answer> {
         outgoing.is_interactive = true;
         correlate(&mut outgoing, call);
+        outgoing.asker = Asker::Action;
         let delivery = outgoing.delivery.clone();
         let classify = |answer: &Answer| {
             let verdict = plan.rules.classify(answer, scope);

@@ -240,6 +240,24 @@ async fn what_the_vendor_refuses_surely_had_no_effect() {
 }
 
 #[tokio::test]
+async fn what_to_do_about_a_refusal_is_said_of_the_action() {
+    for (status, wanted) in [
+        (409, "'errors' rule of the action"),
+        (418, "add an 'errors' rule to the action"),
+    ] {
+        let server = answering(status, r#"{"error": "exists"}"#).await;
+        let actions = connect(&server.uri(), json!([unkeyed()])).unwrap();
+        let call = checked(&actions, "create_order", json!({ "item": "a" }));
+        let error = failed(actions.perform(&call).await);
+        let hint = error.next_step().unwrap();
+        assert!(
+            hint.contains(wanted) && !hint.contains("stream"),
+            "{status}: {hint}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_error_rule_makes_a_good_status_a_refusal() {
     let server = answering(200, r#"{"ok": false, "error": "channel_not_found"}"#).await;
     let mut action = unkeyed();

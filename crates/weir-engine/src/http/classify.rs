@@ -5,10 +5,30 @@ use weir_protocol::Error;
 use super::redact::show_url;
 use super::{Answer, Redactor, Verdict, quota};
 
+/// On whose behalf a request goes out; its hints speak of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Asker {
+    /// A stream, or what it needs.
+    #[default]
+    Stream,
+    Action,
+}
+
+impl Asker {
+    fn rule_hint(self) -> &'static str {
+        match self {
+            Self::Stream => "look at the answer; if it is expected, add an 'errors' rule to the stream",
+            Self::Action => {
+                "look at the answer; if it is expected, add an 'errors' rule to the action that says what it means"
+            }
+        }
+    }
+}
+
 /// Characters of an error's body that are shown.
 const EXCERPT_CHARS: usize = 300;
 
-pub(super) fn default_verdict(answer: &Answer, redactor: &Redactor) -> Verdict {
+pub(super) fn default_verdict(answer: &Answer, redactor: &Redactor, asker: Asker) -> Verdict {
     match answer.status {
         200..=299 => Verdict::Success,
         304 => Verdict::NotModified,
@@ -23,7 +43,7 @@ pub(super) fn default_verdict(answer: &Answer, redactor: &Redactor) -> Verdict {
             wait: quota::retry_after(answer),
         },
         403 => Verdict::Fail(forbidden(answer, redactor)),
-        _ => Verdict::Fail(refused(answer, redactor)),
+        _ => Verdict::Fail(refused(answer, redactor, asker)),
     }
 }
 
@@ -63,7 +83,7 @@ fn forbidden(answer: &Answer, redactor: &Redactor) -> Error {
     )
 }
 
-fn refused(answer: &Answer, redactor: &Redactor) -> Error {
+fn refused(answer: &Answer, redactor: &Redactor, asker: Asker) -> Error {
     let (message, hint) = match answer.status {
         404 => (
             "not found at the source",
@@ -85,10 +105,11 @@ fn refused(answer: &Answer, redactor: &Redactor) -> Error {
             "the source refuses the request",
             "check params and body against the API's documentation",
         ),
-        _ => (
-            "the source refuses the request",
-            "look at the answer; if it is expected, add an 'errors' rule to the stream",
+        409 if asker == Asker::Action => (
+            "the vendor refuses the call: it conflicts with what is there",
+            "look at the answer and at what the vendor has now; where it means that the effect is there already, say so in an 'errors' rule of the action",
         ),
+        _ => ("the source refuses the request", asker.rule_hint()),
     };
     describe(Error::source_failed(message), answer, redactor).hint(hint)
 }

@@ -229,7 +229,7 @@ impl Client {
         self.note_quota(&answer);
         let verdict = match classify(&answer)? {
             Some(verdict) => verdict,
-            None => classify::default_verdict(&answer, &redactor),
+            None => classify::default_verdict(&answer, &redactor, out.asker),
         };
         match verdict {
             Verdict::Success => Ok(Step::done(Sent::Answer(answer))),

@@ -24,6 +24,7 @@ mod stats;
 mod transport;
 
 pub use breaker::BreakerState;
+pub use classify::Asker;
 pub use client::Client;
 pub use clock::{Clock, SystemClock};
 pub use delivery::Delivery;
@@ -60,6 +61,8 @@ pub struct Outgoing {
     pub repeatable: bool,
     /// Somebody waits for the answer: it fails at once where the breaker is open.
     pub is_interactive: bool,
+    /// On whose behalf: what a refusal's hint speaks of.
+    pub asker: Asker,
     /// Told how far the request got.
     pub delivery: Delivery,
     /// True for the beginning of a body that is all that is wanted of it: an answer that goes on after what was asked
@@ -95,6 +98,7 @@ impl Outgoing {
             body: Body::Empty,
             repeatable: true,
             is_interactive: false,
+            asker: Asker::default(),
             delivery: Delivery::default(),
             is_enough: None,
             idle_timeout: None,

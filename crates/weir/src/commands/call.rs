@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use weir_control::calls::{self, Call, CallFilter, Found, Status, Wanted};
 use weir_control::{Access, Store};
 use weir_protocol::units::Span;
-use weir_protocol::{Error, ErrorKind, Result};
+use weir_protocol::{Error, ErrorKind, Result, json};
 
 use super::Context;
 use crate::errors;
@@ -25,16 +25,17 @@ const LOOK: Duration = Duration::from_secs(1);
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "A call that people have to approve waits: `weir approval list`. With WEIR_TOKEN the call is made as that token's\nprincipal.\n\nExamples:\n  weir call notify send --input '{\"type\": \"order.paid\", \"data\": {\"id\": 7}}'\n  weir call notify send --input order.json --dry-run\n  weir call list --status uncertain"
+    after_help = "A call that people have to approve waits: `weir approval list`. With WEIR_TOKEN the call is made as that token's\nprincipal.\n\nExamples:\n  weir call notify send --input '{\"type\": \"order.paid\", \"data\": {\"id\": 7}}'\n  weir call notify.send --input order.json --dry-run\n  weir call list --status uncertain"
 )]
 pub(crate) struct CallArgs {
     #[command(subcommand)]
     command: Option<CallCommand>,
+    /// The connection, or connection.action in one word
     #[arg(required = true)]
     connection: Option<String>,
-    #[arg(required = true)]
+    /// The action, where the first word does not name it
     action: Option<String>,
-    /// The input: JSON, the path of a file with it, or - for standard input
+    /// The input: a JSON object, the path of a file with it, or - for standard input
     #[arg(long, value_name = "JSON", default_value = "{}")]
     input: String,
     /// Show the request and who would have to approve it; send nothing
@@ -141,9 +142,13 @@ async fn look(command: &CallCommand, context: &Context, store: &Store, access: &
 }
 
 async fn make(args: &CallArgs, context: &Arc<Context>, wiring: &Wiring) -> Result<()> {
+    let (connection, action) = named(
+        args.connection.as_deref().unwrap_or_default(),
+        args.action.as_deref(),
+    )?;
     let wanted = Wanted {
-        connection: args.connection.clone().unwrap_or_default(),
-        action: args.action.clone().unwrap_or_default(),
+        connection,
+        action,
         input: input(&args.input)?,
     };
     let (access, desk) = desk(context, wiring).await?;
@@ -171,26 +176,60 @@ async fn wait_for(store: &Store, access: &Access, mut call: Call, wait: Duration
     Ok(call)
 }
 
-/// What is no JSON is the path of a file.
+/// Connection and action, as two words or as one with a point between, as tools are named.
+fn named(first: &str, second: Option<&str>) -> Result<(String, String)> {
+    let (connection, action) = match second {
+        Some(action) => (first, action),
+        None => first.split_once('.').ok_or_else(|| {
+            Error::usage(format!("which action of '{first}' is to be called?")).hint(format!(
+                "write `weir call {first} ACTION` or `weir call {first}.ACTION`; `weir action list` has them"
+            ))
+        })?,
+    };
+    Ok((connection.to_owned(), action.to_owned()))
+}
+
+/// What cannot be JSON is the path of a file.
 pub(super) fn input(given: &str) -> Result<Map<String, Value>> {
     let text = if given == "-" {
         let mut text = String::new();
         let read = std::io::stdin().read_to_string(&mut text);
         read.map_err(|error| errors::file("read", Path::new("standard input"), error))?;
         text
-    } else if given.trim_start().starts_with('{') {
+    } else if is_written_out(given) {
         given.to_owned()
     } else {
         let path = Path::new(given);
-        std::fs::read_to_string(path).map_err(|error| errors::file("read", path, error))?
+        std::fs::read_to_string(path).map_err(|error| {
+            let file = errors::file("read", path, error);
+            file.hint("--input takes a JSON object, the path of a file with one, or - for standard input")
+        })?
     };
-    serde_json::from_str(&text).map_err(|error| {
-        Error::usage("the input is not a JSON object")
-            .caused_by(error)
-            .hint(
-                "write --input '{\"name\": \"value\"}'; `weir action show CONNECTION ACTION` has the schema",
-            )
-    })
+    match json::parse("the input", text.as_bytes())? {
+        Value::Object(fields) => Ok(fields),
+        other => Err(Error::usage(format!(
+            "the input is {}, not a JSON object",
+            kind_of(&other)
+        ))
+        .hint("write --input '{\"name\": \"value\"}', the path of a file with such an object, or - for standard input; `weir action show CONNECTION ACTION` has the schema")),
+    }
+}
+
+/// Whether it is JSON itself, though of the wrong kind, and not the path of a file.
+fn is_written_out(given: &str) -> bool {
+    let begins = given.trim_start().starts_with(['{', '[', '"']);
+    begins || (serde_json::from_str::<Value>(given).is_ok() && !Path::new(given).exists())
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 /// Prints a call in a few words, or whole.
@@ -264,4 +303,45 @@ fn list(all: &[Call], format: Format) -> Result<()> {
         ]);
     }
     sheet.print(format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_named_in_two_words_or_one() {
+        let pair = |connection: &str, action: &str| (connection.to_owned(), action.to_owned());
+        assert_eq!(named("shop", Some("tip")).unwrap(), pair("shop", "tip"));
+        assert_eq!(named("shop.tip", None).unwrap(), pair("shop", "tip"));
+        let error = named("shop", None).unwrap_err();
+        assert_eq!(error.message(), "which action of 'shop' is to be called?");
+    }
+
+    #[test]
+    fn an_input_that_is_no_object_says_so() {
+        assert_eq!(input(r#"{"a": 1}"#).unwrap()["a"], 1);
+        for (given, wanted) in [
+            ("[]", "the input is a list, not a JSON object"),
+            ("7", "the input is a number, not a JSON object"),
+            ("null", "the input is null, not a JSON object"),
+            (r#""x""#, "the input is a text, not a JSON object"),
+            (
+                r#"{"to": "a", "to": "b"}"#,
+                "the input is not clear: the key 'to' is there twice at line 1 column 16",
+            ),
+        ] {
+            assert_eq!(input(given).unwrap_err().message(), wanted);
+        }
+        let error = input("no-such-file.json").unwrap_err();
+        assert!(error.next_step().unwrap().contains("a JSON object"));
+    }
+
+    #[test]
+    fn a_file_has_the_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("input.json");
+        std::fs::write(&path, r#"{"a": [1]}"#).unwrap();
+        assert_eq!(input(path.to_str().unwrap()).unwrap()["a"], json!([1]));
+    }
 }

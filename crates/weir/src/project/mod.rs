@@ -6,6 +6,8 @@ mod connections;
 mod draft;
 mod file;
 mod files;
+#[cfg(test)]
+mod guides;
 mod key_file;
 mod pii_key;
 mod variables;
