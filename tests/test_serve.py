@@ -105,7 +105,7 @@ def store(request, project):
     if request.param == "sqlite":
         yield Store(project)
         return
-    if postgres.program("initdb") is None or shutil.which("psql") is None:
+    if postgres.is_left_out() or shutil.which("psql") is None:
         pytest.skip("PostgreSQL is not installed")
     with postgres.running() as server:
         yield Store(project, server)
@@ -226,7 +226,7 @@ def test_two_servers_share_the_work_and_double_nothing(project, source, store):
 
 
 def test_a_database_that_restarts_in_the_middle_of_a_run_is_waited_for(project, source):
-    if postgres.program("initdb") is None or shutil.which("psql") is None:
+    if postgres.is_left_out() or shutil.which("psql") is None:
         pytest.skip("PostgreSQL is not installed")
     source.records = [record(n, n) for n in range(900)]
     project.connection("demo", connection(source.url, extra=HOURLY))

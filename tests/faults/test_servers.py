@@ -209,7 +209,7 @@ def store(request, project):
     if request.param == "sqlite":
         yield Watched(project)
         return
-    if postgres.program("initdb") is None or shutil.which("psql") is None:
+    if postgres.is_left_out() or shutil.which("psql") is None:
         pytest.skip("PostgreSQL is not installed")
     with postgres.running() as server:
         yield Watched(project, server)

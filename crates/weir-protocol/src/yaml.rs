@@ -49,6 +49,48 @@ fn explain(file: &Path, text: &str, error: &serde_saphyr::Error) -> Error {
     }
 }
 
+/// What is wrong with the value of a field, in the words of who judged it, with its place as [`parse`] names one: the
+/// first line below `section` that has the field, else the section's own.
+pub fn misplaced(file: &Path, text: &str, (section, field): (&str, &str), error: &Error) -> Error {
+    let is_section = |line: &str| {
+        line.strip_prefix(section)
+            .is_some_and(|rest| rest.starts_with(':'))
+    };
+    let begins = text.lines().position(is_section).unwrap_or(0);
+    let is_within = |line: &str| line.is_empty() || line.starts_with([' ', '\t', '#', '}']);
+    let lines = text.lines().enumerate().skip(begins);
+    let mut own = lines.take_while(|(at, line)| *at == begins || is_within(line));
+    let place = own.find_map(|(at, line)| {
+        let column = column_of(line, field).filter(|_| !line.trim_start().starts_with('#'))?;
+        Some((at, column))
+    });
+    let (at, column) = place.unwrap_or((begins, 0));
+    let shown = text.lines().nth(at).unwrap_or_default().trim();
+    let message = format!(
+        "{}:{}:{}: {}",
+        file.display(),
+        at + 1,
+        column + 1,
+        error.message()
+    );
+    let found = Error::new(error.kind(), message).with("line", shown);
+    match error.next_step() {
+        Some(hint) => found.hint(hint),
+        None => found,
+    }
+}
+
+/// In which column a line has a field of this name.
+fn column_of(line: &str, field: &str) -> Option<usize> {
+    let found = line.match_indices(field).find(|(at, _)| {
+        let before = line.get(..*at).and_then(|before| before.chars().next_back());
+        let after = line.get(at + field.len()..).unwrap_or_default();
+        before.is_none_or(|letter| matches!(letter, ' ' | '{' | ',' | '"' | '\''))
+            && after.trim_start_matches(['"', '\'', ' ']).starts_with(':')
+    });
+    found.map(|(at, _)| line.get(..at).unwrap_or_default().chars().count())
+}
+
 /// "unknown field `x`, expected one of a, b" → the spelling that was probably meant.
 fn nearest(message: &str) -> Option<String> {
     let (problem, allowed) = message.split_once(", expected ")?;
@@ -96,6 +138,23 @@ mod tests {
             found,
             json!({ "countries": ["no", "NO", "n", "y", "yes", "on", "off"], "yes": true, "other": false })
         );
+    }
+
+    #[test]
+    fn a_field_that_others_judge_is_found_in_its_section() {
+        let text = "attempts: 1\nschedule:\n  # attempts: 2\n  cron: '61 * * * *'\n\n  attempts: 0\nother:\n  cron: x\n";
+        let error = Error::spec("wrong").hint("mend it");
+        let say = |text: &str, field: &str| {
+            let found = misplaced(Path::new("x.yaml"), text, ("schedule", field), &error);
+            assert_eq!(found.next_step(), Some("mend it"));
+            found.message().to_owned()
+        };
+        assert_eq!(say(text, "cron"), "x.yaml:4:3: wrong");
+        assert_eq!(say(text, "attempts"), "x.yaml:6:3: wrong");
+        assert_eq!(say(text, "time_zone"), "x.yaml:2:1: wrong");
+        let flow = "a: 1\nschedule: { tier: critical, cron: '61 * * * *' }\ncron: x\n";
+        assert_eq!(say(flow, "cron"), "x.yaml:2:29: wrong");
+        assert_eq!(say("", "cron"), "x.yaml:1:1: wrong");
     }
 
     #[test]

@@ -182,6 +182,7 @@ pub fn router(state: ServerState) -> Router {
         .merge(mcp::routes(&state))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
+        .layer(middleware::from_fn_with_state(state.clone(), health::only_fit))
         .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
         .with_state(state)
 }

@@ -58,6 +58,7 @@ pub(crate) struct Metrics {
     kept: Seconds,
     succeeded: Seconds,
     store: Seconds,
+    clock: Seconds,
     read_at: Mutex<Option<Instant>>,
 }
 
@@ -68,7 +69,7 @@ impl Metrics {
             Family::new_with_constructor(|| Histogram::new(SECONDS));
         let runs = Family::default();
         let [waiting, due] = [Gauge::default(), Gauge::default()];
-        let [oldest_waiting, kept, succeeded, store] = std::array::from_fn(|_| Seconds::default());
+        let [oldest_waiting, kept, succeeded, store, clock] = std::array::from_fn(|_| Seconds::default());
         let mut registry = Registry::with_prefix("weir");
         let all = &mut registry;
         all.register(
@@ -116,6 +117,11 @@ impl Metrics {
             "Time of one round trip to the control store",
             store.clone(),
         );
+        all.register(
+            "store_clock_offset_seconds",
+            "By how much the store's clock is ahead of this machine's, as far as the way there does not explain it",
+            clock.clone(),
+        );
         Self {
             registry,
             requests,
@@ -127,6 +133,7 @@ impl Metrics {
             kept,
             succeeded,
             store,
+            clock,
             read_at: Mutex::new(None),
         }
     }
@@ -159,6 +166,9 @@ impl Metrics {
         let began = Instant::now();
         let now_ms = state.store.now_ms().await?;
         self.store.set(began.elapsed().as_secs_f64());
+        let ahead_ms = state.store.clock_offset().await?.ms;
+        let ahead = Duration::from_millis(ahead_ms.unsigned_abs()).as_secs_f64();
+        self.clock.set(if ahead_ms < 0 { -ahead } else { ahead });
         let figures = runs::figures(&state.store).await?;
         for (status, runs) in figures.by_status {
             let status = StatusLabels {

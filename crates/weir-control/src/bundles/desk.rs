@@ -175,6 +175,9 @@ impl Desk {
     }
 
     async fn start_due(&self, under_way: &mut HashSet<String>, tasks: &mut JoinSet<String>) -> Result<()> {
+        if self.store.fit().is_err() {
+            return Ok(());
+        }
         for id in self.due().await? {
             if tasks.len() >= AT_ONCE || !under_way.insert(id.clone()) {
                 continue;

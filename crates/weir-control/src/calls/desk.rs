@@ -182,6 +182,9 @@ impl Desk {
     }
 
     async fn start_due(&self, under_way: &mut HashSet<String>, tasks: &mut JoinSet<String>) -> Result<()> {
+        if self.store.fit().is_err() {
+            return Ok(());
+        }
         approvals::expire(&self.store, &self.tenant).await?;
         if tasks.len() >= AT_ONCE {
             return Ok(());

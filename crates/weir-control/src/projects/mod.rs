@@ -53,6 +53,11 @@ pub struct Wanted {
     pub connections: Vec<WantedConnection>,
 }
 
+/// As [`Orphan::name`] names the grant of a connection.
+pub fn grant_orphan(connection: &str) -> String {
+    format!("grant:{connection}")
+}
+
 /// Something that would stay behind without anything that leads to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Orphan {
@@ -200,8 +205,8 @@ fn refuse_orphans(orphans: &[Orphan], accepted: &[String]) -> Result<()> {
     )))
 }
 
-/// What the change would leave behind: state of connections that go or read something else, and secrets
-/// that nothing refers to any more.
+/// What the change would leave behind: state of connections that go or read something else, grants of connections that
+/// go, and secrets that nothing refers to any more.
 async fn orphans(
     db: &mut AnyConnection,
     tenant: &str,
@@ -222,6 +227,14 @@ async fn orphans(
         if stays(&name).is_none() {
             let (streams, open) = sql::held(db, tenant, &name).await?;
             found.extend(orphan_of(&name, &streams, open, "it is removed"));
+            if sql::has_live_grant(db, tenant, &name).await? {
+                found.push(Orphan {
+                    what: format!(
+                        "the OAuth grant of connection '{name}', which `weir auth logout {name}` gives up at its provider"
+                    ),
+                    name: grant_orphan(&name),
+                });
+            }
         }
     }
     for WantedConnection { connection, .. } in &wanted.connections {

@@ -107,6 +107,22 @@ pub(super) async fn held(
     Ok((streams, open))
 }
 
+/// Whether a provider takes tokens that it granted to the connection.
+pub(super) async fn has_live_grant(
+    db: &mut AnyConnection,
+    tenant: &str,
+    connection: &str,
+) -> sqlx::Result<bool> {
+    let found: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM grants WHERE tenant = $1 AND connection = $2 AND state = 'connected'",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .fetch_one(db)
+    .await?;
+    Ok(found > 0)
+}
+
 /// Connector and source of a connection that is known.
 pub(super) async fn known(
     db: &mut AnyConnection,

@@ -343,3 +343,33 @@ fn what_is_exported_is_what_was_applied() {
         })
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_grant_that_its_provider_still_takes_is_not_left_behind_unseen() {
+    let world = World::new().await;
+    world
+        .apply(&[("connections/crm.yaml", "crm")], &[])
+        .await
+        .unwrap();
+    testing::execute(
+        &world.store,
+        "INSERT INTO grants (tenant, connection, state, client, method, asked, scopes, version, can_refresh,
+                             connected_at_ms, refreshed_at_ms, term)
+         VALUES ('default', 'crm', 'connected', 'weir', 'device', '[]', '[]', 1, 1, 1, 1, 0)",
+    )
+    .await;
+    let plan = world.plan(&wanted(&[])).await;
+    let orphans: Vec<&str> = plan.orphans.iter().map(|orphan| orphan.name.as_str()).collect();
+    assert_eq!(orphans, ["grant:crm"]);
+    let error = world.apply(&[], &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gate);
+    assert!(error.message().contains("weir auth logout crm"), "{error}");
+    let hint = error.next_step().unwrap();
+    assert!(hint.contains("--accept-orphans grant:crm"), "{hint}");
+    world.apply(&[], &["connection:crm"]).await.unwrap_err();
+    // One that is given up leaves nothing behind.
+    testing::execute(&world.store, "UPDATE grants SET state = 'revoked'").await;
+    assert!(world.plan(&wanted(&[])).await.orphans.is_empty());
+    testing::execute(&world.store, "UPDATE grants SET state = 'connected'").await;
+    world.apply(&[], &["grant:crm"]).await.unwrap();
+}

@@ -111,6 +111,9 @@ pub(super) struct Welcome {
     pub(super) protocol: u32,
     pub(super) version: String,
     pub(super) tenant: String,
+    /// The server's clock; older servers do not say.
+    #[serde(default)]
+    pub(super) now_ms: Option<i64>,
 }
 
 /// A run with all that carrying it out takes, but for what is secret.

@@ -13,7 +13,7 @@ use weir_protocol::{Error, Result};
 
 pub use calls::{Lent, Papers};
 pub use office::{Office, Supplies};
-pub use remote::Remote;
+pub use remote::{Greeting, Remote};
 
 /// Counts changes of the calls that the other side would misunderstand.
 pub const PROTOCOL: u32 = 1;

@@ -17,6 +17,7 @@ use super::calls::{
 };
 use super::{PROTOCOL, Sender};
 use crate::audit::{self, Record};
+use crate::clocks;
 use crate::hooks::StoredInbox;
 use crate::leases::{self, Lease, lease_ms};
 use crate::ledger::{Beginning, Begun, RunLedger, StreamLedger};
@@ -145,6 +146,7 @@ impl Office {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tenant: worker.tenant().to_owned(),
+            now_ms: Some(clocks::now_ms()),
         })
     }
 
@@ -154,7 +156,8 @@ impl Office {
         let mut claimed = queue::unheard(&self.store, tenant, id, &call.holding).await?;
         claimed.truncate(runs_max);
         let more = runs_max - claimed.len();
-        if more > 0 {
+        // A server that could not supply the run leaves it to one that can.
+        if more > 0 && self.store.fit().is_ok() {
             claimed.extend(queue::claim(&self.store, id, Some(tenant), more).await?);
         }
         let mut assignments = Vec::with_capacity(claimed.len());
@@ -178,6 +181,9 @@ impl Office {
     async fn claim_slices(&self, worker: &Worker<'_>, call: ClaimSlices) -> Result<Vec<SliceAssignment>> {
         let ClaimSlices { run, slices_max } = call;
         let (tenant, id) = (worker.tenant(), worker.id());
+        if run.is_none() && self.store.fit().is_err() {
+            return Ok(Vec::new());
+        }
         let claimed = slices::claim(&self.store, id, Some(tenant), run.as_deref(), slices_max).await?;
         let mut assignments = Vec::with_capacity(claimed.len());
         for slice in claimed {

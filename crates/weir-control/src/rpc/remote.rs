@@ -16,6 +16,7 @@ use super::calls::{
     Outgoing, Papers, Quota, Received, Renew, RenewSlices, ReportSlice, Slices, Stand, Token, Write,
 };
 use super::{Carrier, Sender, office};
+use crate::clocks::{self, ClockOffset};
 use crate::leases::Lease;
 use crate::ledger::{Beginning, Begun, Ended, Entry, Renewed, RunLedger, Standing, StreamLedger, failure};
 use crate::runs::RunStatus;
@@ -26,6 +27,16 @@ use crate::worker::RunSupply;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// What a server says to a worker that it lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    pub version: String,
+    /// Whose runs the worker carries.
+    pub tenant: String,
+    /// How the server's clock differs from this machine's; older servers do not say.
+    pub clock: Option<ClockOffset>,
+}
 
 /// A server, as a worker sees it.
 pub struct Remote {
@@ -47,10 +58,18 @@ impl Remote {
         }
     }
 
-    /// Makes the worker known to the server; answers the server's version and the tenant it works for.
-    pub async fn greet(&self) -> Result<(String, String)> {
+    /// Makes the worker known to the server.
+    pub async fn greet(&self) -> Result<Greeting> {
+        let asked_ms = clocks::now_ms();
         let welcome = self.ask(&Hello {}).await?;
-        Ok((welcome.version, welcome.tenant))
+        let answered_ms = clocks::now_ms();
+        Ok(Greeting {
+            version: welcome.version,
+            tenant: welcome.tenant,
+            clock: welcome
+                .now_ms
+                .map(|theirs_ms| ClockOffset::between(asked_ms, theirs_ms, answered_ms)),
+        })
     }
 
     /// What a claimed run is made of.

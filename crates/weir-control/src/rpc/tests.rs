@@ -15,6 +15,7 @@ use weir_protocol::source::{Notice, Progress};
 use weir_protocol::{Books, Error, ErrorKind, Receipt, Result, Secret, StreamState, SyncMode};
 
 use super::*;
+use crate::clocks::ClockOffset;
 use crate::ledger::{Beginning, Checkpoint, Ended, Entry, Ledger, Renewed, RunLedger, StreamLedger, failure};
 use crate::principals::{Access, Kind, Role};
 use crate::runs::queue::{self, Claimed, RunOptions};
@@ -296,7 +297,13 @@ async fn a_server_elsewhere_is_a_ledger() {
     let world = World::new().await;
     let run = world.ask("shop").await;
     let remote = world.remote();
-    assert_eq!(remote.greet().await.unwrap().1, DEFAULT_TENANT);
+    let greeting = remote.greet().await.unwrap();
+    assert_eq!(greeting.tenant, DEFAULT_TENANT);
+    assert_eq!(
+        greeting.clock,
+        Some(ClockOffset::default()),
+        "one machine has one clock"
+    );
     assert_eq!(remote.claim(5).await.unwrap()[0].run, run);
     keeps_its_promises(&world, &remote, &run).await;
     let known = workers::list(&world.store, DEFAULT_TENANT).await.unwrap();

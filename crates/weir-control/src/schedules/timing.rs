@@ -38,6 +38,15 @@ pub struct Timing {
 impl Timing {
     /// Fills in what the tier says, and refuses what cannot be.
     pub fn of(spec: &ScheduleSpec) -> Result<Self> {
+        Self::judged(spec).map_err(|(_, error)| error)
+    }
+
+    /// What is wrong with a schedule, and the field that it stands in.
+    pub fn fault(spec: &ScheduleSpec) -> Option<(&'static str, Error)> {
+        Self::judged(spec).err()
+    }
+
+    fn judged(spec: &ScheduleSpec) -> std::result::Result<Self, (&'static str, Error)> {
         let tier = spec.tier;
         let latency = spec.latency.map_or(tier.latency(), Span::get);
         let timing = Self {
@@ -52,23 +61,25 @@ impl Timing {
             catch_up: spec.catch_up,
         };
         if !(1..=ATTEMPTS_MAX).contains(&timing.attempts) {
-            return Err(
-                Error::spec(format!("{} attempts are not possible", timing.attempts))
-                    .hint(format!("write attempts: 1 to {ATTEMPTS_MAX}")),
-            );
+            let error = Error::spec(format!("{} attempts are not possible", timing.attempts))
+                .hint(format!("write attempts: 1 to {ATTEMPTS_MAX}"));
+            return Err(("attempts", error));
         }
         if timing.latency_ms == 0 {
-            return Err(Error::spec("no run ends at the moment it is due")
+            let error = Error::spec("no run ends at the moment it is due")
                 .with("latency", latency.as_secs())
-                .hint("write a latency such as 15m"));
+                .hint("write a latency such as 15m");
+            return Err(("latency", error));
         }
         if timing.jitter_ms >= timing.latency_ms {
-            return Err(Error::spec("runs may begin later than they are to be done")
+            let error = Error::spec("runs may begin later than they are to be done")
                 .with("jitter_ms", timing.jitter_ms)
                 .with("latency_ms", timing.latency_ms)
-                .hint("write a jitter below the latency"));
+                .hint("write a jitter below the latency");
+            return Err(("jitter", error));
         }
-        timing.next_after(0)?;
+        timing.zone().map_err(|error| ("time_zone", error))?;
+        timing.next_after(0).map_err(|error| ("cron", error))?;
         Ok(timing)
     }
 

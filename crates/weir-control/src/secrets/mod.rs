@@ -25,7 +25,7 @@ use crate::store::Scope;
 
 pub use keys::{MasterKey, MasterKeys};
 pub use own::any;
-pub(crate) use own::remove_in;
+pub(crate) use own::{needed_keys, remove_in};
 pub use providers::{Keepers, Reference, SupabaseVault};
 pub use renewal::{Ender, Renewal, Renewed, VendorEnd};
 pub use rotation::{Rotation, end_rotations, keep, rotations};

@@ -47,9 +47,14 @@ pub(crate) async fn remove_in(db: &mut AnyConnection, tenant: &str, name: &str) 
 
 /// Whether a tenant has any secret, its own or weir's: then the master key is needed.
 pub async fn any(store: &Store, tenant: &str) -> Result<bool> {
+    Ok(!needed_keys(store, tenant).await?.is_empty())
+}
+
+/// Ids of the master keys that a tenant's secrets are under.
+pub(crate) async fn needed_keys(store: &Store, tenant: &str) -> Result<Vec<String>> {
     store
         .read(Scope::Tenant(tenant), "look for secrets", |db, _| {
-            Box::pin(async move { Ok(!sql::master_keys(db, tenant).await?.is_empty()) })
+            Box::pin(async move { Ok(sql::master_keys(db, tenant).await?) })
         })
         .await
 }

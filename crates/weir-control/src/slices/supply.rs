@@ -34,6 +34,10 @@ impl StoreSlices {
 #[async_trait]
 impl SliceSupply for StoreSlices {
     async fn claim(&self, run: Option<&str>, slices_max: usize) -> Result<Vec<ClaimedSlice>> {
+        // Slices of a run that is helped already belong to what this worker has.
+        if run.is_none() && self.store.fit().is_err() {
+            return Ok(Vec::new());
+        }
         super::claim(&self.store, &self.worker, None, run, slices_max).await
     }
 

@@ -25,12 +25,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use tokio::time::Instant;
-use weir_protocol::Result;
+use weir_protocol::{Error, Result};
 
 use crate::audit::Acting;
+use crate::fitness::Fitness;
 
 pub(crate) use failure::{StoreError, stored_badly};
 pub use place::Place;
@@ -58,6 +60,7 @@ pub struct Store {
     acting: Arc<Acting>,
     lines: Arc<together::Lines>,
     looks: Arc<looks::Looks>,
+    fitness: Arc<Fitness>,
 }
 
 /// What a use case does with the database, in a form that can be done again. `'e` is how long what it
@@ -160,6 +163,23 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// Why this program is too old for the store, where a newer weir has brought it up to date since it was opened.
+    pub(crate) async fn newer(&self) -> Result<Option<Error>> {
+        let migrations = match self.place {
+            Place::Sqlite(_) => &sqlite::MIGRATIONS,
+            Place::Postgres(_) => &postgres::MIGRATIONS,
+        };
+        let version = self.version().await?;
+        let is_newer = version > failure::newest(migrations);
+        Ok(is_newer.then(|| {
+            failure::migration_failed(&self.place, migrations, MigrateError::VersionMissing(version))
+        }))
+    }
+
+    pub(crate) fn fitness(&self) -> &Fitness {
+        &self.fitness
     }
 
     /// For statements that only read.

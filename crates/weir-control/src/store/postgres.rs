@@ -56,6 +56,7 @@ pub(super) async fn open(url: &Secret) -> Result<Store> {
         acting: Arc::default(),
         lines: Arc::default(),
         looks: Arc::default(),
+        fitness: Arc::default(),
     })
 }
 

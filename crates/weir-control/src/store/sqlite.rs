@@ -42,6 +42,7 @@ pub(super) async fn open(path: &Path) -> Result<Store> {
         acting: Arc::default(),
         lines: Arc::default(),
         looks: Arc::default(),
+        fitness: Arc::default(),
     })
 }
 

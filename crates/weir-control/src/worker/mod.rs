@@ -325,6 +325,10 @@ pub async fn schedule(store: Store, poll: Duration, stop: CancellationToken) {
     loop {
         let look = async {
             polls.tick().await;
+            // What is due waits for a server that can do it, or until this one can.
+            if store.fit().is_err() {
+                return;
+            }
             say(schedules::tick(&store).await, "cannot look at the schedules");
             say(runs::sweep(&store).await, "cannot look for runs that died");
         };

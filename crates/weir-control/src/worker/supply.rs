@@ -50,6 +50,9 @@ impl StoreSupply {
 #[async_trait]
 impl RunSupply for StoreSupply {
     async fn claim(&self, runs_max: usize) -> Result<Vec<Claimed>> {
+        if self.store.fit().is_err() {
+            return Ok(Vec::new());
+        }
         queue::claim(&self.store, &self.identity.id, None, runs_max).await
     }
 

@@ -15,6 +15,9 @@ use crate::guard;
 use crate::input::Named;
 use crate::problem::Problem;
 
+/// Where their calls begin.
+pub(crate) const PATH: &str = "/worker/";
+
 pub(crate) fn routes() -> Router<ServerState> {
     Router::new()
         .route("/worker/v1/{call}", post(answer))

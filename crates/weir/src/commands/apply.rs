@@ -5,13 +5,13 @@ use clap::Args;
 use weir_control::DEFAULT_TENANT;
 use weir_control::policies::Target;
 use weir_control::principals::Permission;
-use weir_control::projects::{self, Plan};
+use weir_control::projects::{self, Change, ChangeKind, ObjectKind, Plan};
 use weir_protocol::{Error, Result};
 
 use super::{Context, plan};
-use crate::errors;
 use crate::output::{Format, line, prompt};
 use crate::wiring::Wiring;
+use crate::{errors, grants};
 
 /// Make the control store what the project folder says
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(crate) struct ApplyArgs {
     /// Exactly this plan, as `weir plan --out` wrote it
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// What may be left behind, as the refusal names it
+    /// What may be left behind, as the refusal names it; a grant is given up at its provider
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     accept_orphans: Vec<String>,
     /// Of the store; a plan knows its own
@@ -45,6 +45,7 @@ pub(crate) async fn run(args: &ApplyArgs, context: &Context) -> Result<()> {
         None => projects::plan(&store, &args.tenant, &wanted).await?,
     };
     plan::show(&plan, context);
+    refuse_unserved(&plan)?;
     if plan.changes.is_empty() {
         store.close().await;
         return Ok(());
@@ -52,12 +53,41 @@ pub(crate) async fn run(args: &ApplyArgs, context: &Context) -> Result<()> {
     if !args.yes {
         ask(&plan)?;
     }
+    let before = projects::current(&store, &plan.tenant).await?.files;
     let version = projects::apply(&store, &plan, &wanted, &args.accept_orphans).await?;
-    store.close().await;
     if context.format() == Format::Table {
         line(format!("applied: version {version}"));
     }
+    grants::give_up(&wiring, &before, &given_up(&plan, &args.accept_orphans)).await?;
+    store.close().await;
     Ok(())
+}
+
+/// Connections that went, and whose grants were accepted to be left behind: nobody wants those to stay good.
+fn given_up<'a>(plan: &'a Plan, accepted: &[String]) -> Vec<&'a str> {
+    let removed =
+        |change: &&Change| change.kind == ObjectKind::Connection && change.change == ChangeKind::Removed;
+    let names = plan
+        .changes
+        .iter()
+        .filter(removed)
+        .map(|change| change.name.as_str());
+    names
+        .filter(|name| accepted.contains(&projects::grant_orphan(name)))
+        .collect()
+}
+
+/// Servers have files of one tenant's connections: runs of another one's would fail for want of them.
+fn refuse_unserved(plan: &Plan) -> Result<()> {
+    if plan.tenant == DEFAULT_TENANT {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "no server would carry out what is applied to tenant '{}'",
+        plan.tenant
+    ))
+    .with("served tenant", DEFAULT_TENANT)
+    .hint("apply to it, in a store of its own for each tenant; docs/guides/operations.md says what other tenants can do"))
 }
 
 fn ask(plan: &Plan) -> Result<()> {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::json;
-use weir_control::DEFAULT_TENANT;
 use weir_control::audit::{self, Broken, EntryFilter, Erase, KEPT_DAYS_MIN, Verified};
+use weir_control::{DEFAULT_TENANT, tenants};
 use weir_protocol::{Error, Result};
 
 use super::Context;
@@ -45,6 +45,9 @@ enum AuditCommand {
         /// A head that was noted elsewhere
         #[arg(long, value_name = "NUMBER:HASH")]
         head: Option<String>,
+        /// Whose records in the store
+        #[arg(long, default_value = DEFAULT_TENANT, conflicts_with = "file")]
+        tenant: String,
     },
     /// Write all records to a file that anybody can verify
     #[command(after_help = "Example:\n  weir audit export --output audit.jsonl")]
@@ -52,6 +55,9 @@ enum AuditCommand {
         /// The file, JSON lines
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
+        /// Whose records
+        #[arg(long, default_value = DEFAULT_TENANT)]
+        tenant: String,
     },
     /// Sign the newest record, and print it as a head to note elsewhere
     #[command(after_help = "Example:\n  weir audit seal")]
@@ -90,6 +96,9 @@ struct ListArgs {
     subject: Option<String>,
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
+    /// Whose records
+    #[arg(long, default_value = DEFAULT_TENANT)]
+    tenant: String,
 }
 
 /// A date or a date-time, in milliseconds since 1970.
@@ -105,11 +114,14 @@ fn moment(text: &str) -> Result<i64, String> {
 
 pub(crate) async fn run(args: &AuditArgs, context: &Context) -> Result<()> {
     match &args.command {
-        AuditCommand::Verify { file, key, head } => {
-            verify(file.as_ref(), key, head.as_deref(), context).await
-        }
+        AuditCommand::Verify {
+            file,
+            key,
+            head,
+            tenant,
+        } => verify(file.as_ref(), key, (head.as_deref(), tenant), context).await,
         AuditCommand::List(args) => list(args, context).await,
-        AuditCommand::Export { output } => export(output, context).await,
+        AuditCommand::Export { output, tenant } => export(output, tenant, context).await,
         AuditCommand::Seal => {
             let wiring = Wiring::open(context)?;
             let store = wiring.store().await?;
@@ -151,7 +163,8 @@ async fn list(args: &ListArgs, context: &Context) -> Result<()> {
         subject: args.subject.clone(),
         limit: args.limit,
     };
-    let found = audit::list(&store, DEFAULT_TENANT, &filter).await?;
+    tenants::get(&store, &args.tenant).await?;
+    let found = audit::list(&store, &args.tenant, &filter).await?;
     if context.format() == Format::Json {
         raw(&format!("{:#}\n", json!(found)));
         return Ok(());
@@ -186,7 +199,7 @@ async fn list(args: &ListArgs, context: &Context) -> Result<()> {
 async fn verify(
     file: Option<&PathBuf>,
     keys: &[String],
-    head: Option<&str>,
+    (head, tenant): (Option<&str>, &str),
     context: &Context,
 ) -> Result<()> {
     let noted = head.map(audit::noted_head).transpose()?;
@@ -203,7 +216,8 @@ async fn verify(
                 known.push(wiring.audit_key()?.public());
             }
             let store = wiring.store().await?;
-            audit::verify(&store, DEFAULT_TENANT, &known, noted).await?
+            tenants::get(&store, tenant).await?;
+            audit::verify(&store, tenant, &known, noted).await?
         }
     };
     let found = found.map_err(|broken: Broken| match file {
@@ -233,16 +247,17 @@ fn tell(found: &Verified, format: Format) {
     line(format!("head: {}:{}", found.number, found.hash));
 }
 
-async fn export(output: &PathBuf, context: &Context) -> Result<()> {
+async fn export(output: &PathBuf, tenant: &str, context: &Context) -> Result<()> {
     let wiring = Wiring::open(context)?;
     let store = wiring.store().await?;
     let key = wiring.audit_key()?;
+    tenants::get(&store, tenant).await?;
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
     // Complete or not at all.
     let draft = tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| std::path::Path::new(".")))
         .map_err(|error| errors::file("write", output, error))?;
     let mut out = BufWriter::new(draft);
-    let done = audit::export(&store, DEFAULT_TENANT, &key, &mut out).await?;
+    let done = audit::export(&store, tenant, &key, &mut out).await?;
     let draft = out
         .into_inner()
         .map_err(|error| errors::file("write", output, error.into_error()))?;

@@ -2,6 +2,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use clap::Args;
+use weir_control::clocks::CLOCK_OFFSET_MAX;
+use weir_control::{DEFAULT_TENANT, fitness, secrets};
 use weir_lake::Lake;
 use weir_protocol::connection::ConnectionSpec;
 use weir_protocol::{Error, Result};
@@ -9,6 +11,7 @@ use weir_protocol::{Error, Result};
 use super::Context;
 use crate::config::variable;
 use crate::output::{Format, Sheet, bytes, line};
+use crate::project::check_schedule;
 use crate::wiring::{Wiring, check_file};
 
 /// A disk with less room than this is nearly full.
@@ -38,6 +41,7 @@ pub(crate) async fn run(_args: &DoctorArgs, context: &Context) -> Result<()> {
         about: "store".to_owned(),
         found: store(&wiring).await,
     });
+    findings.extend(behind_store(&wiring).await);
     match wiring.lake() {
         Ok(lake) => findings.extend(probe(&lake).await),
         Err(error) => findings.push(Finding {
@@ -50,6 +54,9 @@ pub(crate) async fn run(_args: &DoctorArgs, context: &Context) -> Result<()> {
         found: disk(&wiring),
     });
     findings.extend(connections(&wiring).await?);
+    if let Ok(store) = wiring.store().await {
+        store.close().await;
+    }
     report(findings, context.format())
 }
 
@@ -76,9 +83,40 @@ fn connectors(wiring: &Wiring) -> Vec<Finding> {
 async fn store(wiring: &Wiring) -> Result<String> {
     let store = wiring.store().await?;
     store.ping().await?;
-    let place = store.place().to_string();
-    store.close().await;
-    Ok(place)
+    Ok(store.place().to_string())
+}
+
+/// What only a store that answers can tell: whether its clock is this machine's, and whether its secrets can be read.
+async fn behind_store(wiring: &Wiring) -> Vec<Finding> {
+    // What is wrong with it stands in the finding about it.
+    let Ok(store) = wiring.store().await else {
+        return Vec::new();
+    };
+    let clock = async {
+        match store.clock_offset().await?.problem("the store's") {
+            None => Ok(format!("within {} s of the store's", CLOCK_OFFSET_MAX.as_secs())),
+            Some(error) => Err(error),
+        }
+    };
+    let keys = async {
+        fitness::require(&store, DEFAULT_TENANT, wiring).await?;
+        let found = if secrets::any(&store, DEFAULT_TENANT).await? {
+            "opens the stored secrets"
+        } else {
+            "not needed: no secret is stored"
+        };
+        Ok(found.to_owned())
+    };
+    vec![
+        Finding {
+            about: "store's clock".to_owned(),
+            found: clock.await,
+        },
+        Finding {
+            about: "master key".to_owned(),
+            found: keys.await,
+        },
+    ]
 }
 
 /// Writes, reads and deletes a small object, and compares clocks by it.
@@ -131,6 +169,7 @@ async fn connections(wiring: &Wiring) -> Result<Vec<Finding>> {
     let mut checked = Vec::with_capacity(files.len());
     for (name, path) in files {
         let check = |connection: &ConnectionSpec, file: &Path, text: &str| {
+            check_schedule(connection, file, text)?;
             check_file(&wiring.catalog, connection, file, text)
         };
         let found = match wiring.project.read_connection(&path, &variable, &check) {

@@ -13,7 +13,7 @@ use weir_protocol::{Error, Result};
 
 use super::Context;
 use crate::output::{Format, line, raw, refused};
-use crate::project::BundleFile;
+use crate::project::{BundleFile, check_schedule};
 use crate::vaults;
 use crate::wiring::{Wiring, registered};
 
@@ -83,7 +83,7 @@ pub(super) fn wanted(wiring: &Wiring) -> Result<Wanted> {
     let mut connections = Vec::new();
     for (_, path) in project.connection_files()? {
         // Variables stay as they are: their values are the server's.
-        let spec = project.read_connection(&path, &|name| Some(name.to_owned()), &|_, _, _| Ok(()))?;
+        let spec = project.read_connection(&path, &|name| Some(name.to_owned()), &check_schedule)?;
         wiring.connector(&spec)?;
         connections.push(WantedConnection {
             connection: registered(&spec),

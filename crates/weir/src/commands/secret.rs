@@ -2,10 +2,9 @@ use std::io::{IsTerminal as _, Read as _};
 use std::process::{Command, Stdio};
 
 use clap::{Args, Subcommand};
-use weir_control::DEFAULT_TENANT;
-use weir_control::secrets;
+use weir_control::{DEFAULT_TENANT, projects, secrets};
 use weir_protocol::units::Span;
-use weir_protocol::{Error, Result, Secret};
+use weir_protocol::{Error, ErrorKind, Result, Secret};
 use zeroize::Zeroizing;
 
 use super::Context;
@@ -43,8 +42,15 @@ enum SecretCommand {
     #[command(after_help = "Example:\n  weir secret rotate github_token")]
     Rotate { name: String },
     /// Remove a value for good
-    #[command(after_help = "Example:\n  weir secret delete github_token")]
-    Delete { name: String },
+    #[command(
+        after_help = "What a file of the project, or of what was applied, still names is refused.\n\nExample:\n  weir secret delete github_token"
+    )]
+    Delete {
+        name: String,
+        /// Also where somebody still names it: what does works no more
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Encrypt all data keys by a new master key, while others go on reading
     #[command(
         after_help = "The project's own key file is exchanged. A key that the environment names is exchanged by you: set\nthe new one, the old one as WEIR_MASTER_KEY_OLD, and run this. It may be broken off and run again.\n\nExample:\n  weir secret rotate-master-key"
@@ -95,7 +101,10 @@ pub(crate) async fn run(args: &SecretArgs, context: &Context) -> Result<()> {
             let version = wiring.own_secrets().await?.rotate(name).await?;
             line(format!("secret '{name}' has another data key, version {version}"));
         }
-        SecretCommand::Delete { name } => {
+        SecretCommand::Delete { name, accept_loss } => {
+            if !accept_loss {
+                refuse_used(&wiring, name).await?;
+            }
             secrets::delete(&wiring.store().await?, DEFAULT_TENANT, name).await?;
             line(format!("secret '{name}' is deleted"));
         }
@@ -105,6 +114,32 @@ pub(crate) async fn run(args: &SecretArgs, context: &Context) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses to take away what a file names: of this folder, or of what servers without a folder serve.
+async fn refuse_used(wiring: &Wiring, name: &str) -> Result<()> {
+    let applied = projects::current(&wiring.store().await?, DEFAULT_TENANT).await?;
+    let here = wiring.project.files()?;
+    let names_it = |text: &str| {
+        // A sample that nobody uses is in a comment.
+        let mut used = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        used.any(|line| projects::references(line).contains(name))
+    };
+    let files = here.iter().map(|(path, text)| (path.clone(), text));
+    let stored = applied.files.iter();
+    let stored = stored.map(|(path, text)| (format!("{path} as applied"), text));
+    let users: Vec<String> = files
+        .chain(stored)
+        .filter_map(|(path, text)| names_it(text).then_some(path))
+        .collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(
+        Error::new(ErrorKind::Gate, format!("secret '{name}' is still used"))
+            .with("named by", users.join(", "))
+            .hint("name another secret there first (and apply that), or say with --accept-loss that they may fail; `weir auth rotate` exchanges a value without a break"),
+    )
 }
 
 /// From standard input; a person is asked, and what they type is not shown.

@@ -12,7 +12,7 @@ use weir_control::policies::{InForce, Surroundings};
 use weir_control::rpc::Office;
 use weir_control::slices::StoreSlices;
 use weir_control::worker::{Limits, StoreSupply, Worker, schedule};
-use weir_control::{Acting, DEFAULT_TENANT, Store, bundles, calls, deliveries, hooks, principals};
+use weir_control::{Acting, DEFAULT_TENANT, Store, bundles, calls, deliveries, fitness, hooks, principals};
 use weir_protocol::units::{ByteSize, Span};
 use weir_protocol::{Error, Result};
 use weir_server::{
@@ -45,6 +45,8 @@ use crate::wiring::Wiring;
 const POLL: Duration = Duration::from_secs(1);
 /// How often it is looked whether policy files changed.
 const POLICIES_LOOK: Duration = Duration::from_secs(2);
+/// How often it is looked whether the store is still one that this server can work for.
+const FITNESS_LOOK: Duration = Duration::from_secs(5);
 /// How often the grants are looked at.
 const GRANTS_LOOK: Duration = Duration::from_secs(15);
 /// How often it is looked for secrets that end, and for old values that no run holds.
@@ -53,7 +55,7 @@ const SECRETS_LOOK: Duration = Duration::from_secs(60);
 /// Serve the API, sync connections by their schedules, and work through the queue, until Ctrl-C
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Connections say when they are synced: `schedule: { tier: critical }`. Several servers may share a\nPostgreSQL store (WEIR_DATABASE_URL); each run is carried out by one of them.\n\nEvery request to the API needs a token. Where the store has none yet, one that may do everything is made and\nprinted, this once; `weir token create` makes others.\n\nWorkers on other machines (`weir worker`) reach the server over TLS only.\n\nExamples:\n  weir serve --listen 127.0.0.1:7373 --runs-at-once 8\n  weir serve --listen 0.0.0.0:7373 --tls-cert server.pem --tls-key server.key"
+    after_help = "Connections say when they are synced: `schedule: { tier: critical }`. Several servers may share a\nPostgreSQL store (WEIR_DATABASE_URL); each run is carried out by one of them.\n\nEvery request to the API needs a token. Where the store has none yet, one that may do everything is made and\nprinted, this once; `weir token create` makes others.\n\nWorkers on other machines (`weir worker`) reach the server over TLS only.\n\nExamples:\n  weir serve --listen 127.0.0.1:7373 --runs-at-once 8\n  weir serve --listen 0.0.0.0:7373 --tls-cert server.pem --tls-key server.key\n  weir serve --listen 10.0.0.5:7373 --tls-by-proxy"
 )]
 pub(crate) struct ServeArgs {
     /// Address and port; other machines can reach it only if you name one of theirs to reach
@@ -65,6 +67,9 @@ pub(crate) struct ServeArgs {
     /// Key of the certificate, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// A proxy before the port speaks TLS to the world: the port itself may be plain HTTP on other addresses than loopback
+    #[arg(long, conflicts_with = "tls_cert")]
+    tls_by_proxy: bool,
     /// Runs that are carried out at once; 0: serve only, others work
     #[arg(long, default_value_t = 4, value_name = "N")]
     runs_at_once: u16,
@@ -97,9 +102,11 @@ pub(crate) async fn run(args: &ServeArgs, context: &Arc<Context>) -> Result<()> 
 
 async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandIn>) -> Result<()> {
     args.refuse_public_fixtures()?;
+    args.refuse_plain_port()?;
     let wiring = Wiring::open(context)?;
     let store = wiring.store().await?.acting_as(Acting::default());
     let wiring = Arc::new(wiring.over(store.clone()));
+    look_first(&wiring, &store).await?;
     let files = wiring.project.policy_files()?;
     let policies = InForce::begin(&store, files, wiring.surroundings().await?).await?;
     let listening = Listening::bind(args.listen, args.identity()?).await?;
@@ -166,6 +173,16 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     parts.wait().await
 }
 
+/// Refuses a store that this server could not work for, and tells of clocks that differ.
+async fn look_first(wiring: &Wiring, store: &Store) -> Result<()> {
+    fitness::require(store, DEFAULT_TENANT, wiring).await?;
+    if let Some(error) = store.clock_offset().await?.problem("the store's") {
+        let next = error.next_step().unwrap_or_default();
+        tracing::warn!(%error, next, "clocks differ");
+    }
+    Ok(())
+}
+
 /// Who makes calls of actions and bundles of them, and goes on with those that wait or were left.
 fn desks(
     parts: &mut Parts,
@@ -201,6 +218,14 @@ fn take_care(parts: &mut Parts, wiring: &Arc<Wiring>, store: &Store, stop: &Canc
     let sealing = audit_trail::keep_sealed(store.clone(), wiring.audit_key()?, stop.clone());
     parts.start("signing of the audit trail", done(sealing));
     let tenant = DEFAULT_TENANT.to_owned();
+    let looking = fitness::keep(
+        store.clone(),
+        tenant.clone(),
+        wiring.clone(),
+        FITNESS_LOOK,
+        stop.clone(),
+    );
+    parts.start("look at the store's schema and keys", done(looking));
     let rotating = weir_control::secrets::keep(store.clone(), tenant, SECRETS_LOOK, stop.clone());
     parts.start("care of secrets", done(rotating));
     let verifying = audit_trail::keep_verified(store.clone(), wiring.audit_key()?, stop.clone());
@@ -288,6 +313,19 @@ impl ServeArgs {
             origins: self.mcp_origins.clone(),
             conformance: self.mcp_conformance,
         }
+    }
+
+    /// Tokens that go over a network in the clear are everybody's there.
+    fn refuse_plain_port(&self) -> Result<()> {
+        let is_safe = self.tls_cert.is_some() || self.tls_by_proxy || self.listen.ip().is_loopback();
+        if is_safe {
+            return Ok(());
+        }
+        Err(
+            Error::usage("tokens and data would go over the network in the clear")
+                .with("listen", self.listen)
+                .hint("give --tls-cert and --tls-key, listen on 127.0.0.1, or say with --tls-by-proxy that a proxy before the port speaks TLS"),
+        )
     }
 
     /// Fixtures ask for no token.

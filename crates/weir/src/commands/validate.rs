@@ -13,7 +13,7 @@ use weir_query::models::{Model, Models};
 use super::Context;
 use crate::config::variable;
 use crate::output::{line, raw};
-use crate::project::{BundleFile, Project};
+use crate::project::{BundleFile, Project, check_schedule};
 use crate::vaults;
 use crate::wiring::check_file;
 use crate::writers::{Writer, clashes};
@@ -103,11 +103,14 @@ fn connections(
             }))
         };
         let check = |connection: &ConnectionSpec, file: &Path, text: &str| {
-            // A value that is not known here is of no type either.
+            // A value that is not known here is of no type either, and no time.
             if unset.borrow().is_empty() {
+                check_schedule(connection, file, text)?;
                 check_file(catalog, connection, file, text)
-            } else {
+            } else if is_timed_by(connection, &unset.borrow()) {
                 Ok(())
+            } else {
+                check_schedule(connection, file, text)
             }
         };
         let connection = match project.read_connection(&path, &environment, &check) {
@@ -139,6 +142,13 @@ fn connections(
         found.push(connection);
     }
     Ok(found)
+}
+
+/// Whether one of the variables says when the connection is due.
+fn is_timed_by(connection: &ConnectionSpec, variables: &BTreeSet<String>) -> bool {
+    let schedule = connection.schedule.iter();
+    let mut texts = schedule.flat_map(|schedule| schedule.cron.iter().chain(&schedule.time_zone));
+    texts.any(|text| variables.iter().any(|name| text.contains(name.as_str())))
 }
 
 /// What a sync of the connection would refuse before its first request.

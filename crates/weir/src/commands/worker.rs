@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 use weir_control::Owner;
-use weir_control::rpc::{CALL_BYTES_MAX, Remote, Sender};
+use weir_control::rpc::{CALL_BYTES_MAX, Greeting, Remote, Sender};
 use weir_control::worker::{Limits, Worker};
 use weir_engine::control::ControlClient;
 use weir_protocol::units::{ByteSize, Span};
@@ -69,9 +69,14 @@ pub(crate) async fn run(args: &WorkerArgs, context: &Context) -> Result<()> {
     let name = args.name.clone().unwrap_or_else(|| Owner::this_process().host);
     let remote = Arc::new(Remote::new(Arc::new(HttpCarrier(client)), Sender::new(&name)?));
     let stop = interrupt::token();
-    let Some((version, tenant)) = greet(&remote, &stop).await? else {
+    let Some(greeting) = greet(&remote, &stop).await? else {
         return Ok(());
     };
+    if let Some(error) = greeting.clock.and_then(|clock| clock.problem("the server's")) {
+        let next = error.next_step().unwrap_or_default();
+        tracing::warn!(%error, next, "clocks differ");
+    }
+    let Greeting { version, tenant, .. } = greeting;
     tracing::info!(control = args.control, version, tenant, name, "working");
     line(format!(
         "worker {name} carries runs of tenant {tenant} for {}",
@@ -91,7 +96,7 @@ pub(crate) async fn run(args: &WorkerArgs, context: &Context) -> Result<()> {
 }
 
 /// Waits for a server that is not up yet; what it refuses is told at once. None: asked to stop.
-async fn greet(remote: &Remote, stop: &CancellationToken) -> Result<Option<(String, String)>> {
+async fn greet(remote: &Remote, stop: &CancellationToken) -> Result<Option<Greeting>> {
     loop {
         let greeted = tokio::select! {
             () = stop.cancelled() => return Ok(None),

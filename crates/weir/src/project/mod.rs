@@ -10,6 +10,7 @@ mod files;
 mod guides;
 mod key_file;
 mod pii_key;
+mod schedules;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub(crate) use draft::{credential_names, draft_connection};
 pub(crate) use file::ProjectFile;
 pub(crate) use files::folder_files;
 pub(crate) use key_file::{KeyFile, replace as replace_key};
+pub(crate) use schedules::check_schedule;
 pub(crate) use variables::{Environment, substitute};
 
 use crate::errors;

@@ -132,7 +132,10 @@ async fn planted_secrets_are_used_and_seen_nowhere() {
     );
     assert_ne!(plain(&["-vv", "sync", "broken", "--no-progress"]).code, 0);
     plain(&["preview", "broken", "broken"]);
-    plain(&["doctor"]);
+    let healthy = plain(&["doctor", "--format", "json"]).ok().json();
+    let found = healthy.as_array().unwrap().iter();
+    let connections = found.filter(|row| row["about"].as_str().unwrap().starts_with("connection "));
+    assert!(connections.map(|row| &row["ok"]).eq(["ok", "ok"]), "{healthy}");
     plain(&["--log-format", "json", "-vv", "check", "orders"]);
 
     plain(&["secret", "rotate", "token"]).ok();
@@ -144,6 +147,14 @@ async fn planted_secrets_are_used_and_seen_nowhere() {
     let wrong = [("WEIR_MASTER_KEY", other)];
     run(&["sync", "orders"], "", &wrong).refused(3, &["master key", "needed"]);
     run(&["secret", "set", "more"], "x", &wrong).refused(3, &["master key"]);
+    run(&["serve", "--listen", "127.0.0.1:0"], "", &wrong)
+        .refused(3, &["its id", "needed", "WEIR_MASTER_KEY_OLD"]);
+    let sick = run(&["doctor"], "", &wrong).refused(3, &["found something wrong"]);
+    assert!(
+        sick.stdout.contains("is not the one that the secrets"),
+        "{}",
+        sick.stdout
+    );
     let twice = [
         ("WEIR_MASTER_KEY", other),
         ("WEIR_MASTER_KEY_COMMAND", "cat .weir/master.key"),
@@ -180,7 +191,8 @@ async fn planted_secrets_are_used_and_seen_nowhere() {
         assert!(!shows(text.as_bytes()), "`weir {args}` shows a secret: {text}");
     }
 
-    plain(&["secret", "delete", "key"]).ok();
+    plain(&["secret", "delete", "key"]).refused(7, &["connections/broken.yaml, connections/orders.yaml"]);
+    plain(&["secret", "delete", "key", "--accept-loss"]).ok();
     plain(&["sync", "orders"]).refused(1, &["there is no secret 'key'"]);
 }
 
