@@ -37,6 +37,8 @@ pub(crate) struct Gate {
     pub(crate) path: &'static str,
     /// Whether answers are kept here by their keys; calls of actions keep theirs for longer than that.
     pub(crate) keeps_keys: bool,
+    /// Whether the answer is too long to be held: it has no tag then.
+    pub(crate) streams: bool,
 }
 
 impl Gate {
@@ -81,6 +83,9 @@ pub(crate) async fn guard(
         let (mut parts, body) = request.into_parts();
         policy::check(&gate.state, &access, gate.route(), &mut parts, None).await?;
         let response = next.run(Request::from_parts(parts, body)).await;
+        if gate.streams {
+            return Ok(response);
+        }
         return tagged(&gate, &access, response, wanted.as_ref()).await;
     }
     // Also where the client goes away: what was begun is ended, and its answer kept.

@@ -93,36 +93,57 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let media = request.headers().get(header::CONTENT_TYPE);
-        let media = media.and_then(|media| media.to_str().ok()).unwrap_or_default();
-        let media = media.split(';').next().unwrap_or_default().trim();
-        if !media.eq_ignore_ascii_case("application/json") {
-            let error = Error::usage(format!("the body is '{media}', not JSON"));
-            return Err(Problem::with_status(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                error.hint("send JSON with `Content-Type: application/json`"),
-            ));
-        }
-        let bytes = axum::body::Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|rejection| {
-            Problem::from(
-                Error::usage("the body cannot be read")
-                    .caused_by(rejection)
-                    .hint("send it again"),
-            )
-        })?;
-        let value = json::parse("the body", &bytes)?;
-        if holds_null_character(&value) {
-            return Err(Error::spec("the body holds a NUL character")
-                .hint("leave \\u0000 out")
-                .into());
-        }
+        let value = read(request, state).await?;
         serde_json::from_value(value).map(Self).map_err(|error| {
             Error::spec(format!("the body does not fit: {error}"))
                 .hint("/api/v1/openapi.json says what each path takes")
                 .into()
         })
     }
+}
+
+/// As [`Json`], where something in it is secret: what is refused is not quoted.
+pub(crate) struct SecretJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for SecretJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let value = read(request, state).await?;
+        serde_json::from_value(value).map(Self).map_err(|_| {
+            Error::spec("the body does not fit; it is not quoted, for it may hold a secret")
+                .hint("/api/v1/openapi.json says what each path takes")
+                .into()
+        })
+    }
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Value, Problem> {
+    let media = request.headers().get(header::CONTENT_TYPE);
+    let media = media.and_then(|media| media.to_str().ok()).unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default().trim();
+    if !media.eq_ignore_ascii_case("application/json") {
+        let error = Error::usage(format!("the body is '{media}', not JSON"));
+        return Err(Problem::with_status(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            error.hint("send JSON with `Content-Type: application/json`"),
+        ));
+    }
+    let bytes = axum::body::Bytes::from_request(request, state).await;
+    let bytes = bytes.map_err(|rejection| {
+        Problem::from(
+            Error::usage("the body cannot be read")
+                .caused_by(rejection)
+                .hint("send it again"),
+        )
+    })?;
+    let value = json::parse("the body", &bytes)?;
+    if holds_null_character(&value) {
+        return Err(Error::spec("the body holds a NUL character")
+            .hint("leave \\u0000 out")
+            .into());
+    }
+    Ok(value)
 }
 
 fn holds_null_character(value: &Value) -> bool {
@@ -166,9 +187,20 @@ impl Expected {
         if matches_tag(wanted, &entity_tag(&body)) {
             return Ok(());
         }
+        Err(self.refuse())
+    }
+
+    /// Refuses where the client believes that there is something, and there is nothing.
+    pub(crate) fn check_absent(&self) -> weir_protocol::Result<()> {
+        match &self.wanted {
+            None => Ok(()),
+            Some(_) => Err(self.refuse()),
+        }
+    }
+
+    fn refuse(&self) -> Error {
         self.is_refused.store(true, Ordering::Relaxed);
-        Err(Error::usage("it has changed since you read it")
-            .hint("GET it again and look, then send the new ETag"))
+        Error::usage("it has changed since you read it").hint("GET it again and look, then send the new ETag")
     }
 
     /// What a use case failed with that was given [`Self::check`].

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use weir_control::Store;
+use weir_control::audit::SealKey;
 use weir_control::bundles;
 use weir_control::calls;
 use weir_control::connectors::{ConnectorInfo, Prober};
@@ -36,6 +37,7 @@ use weir_control::oauth::Desk;
 use weir_control::policies::InForce;
 use weir_control::rpc::Office;
 use weir_control::secrets::Vault;
+use weir_control::states;
 use weir_protocol::{Error, Result};
 
 pub use limits::REQUESTS_PER_MINUTE_DEFAULT;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub hooks: Option<messages::Desk>,
     /// The lake and the sources, for tools; without it there are none for them.
     pub data: Option<DataDesk>,
+    /// Sets where streams are read on from; without one, only commands do.
+    pub states: Option<states::Desk>,
     /// How MCP clients meet the server.
     pub mcp: McpSettings,
     /// Logs people in; without one, only tokens are taken.
@@ -80,6 +84,8 @@ pub struct Settings {
     pub channels: Vec<String>,
     /// Opens the store's secrets; without it nothing can be signed anew.
     pub vault: Option<Arc<dyn Vault>>,
+    /// Signs exports of audit trails, and says which signatures are right; without it, neither.
+    pub audit_key: Option<Arc<SealKey>>,
     /// Joins a request's span to the trace that its headers name.
     pub trace_join: Option<TraceJoin>,
     /// Requests that each token may make.
@@ -99,10 +105,12 @@ impl Default for Settings {
             bundles: None,
             hooks: None,
             data: None,
+            states: None,
             mcp: McpSettings::default(),
             login: None,
             channels: Vec::new(),
             vault: None,
+            audit_key: None,
             trace_join: None,
             requests_per_minute: REQUESTS_PER_MINUTE_DEFAULT,
             policies: Arc::default(),
@@ -122,10 +130,12 @@ pub struct ServerState {
     pub(crate) bundles: Option<bundles::Desk>,
     pub(crate) hooks: Option<messages::Desk>,
     pub(crate) data: Option<DataDesk>,
+    pub(crate) states: Option<states::Desk>,
     pub(crate) mcp: Arc<McpSettings>,
     pub(crate) login: Option<Login>,
     pub(crate) channels: Arc<[String]>,
     pub(crate) vault: Option<Arc<dyn Vault>>,
+    pub(crate) audit_key: Option<Arc<SealKey>>,
     pub(crate) trace_join: Option<TraceJoin>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
@@ -144,10 +154,12 @@ impl ServerState {
             bundles: settings.bundles,
             hooks: settings.hooks,
             data: settings.data,
+            states: settings.states,
             mcp: Arc::new(settings.mcp),
             login: settings.login,
             channels: settings.channels.into(),
             vault: settings.vault,
+            audit_key: settings.audit_key,
             trace_join: settings.trace_join,
             limits: Arc::new(Limits::new(settings.requests_per_minute)),
             metrics: Arc::new(Metrics::new()),

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequestParts as _, Query, RawPathParams};
 use axum::http::Uri;
 use axum::http::request::Parts;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use weir_control::events::connection_of;
 use weir_control::policies::Target;
 use weir_control::principals::{Access, Permission};
@@ -33,10 +33,12 @@ pub(crate) fn target(path: &str, filled: &[(String, String)]) -> Target {
     };
     let id = value(first);
     match noun {
-        "connections" | "schedules" => match parts.find_map(name_of).filter(|name| *name == "stream") {
-            Some(stream) => Target::Stream(id, value(stream)),
-            None => Target::Connection(id),
-        },
+        "connections" | "schedules" | "hooks" => {
+            match parts.find_map(name_of).filter(|name| *name == "stream") {
+                Some(stream) => Target::Stream(id, value(stream)),
+                None => Target::Connection(id),
+            }
+        }
         "actions" => Target::Connection(id),
         "calls" | "approvals" => Target::Call(id),
         "backfills" => Target::Backfill(id),
@@ -214,6 +216,23 @@ fn action_of(item: &Value) -> Option<Target> {
     })
 }
 
+/// What a record of the audit trail tells of.
+fn noted(record: &Value) -> Option<Target> {
+    let subject = record.get("subject")?.as_str()?;
+    if let Some(name) = subject.strip_prefix("secret:") {
+        return Some(Target::Secret(name.to_owned()));
+    }
+    let details = record.get("details").and_then(Value::as_str);
+    let details: Option<Map<String, Value>> = details.and_then(|text| serde_json::from_str(text).ok());
+    let of_stream = subject
+        .strip_prefix("stream:")
+        .and_then(|stream| stream.split_once('.'));
+    let details = details.unwrap_or_default();
+    let connection = of_stream.map(|(connection, _)| connection);
+    let connection = connection.or_else(|| connection_of(subject, &details))?;
+    Some(Target::Connection(connection.to_owned()))
+}
+
 /// What an item of a list is about.
 fn about(path: &str, item: &Value) -> Option<Target> {
     let text = |field: &str| item.get(field).and_then(Value::as_str).map(ToOwned::to_owned);
@@ -222,6 +241,11 @@ fn about(path: &str, item: &Value) -> Option<Target> {
         "approvals" => action_of(item.get("call")?),
         "bundles" | "bundle-runs" => text("bundle").map(|name| Target::Thing(format!("bundles/{name}"))),
         "connections" => text("name").map(Target::Connection),
+        "audit" => noted(item),
+        "access-review" => {
+            let connection = item.get("oauth")?.get("connection")?.as_str()?;
+            Some(Target::Connection(connection.to_owned()))
+        }
         "secrets" => text("name").map(Target::Secret),
         "tokens" => text("id").map(Target::Token),
         "events" => match text("event") {

@@ -12,18 +12,24 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use weir_control::principals::{self, Access, Kind, NewToken, Role};
 use weir_control::runs::{Begin, Trigger};
+use weir_control::secrets::{MasterKey, MasterKeys, Secrets};
 use weir_control::sync::Silent;
-use weir_control::{Connection, Owner, Place, SyncOptions, SyncPlan, tenants};
+use weir_control::{Connection, Owner, Place, SyncOptions, SyncPlan};
 use weir_protocol::*;
 
 use super::*;
 
 mod access;
+mod audit;
 mod calls;
+mod hooks;
 mod mcp;
 mod once;
 mod policies;
 mod routes;
+mod secrets;
+mod states;
+mod tenants;
 mod workers;
 
 /// Ends that cannot be reached.
@@ -91,6 +97,21 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
+    /// What a body that came in chunks has in them.
+    fn body_of_chunks(&self) -> String {
+        assert_eq!(self.header("transfer-encoding"), Some("chunked"));
+        let (mut rest, mut body) = (self.text.as_str(), String::new());
+        loop {
+            let (size, behind) = rest.split_once("\r\n").unwrap();
+            let size = usize::from_str_radix(size, 16).unwrap();
+            if size == 0 {
+                return body;
+            }
+            body.push_str(&behind[..size]);
+            rest = &behind[size + 2..];
+        }
+    }
+
     /// A problem with a next step.
     pub(crate) fn problem(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
@@ -106,7 +127,32 @@ impl Answer {
 }
 
 pub(crate) async fn served() -> Served {
-    served_with(Settings::default()).await
+    served_with(able()).await
+}
+
+/// What a server can that has the keys.
+fn able() -> Settings {
+    let key = SealKey::generate().unwrap();
+    Settings {
+        audit_key: Some(Arc::new(SealKey::parse(&key).unwrap())),
+        vault: Some(Arc::new(OneKey)),
+        ..Settings::default()
+    }
+}
+
+/// Always with the same master key, as one store has one.
+struct OneKey;
+
+#[async_trait]
+impl Vault for OneKey {
+    async fn open(&self, store: &Store, tenant: &str) -> Result<Secrets> {
+        static KEY: std::sync::LazyLock<Secret> = std::sync::LazyLock::new(|| MasterKey::generate().unwrap());
+        let keys = MasterKeys {
+            current: MasterKey::parse(&KEY).unwrap(),
+            old: None,
+        };
+        Secrets::open(store, tenant, Arc::new(keys)).await
+    }
 }
 
 pub(crate) async fn served_with(settings: Settings) -> Served {
@@ -147,7 +193,7 @@ pub(crate) async fn served_at(
 
 pub(crate) async fn new_tenant(store: &Store) -> String {
     let name = format!("t-{}", uuid::Uuid::now_v7());
-    tenants::create(store, &name).await.unwrap().name
+    weir_control::tenants::create(store, &name).await.unwrap().name
 }
 
 pub(crate) async fn token(store: &Store, tenant: &str, role: Role) -> String {

@@ -16,6 +16,7 @@ pub(crate) fn catalog(catalog: &Catalog) -> Vec<ConnectorInfo> {
         version: connector.spec.version.clone(),
         name: connector.spec.name.clone(),
         governance: connector.spec.governance.clone(),
+        hook: connector.spec.hook.as_ref().map(|hook| hook.signature.scheme()),
     });
     infos.collect()
 }

@@ -21,6 +21,7 @@ mod messenger;
 mod output;
 mod parts;
 mod performer;
+mod places;
 mod process_limits;
 mod progress;
 mod project;

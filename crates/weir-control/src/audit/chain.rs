@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_protocol::{Error, ErrorKind, Result};
 
@@ -90,7 +91,7 @@ pub(super) struct Link<'a> {
 }
 
 /// The first place at which a chain is not what it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Broken {
     pub number: i64,
     pub why: &'static str,
@@ -114,7 +115,7 @@ impl From<Broken> for Error {
 }
 
 /// What a chain that holds was found to be.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Verified {
     /// Records that were read.
     pub records: u64,

@@ -65,38 +65,55 @@ pub struct Exported {
     pub head: Seal,
 }
 
-/// Signs the end of the chain and writes all up to there.
-pub async fn export(
-    store: &Store,
-    tenant: &str,
-    key: &SealKey,
-    out: &mut (dyn Write + Send),
-) -> Result<Exported> {
-    let scope = Scope::Tenant(tenant);
-    let head = super::seal(store, tenant, key).await?.ok_or_else(|| {
-        Error::not_found("there is no audit record yet")
-            .with("tenant", tenant)
-            .hint("the first change or run writes one")
-    })?;
-    let anchor = store
-        .read(scope, "export the audit trail", |db, _| {
-            Box::pin(async move { Ok(sql::newest_seal(db, tenant, SealKind::Anchor).await?) })
+/// An export that is being written, piece by piece: whoever takes the pieces says how fast.
+pub struct Export {
+    store: Store,
+    header: Option<Header>,
+    head: Seal,
+    /// The last record that was given.
+    after: i64,
+    records: u64,
+}
+
+impl Export {
+    /// Signs the end of the chain; all up to there is given.
+    pub async fn begin(store: &Store, tenant: &str, key: &SealKey) -> Result<Self> {
+        let head = super::seal(store, tenant, key).await?.ok_or_else(|| {
+            Error::not_found("there is no audit record yet")
+                .with("tenant", tenant)
+                .hint("the first change or run writes one")
+        })?;
+        let anchor = store
+            .read(Scope::Tenant(tenant), "export the audit trail", |db, _| {
+                Box::pin(async move { Ok(sql::newest_seal(db, tenant, SealKind::Anchor).await?) })
+            })
+            .await?;
+        Ok(Self {
+            store: store.clone(),
+            after: anchor.as_ref().map_or(0, |anchor| anchor.number),
+            header: Some(Header {
+                weir_audit: 1,
+                tenant: tenant.to_owned(),
+                public_key: key.public(),
+                head: head.clone(),
+                anchor,
+            }),
+            head,
+            records: 0,
         })
-        .await?;
-    let mut after = anchor.as_ref().map_or(0, |anchor| anchor.number);
-    let header = Header {
-        weir_audit: 1,
-        tenant: tenant.to_owned(),
-        public_key: key.public(),
-        head: head.clone(),
-        anchor,
-    };
-    put(out, &header)?;
-    let mut records = 0;
-    loop {
-        let through = head.number;
-        let (entries, seals) = store
-            .read(scope, "export the audit trail", |db, _| {
+    }
+
+    /// The next lines, whole ones; None behind the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        let mut out = Vec::new();
+        if let Some(header) = self.header.take() {
+            put(&mut out, &header)?;
+            return Ok(Some(out));
+        }
+        let (tenant, after, through) = (self.head.tenant.as_str(), self.after, self.head.number);
+        let (entries, seals) = self
+            .store
+            .read(Scope::Tenant(tenant), "export the audit trail", |db, _| {
                 Box::pin(async move {
                     let entries = page::page(db, tenant, (after, through), PAGE).await?;
                     let last = entries.last().map_or(after, |entry| entry.number);
@@ -104,22 +121,41 @@ pub async fn export(
                 })
             })
             .await?;
-        let Some(last) = entries.last() else { break };
-        after = last.number;
+        let Some(last) = entries.last() else {
+            return Ok(None);
+        };
+        self.after = last.number;
         let mut seals = seals.iter().peekable();
         for entry in &entries {
-            put_record(out, entry)?;
-            records += 1;
+            put_record(&mut out, entry)?;
+            self.records += 1;
             while let Some(seal) = seals.next_if(|seal| seal.number <= entry.number) {
-                put(out, &serde_json::json!({ "seal": seal }))?;
+                put(&mut out, &serde_json::json!({ "seal": seal }))?;
             }
         }
+        Ok(Some(out))
     }
-    out.flush().map_err(unwritten)?;
-    Ok(Exported { records, head })
 }
 
-fn put_record(out: &mut (dyn Write + Send), entry: &Entry) -> Result<()> {
+/// Signs the end of the chain and writes all up to there.
+pub async fn export(
+    store: &Store,
+    tenant: &str,
+    key: &SealKey,
+    out: &mut (dyn Write + Send),
+) -> Result<Exported> {
+    let mut export = Export::begin(store, tenant, key).await?;
+    while let Some(piece) = export.next().await? {
+        out.write_all(&piece).map_err(unwritten)?;
+    }
+    out.flush().map_err(unwritten)?;
+    Ok(Exported {
+        records: export.records,
+        head: export.head,
+    })
+}
+
+fn put_record(out: &mut Vec<u8>, entry: &Entry) -> Result<()> {
     let raw = |text: String| {
         RawValue::from_string(text).map_err(|error| {
             let why = "it is no JSON any more";
@@ -143,14 +179,14 @@ fn put_record(out: &mut (dyn Write + Send), entry: &Entry) -> Result<()> {
     )
 }
 
-fn put(out: &mut (dyn Write + Send), line: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec(line).map_err(|error| {
+fn put(out: &mut Vec<u8>, line: &impl Serialize) -> Result<()> {
+    serde_json::to_writer(&mut *out, line).map_err(|error| {
         Error::internal("cannot write an audit record")
             .caused_by(error)
             .hint("report it")
     })?;
-    text.push(b'\n');
-    out.write_all(&text).map_err(unwritten)
+    out.push(b'\n');
+    Ok(())
 }
 
 fn unwritten(error: std::io::Error) -> Error {

@@ -26,10 +26,10 @@ use crate::events::{self, Event, Family};
 use crate::store::{Outcome, Place, Scope};
 
 pub use chain::{Broken, Seal, SealKind, Verified, noted_head};
-pub use export::{Exported, export, verify_export};
+pub use export::{Export, Exported, export, verify_export};
 pub use key::SealKey;
 pub(crate) use key::random;
-pub use records::{Acting, Ending, Entry, EntryFilter, Record};
+pub use records::{Acting, Ending, Entry, EntryFilter, Record, moment};
 
 use chain::Chain;
 

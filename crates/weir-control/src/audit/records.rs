@@ -2,9 +2,14 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
+use weir_protocol::{Error, Result};
 
 use super::canonical::quoted;
 
@@ -123,7 +128,7 @@ impl Record {
 }
 
 /// A record as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct Entry {
     pub number: i64,
     #[serde(skip)]
@@ -176,8 +181,23 @@ impl Entry {
 #[derive(Debug, Clone, Default)]
 pub struct EntryFilter {
     pub since_ms: Option<i64>,
+    /// Only records with smaller numbers.
+    pub before: Option<i64>,
     pub principal: Option<String>,
     pub action: Option<String>,
     pub subject: Option<String>,
     pub limit: u32,
+}
+
+/// A day or a moment, in milliseconds since 1970.
+pub fn moment(text: &str) -> Result<i64> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at.as_millisecond());
+    }
+    let day = text.parse::<Date>().ok();
+    let at = day.and_then(|day| day.to_zoned(TimeZone::UTC).ok());
+    at.map(|at| at.timestamp().as_millisecond()).ok_or_else(|| {
+        Error::usage(format!("'{text}' is no moment"))
+            .hint("write a day or a moment, as 2026-01-31 or 2026-01-31T12:00:00Z")
+    })
 }

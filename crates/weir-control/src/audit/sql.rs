@@ -148,7 +148,7 @@ pub(super) async fn list(
 ) -> sqlx::Result<Vec<Entry>> {
     let query = format!(
         "{ENTRIES} AND a.at_ms >= $2 AND ($3 = '' OR a.principal = $3) AND ($4 = '' OR a.action = $4)
-         AND ($5 = '' OR a.subject = $5) ORDER BY a.number DESC LIMIT $6"
+         AND ($5 = '' OR a.subject = $5) AND a.number < $6 ORDER BY a.number DESC LIMIT $7"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(query))
         .bind(tenant)
@@ -156,6 +156,7 @@ pub(super) async fn list(
         .bind(filter.principal.as_deref().unwrap_or_default())
         .bind(filter.action.as_deref().unwrap_or_default())
         .bind(filter.subject.as_deref().unwrap_or_default())
+        .bind(filter.before.unwrap_or(i64::MAX))
         .bind(i64::from(filter.limit))
         .fetch_all(db)
         .await

@@ -113,6 +113,7 @@ async fn an_untouched_chain_holds() {
         principal: Some("cli".to_owned()),
         action: Some("test.note".to_owned()),
         since_ms: Some(1),
+        before: None,
         limit: 10,
     };
     assert_eq!(list(&store, "default", &filter).await.unwrap().len(), 2);

@@ -27,6 +27,8 @@ pub struct ConnectorInfo {
     /// By language: `en`, `ar`.
     pub name: BTreeMap<String, String>,
     pub governance: Governance,
+    /// How the messages are signed that its connections take; null where they take none.
+    pub hook: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

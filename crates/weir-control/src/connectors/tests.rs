@@ -12,6 +12,7 @@ fn catalog() -> Vec<ConnectorInfo> {
             key: key.to_owned(),
             version: "1.0.0".to_owned(),
             name: BTreeMap::from([("en".to_owned(), key.to_uppercase())]),
+            hook: None,
             governance: Governance::default(),
         })
         .to_vec()

@@ -1,6 +1,7 @@
 //! Messages that outside systems send by themselves. Whoever sent one hears that it was taken once it is
 //! stored; from there it is told as an event, and lands in the lake by the next sync of its connection.
 
+mod inbox;
 mod post;
 mod sql;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use weir_protocol::{Error, ErrorKind, Result};
 use crate::Store;
 use crate::audit::{self, Record};
 use crate::store::Scope;
+pub use inbox::{Inflow, Note, inflows, notes};
 use post::Post;
 
 /// Messages are kept so long after they were received, and until they are in the lake: one that is sent

@@ -1,6 +1,8 @@
 use sqlx::AnyConnection;
 use weir_protocol::hook::{Message, Received};
 
+use super::{Inflow, Note};
+
 /// Bodies that are read at once; a message has 1 MiB at most.
 const AT_ONCE: usize = 32;
 /// A page of messages ends where its bodies have so many bytes: it goes over a worker's line in one piece.
@@ -90,6 +92,51 @@ pub(super) async fn after(
         }
     }
     Ok(found)
+}
+
+pub(super) async fn inflows(db: &mut AnyConnection, tenant: &str) -> sqlx::Result<Vec<Inflow>> {
+    sqlx::query_as(
+        "SELECT hooks.connection AS connection,
+             (SELECT newest.received_at_ms FROM received AS newest
+              WHERE newest.tenant = hooks.tenant AND newest.connection = hooks.connection
+              ORDER BY newest.place DESC LIMIT 1) AS last_received_at_ms
+         FROM hooks WHERE hooks.tenant = $1 ORDER BY hooks.connection",
+    )
+    .bind(tenant)
+    .fetch_all(db)
+    .await
+}
+
+/// Those before a place, the newest first.
+pub(super) async fn notes(
+    db: &mut AnyConnection,
+    (tenant, connection): (&str, &str),
+    before: i64,
+    limit: u32,
+) -> sqlx::Result<Vec<Note>> {
+    type Row = (i64, String, Option<String>, i64, i64);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT received.place, received.id, received.kind, received.received_at_ms, hooks.landed FROM received
+         JOIN hooks ON hooks.tenant = received.tenant AND hooks.connection = received.connection
+         WHERE received.tenant = $1 AND received.connection = $2 AND received.place < $3
+         ORDER BY received.place DESC LIMIT $4",
+    )
+    .bind(tenant)
+    .bind(connection)
+    .bind(before)
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await?;
+    let notes = rows
+        .into_iter()
+        .map(|(place, id, kind, received_at_ms, landed)| Note {
+            place,
+            id,
+            kind,
+            received_at_ms,
+            has_landed: place <= landed,
+        });
+    Ok(notes.collect())
 }
 
 pub(super) async fn landed(

@@ -85,7 +85,7 @@ impl Someone {
 }
 
 /// What became of a case.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Tried {
     pub name: String,
     pub decision: Decision,

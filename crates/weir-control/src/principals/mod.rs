@@ -1,5 +1,6 @@
 //! Who acts, and what they may do.
 
+mod review;
 mod rights;
 mod rules;
 mod sql;
@@ -17,12 +18,13 @@ use weir_protocol::{Error, Result};
 
 use crate::Acting;
 
+pub use review::{Grant, review};
 pub use rights::{Permission, Role};
 pub(crate) use rules::{check_groups, granted};
 pub use rules::{check_name, may};
 pub use tokens::{
-    EXPIRY_DEFAULT, EXPIRY_MAX, Grant, Issued, NewToken, Token, TokenStatus, authenticate, bootstrap, create,
-    get, list, review, revoke, revoke_if,
+    EXPIRY_DEFAULT, EXPIRY_MAX, Issued, NewToken, Token, TokenStatus, authenticate, bootstrap, create, get,
+    list, revoke, revoke_if,
 };
 pub(crate) use tokens::{holder, is_made_by};
 

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use super::rules::{check_groups, check_name, granted, may_grant, may_group};
-use super::{Access, COMMAND_LINE, Kind, Permission, Principal, Role, sql};
+use super::{Access, COMMAND_LINE, Kind, Permission, Role, sql};
 use crate::audit::random;
 use crate::audit::{self, Record};
 use crate::store::{Expected, Outcome, Scope, int};
@@ -422,54 +422,4 @@ pub async fn revoke_if(
 
 fn no_such_token(id: &str) -> Error {
     Error::not_found(format!("there is no token '{id}'")).hint("`weir token list` shows the ids of tokens")
-}
-
-/// One line of an access review: a principal, and a token that acts for it, where there is one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Grant {
-    pub principal: String,
-    pub kind: Kind,
-    /// What can be done with the token now: nothing, once it has expired or was revoked.
-    pub permissions: BTreeSet<Permission>,
-    pub token: Option<Token>,
-}
-
-/// Who has what: every principal of a tenant with every token of it, ended ones included.
-pub async fn review(store: &Store, tenant: &str) -> Result<Vec<Grant>> {
-    let (principals, tokens) = store
-        .read(Scope::Tenant(tenant), "review access", |db, _| {
-            Box::pin(async move {
-                let principals = sql::principals(db, tenant).await?;
-                Ok((principals, sql::tokens(db, tenant).await?))
-            })
-        })
-        .await?;
-    Ok(principals
-        .into_iter()
-        .flat_map(|principal| lines(principal, &tokens))
-        .collect())
-}
-
-fn lines(principal: Principal, tokens: &[Token]) -> Vec<Grant> {
-    let own = tokens.iter().filter(|token| token.principal == principal.name);
-    let mut lines: Vec<Grant> = own
-        .map(|token| Grant {
-            principal: principal.name.clone(),
-            kind: principal.kind,
-            permissions: match token.status {
-                TokenStatus::Active => token.permissions(),
-                TokenStatus::Expired | TokenStatus::Revoked => BTreeSet::new(),
-            },
-            token: Some(token.clone()),
-        })
-        .collect();
-    if lines.is_empty() {
-        lines.push(Grant {
-            principal: principal.name,
-            kind: principal.kind,
-            permissions: BTreeSet::new(),
-            token: None,
-        });
-    }
-    lines
 }

@@ -14,14 +14,16 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
+use sqlx::AnyConnection;
 use uuid::Uuid;
 use weir_protocol::{Error, Result, Secret, yaml};
 
 use crate::Store;
 use crate::audit::{self, Ending, Record};
 use crate::events;
-use crate::store::Scope;
+use crate::store::{Expected, Outcome, Scope};
 
 pub use keys::{MasterKey, MasterKeys};
 pub use own::any;
@@ -40,7 +42,7 @@ const NAME_CHARS_MAX: usize = 100;
 const PAGE: i64 = 100;
 
 /// What may be told of a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct StoredSecret {
     pub name: String,
     /// Counts values and data keys.
@@ -100,10 +102,20 @@ impl Secrets {
 
     /// Stores a value; what was there before is gone. Gives back the version.
     pub async fn set(&self, name: &str, value: &Secret) -> Result<i64> {
+        self.set_if(name, value, &|_| Ok(())).await
+    }
+
+    /// As [`Self::set`], unless `expected` refuses what the secret is by then; None: there is no such one yet.
+    pub async fn set_if(
+        &self,
+        name: &str,
+        value: &Secret,
+        expected: Expected<'_, Option<StoredSecret>>,
+    ) -> Result<i64> {
         check_name(name)?;
         check_value(value)?;
         let new_id = &Uuid::now_v7().to_string();
-        self.store_version("secret.set", name, |row| {
+        self.store_version("secret.set", name, expected, |row| {
             let (id, version) = row.map_or((new_id.as_str(), 1), |row| (row.id.as_str(), row.version + 1));
             Ok((id.to_owned(), version, value.clone()))
         })
@@ -113,7 +125,7 @@ impl Secrets {
     /// Encrypts the value by another data key, under the current master key. Gives back the version.
     pub async fn rotate(&self, name: &str) -> Result<i64> {
         check_name(name)?;
-        self.store_version("secret.rotate", name, |row| {
+        self.store_version("secret.rotate", name, &|_| Ok(()), |row| {
             let row = row.ok_or_else(|| no_such_secret(name, &[]))?;
             Ok((row.id.clone(), row.version + 1, self.opened(row)?))
         })
@@ -124,6 +136,7 @@ impl Secrets {
         &self,
         action: &'static str,
         name: &str,
+        expected: Expected<'_, Option<StoredSecret>>,
         next: impl Fn(Option<&sql::Row>) -> Result<(String, i64, Secret)> + Send + Sync,
     ) -> Result<i64> {
         let (record, next) = (&self.noted(action, name), &next);
@@ -138,6 +151,7 @@ impl Secrets {
                 "store the secret",
                 |db, _| {
                     Box::pin(async move {
+                        expected(&sql::told(db, tenant, name).await?)?;
                         let row = sql::get(db, tenant, name).await?;
                         let (id, version, value) = next(row.as_ref())?;
                         let place = Place {
@@ -189,11 +203,7 @@ impl Secrets {
             .await?;
         match row {
             Some(row) => self.opened(&row),
-            None => {
-                let all = list(&self.store, &self.tenant).await?;
-                let names: Vec<&str> = all.iter().map(|secret| secret.name.as_str()).collect();
-                Err(no_such_secret(name, &names))
-            }
+            None => Err(missing(&self.store, &self.tenant, name).await?),
         }
     }
 
@@ -213,31 +223,71 @@ pub async fn list(store: &Store, tenant: &str) -> Result<Vec<StoredSecret>> {
         .await
 }
 
+/// What may be told of one of them; needs no key.
+pub async fn get(store: &Store, tenant: &str, name: &str) -> Result<StoredSecret> {
+    check_name(name)?;
+    let found = store
+        .read(Scope::Tenant(tenant), "look at the secret", |db, _| {
+            Box::pin(async move { Ok(sql::told(db, tenant, name).await?) })
+        })
+        .await?;
+    match found {
+        Some(found) => Ok(found),
+        None => Err(missing(store, tenant, name).await?),
+    }
+}
+
 /// Removes a secret and its data key; needs no key.
 pub async fn delete(store: &Store, tenant: &str, name: &str) -> Result<()> {
+    delete_if(store, tenant, name, &|_| Ok(())).await.map(drop)
+}
+
+/// As [`delete`], unless `expected` refuses what the secret is by then. Gives back what it was.
+pub async fn delete_if(
+    store: &Store,
+    tenant: &str,
+    name: &str,
+    expected: Expected<'_, StoredSecret>,
+) -> Result<StoredSecret> {
     check_name(name)?;
     let record = &Record::new(tenant, "secret.delete", format!("secret:{name}"));
     let acting = store.acting();
-    let is_gone = store
-        .write(Scope::Tenant(tenant), "delete the secret", |db, _| {
-            Box::pin(async move {
-                let is_gone = sql::delete(db, tenant, name).await?;
-                if is_gone {
-                    for beside in [made_as(name), next(name)] {
-                        sql::delete(db, tenant, &beside).await?;
-                    }
+    let gone = store
+        .write_alone(
+            Scope::Tenant(tenant),
+            &format!("secret {name}"),
+            "delete the secret",
+            |db, _| {
+                Box::pin(async move {
+                    let Some(known) = sql::told(db, tenant, name).await? else {
+                        return Ok(None);
+                    };
+                    expected(&known)?;
+                    remove_all_in(db, tenant, name).await?;
                     audit::append_in(db, acting, record).await?;
-                }
-                Ok(is_gone)
-            })
-        })
+                    Ok(Some(known))
+                })
+            },
+        )
         .await?;
-    if is_gone {
-        return Ok(());
+    match gone {
+        Some(known) => Ok(known),
+        None => Err(missing(store, tenant, name).await?),
     }
+}
+
+/// A secret, and what is kept beside it of a change of its value.
+async fn remove_all_in(db: &mut AnyConnection, tenant: &str, name: &str) -> Outcome<()> {
+    for one in [name, &made_as(name), &next(name)] {
+        sql::delete(db, tenant, one).await?;
+    }
+    Ok(())
+}
+
+async fn missing(store: &Store, tenant: &str, name: &str) -> Result<Error> {
     let all = list(store, tenant).await?;
     let names: Vec<&str> = all.iter().map(|secret| secret.name.as_str()).collect();
-    Err(no_such_secret(name, &names))
+    Ok(no_such_secret(name, &names))
 }
 
 /// Wraps the data keys of all tenants' secrets by the current master key. It may be stopped and

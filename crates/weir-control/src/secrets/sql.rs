@@ -137,14 +137,30 @@ pub(super) async fn delete(db: &mut AnyConnection, tenant: &str, name: &str) -> 
     Ok(gone.rows_affected() == 1)
 }
 
+/// What may be told.
+const TOLD: &str =
+    "SELECT name, version, master_key_id, created_at_ms, set_at_ms, read_at_ms, expires_at_ms FROM secrets
+     WHERE tenant = $1 AND name NOT LIKE '%/%'";
+
 pub(super) async fn list(db: &mut AnyConnection, tenant: &str) -> sqlx::Result<Vec<StoredSecret>> {
-    sqlx::query_as(
-        "SELECT name, version, master_key_id, created_at_ms, set_at_ms, read_at_ms, expires_at_ms FROM secrets
-         WHERE tenant = $1 AND name NOT LIKE '%/%' ORDER BY name",
-    )
-    .bind(tenant)
-    .fetch_all(db)
-    .await
+    let query = format!("{TOLD} ORDER BY name");
+    sqlx::query_as(sqlx::AssertSqlSafe(query))
+        .bind(tenant)
+        .fetch_all(db)
+        .await
+}
+
+pub(super) async fn told(
+    db: &mut AnyConnection,
+    tenant: &str,
+    name: &str,
+) -> sqlx::Result<Option<StoredSecret>> {
+    let query = format!("{TOLD} AND name = $2");
+    sqlx::query_as(sqlx::AssertSqlSafe(query))
+        .bind(tenant)
+        .bind(name)
+        .fetch_optional(db)
+        .await
 }
 
 /// When a secret's value ends, as somebody says; None: nobody does.

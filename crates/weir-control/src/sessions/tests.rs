@@ -121,6 +121,27 @@ async fn a_session_acts_with_its_roles_until_it_ends() {
 }
 
 #[tokio::test]
+async fn a_review_of_access_has_the_sessions_that_are_open() {
+    let rig = rig(vec!["ops"]).await;
+    let of_sessions = async || -> Vec<principals::Grant> {
+        let lines = principals::review(&rig.store, "default").await.unwrap();
+        lines.into_iter().filter(|line| line.session.is_some()).collect()
+    };
+    assert!(of_sessions().await.is_empty());
+    let session = rig.login("ali").await.unwrap();
+    rig.login("ali").await.unwrap();
+    let lines = of_sessions().await;
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0].principal, session.access.principal);
+    assert_eq!(lines[0].permissions, session.access.permissions);
+    assert_ne!(lines[0].key(), lines[1].key());
+    end(&rig.store, &session.access).await.unwrap();
+    assert_eq!(of_sessions().await.len(), 1);
+    rig.pass(13).await;
+    assert!(of_sessions().await.is_empty());
+}
+
+#[tokio::test]
 async fn a_session_ends_where_it_is_not_used_and_at_last_at_any_rate() {
     let rig = rig(vec!["ops"]).await;
     let session = rig.login("ali").await.unwrap();

@@ -1,6 +1,7 @@
 //! Where each stream of a connection is read on: a copy of what the lake holds, and a person's wish
 //! to read on from elsewhere.
 
+mod desk;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -13,8 +14,10 @@ use weir_protocol::{Error, Result, StreamState, SyncMode};
 
 use crate::audit::{self, Record};
 use crate::leases::Lease;
-use crate::store::{Outcome, Scope, stored_badly};
+use crate::store::{Expected, Outcome, Scope, stored_badly};
 use crate::{Connection, Store, connections, leases};
+
+pub use desk::{Asked, Desk, Streams};
 
 /// A stream's state as the store knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,6 +67,17 @@ pub async fn get(store: &Store, tenant: &str, connection: &str, stream: &str) ->
 
 /// Makes the next run of a stream read on from elsewhere. Refused while a run has the stream.
 pub async fn set(store: &Store, connection: &Connection, stream: &str, wish: &Wish) -> Result<()> {
+    set_if(store, connection, stream, wish, &|_| Ok(())).await
+}
+
+/// As [`set`], unless `expected` refuses what the state is by then; None: there is none yet.
+pub async fn set_if(
+    store: &Store,
+    connection: &Connection,
+    stream: &str,
+    wish: &Wish,
+    expected: Expected<'_, Option<StoredState>>,
+) -> Result<()> {
     let text = &match wish {
         Wish::Reset => sql::RESET.to_owned(),
         Wish::Full => sql::FULL.to_owned(),
@@ -86,7 +100,10 @@ pub async fn set(store: &Store, connection: &Connection, stream: &str, wish: &Wi
                 {
                     return Err(held.refusal(&connection.name, stream).into());
                 }
-                sql::set_wish(db, (&connection.tenant, &connection.name), stream, text).await?;
+                let (tenant, name) = (connection.tenant.as_str(), connection.name.as_str());
+                let known = sql::get(db, tenant, name, stream).await?;
+                expected(&known.map(sql::StateRow::read).transpose()?)?;
+                sql::set_wish(db, (tenant, name), stream, text).await?;
                 audit::append_in(db, acting, record).await
             })
         })

@@ -93,6 +93,13 @@ impl SignatureSpec {
             | Self::Hmac { secret, .. } => secret,
         }
     }
+
+    /// As files write it.
+    pub fn scheme(&self) -> String {
+        let written = serde_json::to_value(self).unwrap_or_default();
+        let scheme = written.get("scheme").and_then(serde_json::Value::as_str);
+        scheme.unwrap_or_default().to_owned()
+    }
 }
 
 /// How a SHA-256 HMAC is written.
@@ -102,4 +109,16 @@ pub enum HmacEncoding {
     #[default]
     Hex,
     Base64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_is_called_as_files_write_it() {
+        let written = serde_json::json!({ "scheme": "standard_webhooks", "secret": "s" });
+        let signature: SignatureSpec = serde_json::from_value(written).unwrap();
+        assert_eq!(signature.scheme(), "standard_webhooks");
+    }
 }

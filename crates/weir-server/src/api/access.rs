@@ -25,11 +25,5 @@ async fn review(
     Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<Grant>>, Problem> {
     let items = principals::review(&state.store, &access.tenant).await?;
-    Ok(Json(Page::by_key(items, &paging, review_key)?))
-}
-
-/// By the principal's name, then the token's id.
-fn review_key(line: &Grant) -> String {
-    let token = line.token.as_ref().map_or("", |token| token.id.as_str());
-    format!("{} {token}", line.principal)
+    Ok(Json(Page::by_key(items, &paging, Grant::key)?))
 }

@@ -1,9 +1,7 @@
 use axum::Json;
 use weir_control::principals::Permission;
 use weir_control::schemas::{self, StoredChange};
-use weir_control::states::{self, StoredState};
 use weir_control::{Connection, connections};
-use weir_protocol::Error;
 
 use super::Endpoint;
 use super::page::{Page, Paging};
@@ -27,21 +25,6 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             show,
         )
         .answers::<Connection>(200),
-        Endpoint::get(
-            "/connections/{name}/states",
-            Permission::StatesRead,
-            "Where each stream of a connection is read on",
-            list_states,
-        )
-        .query::<Paging>()
-        .answers::<Page<StoredState>>(200),
-        Endpoint::get(
-            "/connections/{name}/states/{stream}",
-            Permission::StatesRead,
-            "Where one stream is read on",
-            show_state,
-        )
-        .answers::<StoredState>(200),
         Endpoint::get(
             "/connections/{name}/schema-changes",
             Permission::SchemasRead,
@@ -69,30 +52,6 @@ async fn show(
     Named(name): Named<String>,
 ) -> Result<Json<Connection>, Problem> {
     Ok(Json(connections::get(&state.store, &access.tenant, &name).await?))
-}
-
-async fn list_states(
-    ForCaller(state): ForCaller,
-    Caller(access): Caller,
-    Named(name): Named<String>,
-    Asked(paging): Asked<Paging>,
-) -> Result<Json<Page<StoredState>>, Problem> {
-    let connection = connections::get(&state.store, &access.tenant, &name).await?;
-    let items = states::list(&state.store, &access.tenant, &connection.name).await?;
-    Ok(Json(Page::by_key(items, &paging, |item| item.stream.clone())?))
-}
-
-async fn show_state(
-    ForCaller(state): ForCaller,
-    Caller(access): Caller,
-    Named((name, stream)): Named<(String, String)>,
-) -> Result<Json<StoredState>, Problem> {
-    let found = states::get(&state.store, &access.tenant, &name, &stream).await?;
-    let found = found.ok_or_else(|| {
-        Error::not_found(format!("stream '{stream}' of connection '{name}' has no state"))
-            .hint("it gets one with the first checkpoint of a run")
-    })?;
-    Ok(Json(found))
 }
 
 async fn list_changes(

@@ -72,7 +72,9 @@ fn operation(
     if let Some(query) = endpoint.query {
         parameters.extend(query_parameters(&query(inputs).to_value()));
     }
-    let headers: &[(&str, &str)] = if is_read {
+    let headers: &[(&str, &str)] = if endpoint.streams.is_some() || endpoint.is_secret {
+        &[]
+    } else if is_read {
         &[(
             "If-None-Match",
             "ETags that the client has: 304 where one is still right",
@@ -96,6 +98,10 @@ fn operation(
     if endpoint.conditional {
         description += " With `If-Match` and the ETag of what is to be changed, it is refused (412) where that \
             changed since.";
+    }
+    if endpoint.is_secret {
+        description +=
+            " Takes no `Idempotency-Key`: nothing of the body is kept. Sent again, it leaves the same value.";
     }
     let mut operation = json!({
         "operationId": operation_id(endpoint),
@@ -188,14 +194,23 @@ fn waiting(done: &Value) -> Value {
     waits
 }
 
-fn responses(endpoint: &Endpoint, answers: &mut SchemaGenerator, problem: &Value) -> Value {
-    let refused = |what: &str| {
-        json!({
-            "description": what,
-            "content": { "application/problem+json": { "schema": problem } },
-        })
-    };
+fn refused(what: &str, problem: &Value) -> Value {
+    json!({
+        "description": what,
+        "content": { "application/problem+json": { "schema": problem } },
+    })
+}
+
+/// What comes where nothing is wrong.
+fn successes(endpoint: &Endpoint, answers: &mut SchemaGenerator) -> Map<String, Value> {
     let mut responses = Map::new();
+    if let Some(media) = endpoint.streams {
+        let done = json!({
+            "description": endpoint.summary,
+            "content": { media: { "schema": { "type": "string" } } },
+        });
+        responses.insert("200".to_owned(), done);
+    }
     if let Some((status, answer)) = endpoint.answer {
         let mut headers = json!({});
         if endpoint.method == Method::GET {
@@ -204,7 +219,7 @@ fn responses(endpoint: &Endpoint, answers: &mut SchemaGenerator, problem: &Value
                 "304".to_owned(),
                 json!({ "description": "The client has it already" }),
             );
-        } else {
+        } else if !endpoint.is_secret {
             headers["Idempotent-Replayed"] = json!({
                 "description": "There where this is the answer of an earlier request with the same key",
                 "schema": { "type": "string", "enum": ["true"] },
@@ -219,6 +234,15 @@ fn responses(endpoint: &Endpoint, answers: &mut SchemaGenerator, problem: &Value
             responses.insert("202".to_owned(), waiting(&done));
         }
         responses.insert(status.to_string(), done);
+    }
+    responses
+}
+
+fn responses(endpoint: &Endpoint, answers: &mut SchemaGenerator, problem: &Value) -> Value {
+    let refused = |what: &str| refused(what, problem);
+    let mut responses = successes(endpoint, answers);
+    if endpoint.streams.is_some() {
+        responses.insert("404".to_owned(), refused("There is nothing yet"));
     }
     responses.insert("400".to_owned(), refused("The request cannot be read"));
     responses.insert(
@@ -252,6 +276,13 @@ fn responses(endpoint: &Endpoint, answers: &mut SchemaGenerator, problem: &Value
         refused("Too many requests; Retry-After says how long to wait"),
     );
     let of_calls = OF_CALLS.iter().filter(|_| endpoint.makes_calls);
+    if endpoint.asks_outside {
+        responses.insert("502".to_owned(), refused("The outside system refused"));
+        responses.insert(
+            "504".to_owned(),
+            refused("The outside system did not answer in time"),
+        );
+    }
     responses.extend(of_calls.map(|(status, what)| ((*status).to_owned(), refused(what))));
     responses.insert("503".to_owned(), refused("The control store cannot be reached"));
     Value::Object(responses)

@@ -27,6 +27,12 @@ pub(crate) struct Endpoint {
     pub(super) answer: Option<(u16, SchemaOf)>,
     /// Whether it takes `If-Match`.
     pub(super) conditional: bool,
+    /// What is given instead of JSON, as it comes: the answer is not held, and has no tag.
+    pub(super) streams: Option<&'static str>,
+    /// Whether what it takes may be kept nowhere but where it belongs, nor told again.
+    pub(super) is_secret: bool,
+    /// Whether it asks a connection's source, which may refuse or not answer.
+    pub(super) asks_outside: bool,
     /// Whether it makes calls: they keep their own keys, may have to wait for people, and fail as vendors do.
     pub(super) makes_calls: bool,
     route: MethodRouter<ServerState>,
@@ -69,6 +75,24 @@ impl Endpoint {
         )
     }
 
+    pub(super) fn put<H, T>(
+        path: &'static str,
+        permission: Permission,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, ServerState>,
+        T: 'static,
+    {
+        Self::new(
+            Method::PUT,
+            MethodFilter::PUT,
+            (path, permission, summary),
+            handler,
+        )
+    }
+
     pub(super) fn delete<H, T>(
         path: &'static str,
         permission: Permission,
@@ -106,6 +130,9 @@ impl Endpoint {
             body: None,
             answer: None,
             conditional: false,
+            streams: None,
+            is_secret: false,
+            asks_outside: false,
             makes_calls: false,
             route: on(filter, handler),
         }
@@ -131,6 +158,21 @@ impl Endpoint {
         self
     }
 
+    pub(super) fn streams(mut self, media: &'static str) -> Self {
+        self.streams = Some(media);
+        self
+    }
+
+    pub(super) fn is_secret(mut self) -> Self {
+        self.is_secret = true;
+        self
+    }
+
+    pub(super) fn asks_outside(mut self) -> Self {
+        self.asks_outside = true;
+        self
+    }
+
     pub(super) fn makes_calls(mut self) -> Self {
         self.makes_calls = true;
         self
@@ -141,7 +183,9 @@ impl Endpoint {
             state: state.clone(),
             permission: self.permission,
             path: self.path,
-            keeps_keys: !self.makes_calls,
+            // Even the hash of a request tells something of what is in it.
+            keeps_keys: !self.makes_calls && !self.is_secret,
+            streams: self.streams.is_some(),
         };
         self.route
             .route_layer(middleware::from_fn_with_state(gate, guard))

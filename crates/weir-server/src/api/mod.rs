@@ -5,6 +5,7 @@ mod access;
 mod actions;
 mod alerts;
 mod approvals;
+mod audit;
 mod backfills;
 mod bundles;
 mod calls;
@@ -14,13 +15,17 @@ mod document;
 mod endpoint;
 mod event_schemas;
 mod events;
+mod hooks;
 mod lifecycle;
 mod oauth;
 mod page;
 mod policies;
 mod runs;
 mod schedules;
+mod secrets;
 mod sessions;
+mod states;
+mod tenants;
 mod tokens;
 mod webhooks;
 mod workers;
@@ -51,6 +56,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         schedules::endpoints(),
         tokens::endpoints(),
         sessions::endpoints(),
+        tenants::endpoints(),
         access::endpoints(),
         workers::endpoints(),
         policies::endpoints(),
@@ -59,6 +65,10 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         event_schemas::endpoints(),
         webhooks::endpoints(),
         alerts::endpoints(),
+        audit::endpoints(),
+        states::endpoints(),
+        secrets::endpoints(),
+        hooks::endpoints(),
     ]
     .into_iter()
     .flatten()

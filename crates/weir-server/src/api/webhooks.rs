@@ -105,7 +105,7 @@ async fn show(
     Ok(Json(webhooks::get(&state.store, &access.tenant, &name).await?))
 }
 
-async fn keeper(state: &ServerState, access: &Access) -> Result<Secrets, Problem> {
+pub(super) async fn keeper(state: &ServerState, access: &Access) -> Result<Secrets, Problem> {
     let Some(vault) = &state.vault else {
         return Err(Error::unavailable("this server holds no secrets")
             .hint("ask a server that has the master key")

@@ -120,6 +120,26 @@ async fn a_token_that_asks_too_often_waits_and_others_do_not() {
 }
 
 #[tokio::test]
+async fn a_review_tells_what_providers_granted_page_by_page() {
+    let served = served().await;
+    let theirs = routes::Belongings::of(&served).await;
+    let review = served
+        .ask_as(&theirs.admin, "GET", "/api/v1/access-review?limit=200", "")
+        .await
+        .json();
+    let lines = review["items"].as_array().unwrap();
+    let granted: Vec<&Value> = lines.iter().filter(|line| line["oauth"].is_object()).collect();
+    assert_eq!(granted.len(), 1, "{review}");
+    assert_eq!(
+        (&granted[0]["oauth"]["connection"], &granted[0]["principal"]),
+        (&theirs.connection.as_str().into(), &"weir".into())
+    );
+    assert_eq!(granted[0]["permissions"], serde_json::json!([]));
+    let tokens = lines.iter().filter(|line| line["token"].is_object());
+    assert_eq!(tokens.count(), 1);
+}
+
+#[tokio::test]
 async fn tokens_are_made_used_listed_reviewed_and_ended() {
     let served = served().await;
     let wanted =

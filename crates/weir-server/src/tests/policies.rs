@@ -56,7 +56,8 @@ async fn every_route_asks_the_policies_whatever_the_roles_say() {
         let open = served.ask_as(&theirs.admin, "GET", &address, "").await;
         assert_ne!(open.status, 403, "{method} {path}: {}", open.text);
         // What only looks, though it is posted, is no change to note.
-        let looks = method == "GET" || path.ends_with("/event-schemas/check");
+        let looks =
+            method == "GET" || path.ends_with("/event-schemas/check") || path.ends_with("/policies/test");
         writes += usize::from(!looks);
     }
     let filter = audit::EntryFilter {
@@ -142,4 +143,38 @@ async fn the_policies_in_force_are_shown() {
         (200, &serde_json::json!(["shut", "blind"]))
     );
     assert!(standing["trouble"].is_null() && standing["version"].as_str().unwrap().len() == 64);
+}
+
+#[tokio::test]
+async fn cases_are_decided_by_the_policies_in_force() {
+    let served = governed().await;
+    let case = |name: &str, expect: &str| {
+        serde_json::json!({
+            "name": name,
+            "principal": { "name": name, "roles": ["admin"] },
+            "action": "runs:write",
+            "resource": { "kind": "connection", "name": "shop" },
+            "expect": expect,
+        })
+    };
+    let body = serde_json::json!({ "cases": [case("shut", "deny"), case("open", "allow")] });
+    let answer = served
+        .ask("POST", "/api/v1/policies/test", &body.to_string())
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let outcome = answer.json();
+    assert_eq!(outcome["is_as_expected"], true, "{outcome}");
+    assert_eq!(outcome["cases"][0]["decision"]["by"], serde_json::json!(["shut"]));
+    let body = serde_json::json!({ "cases": [case("shut", "allow")] });
+    let answer = served
+        .ask("POST", "/api/v1/policies/test", &body.to_string())
+        .await;
+    let outcome = answer.json();
+    assert_eq!(outcome["is_as_expected"], false);
+    assert!(outcome["cases"][0]["mistake"].is_string());
+    let none = r#"{"cases": []}"#;
+    served
+        .ask("POST", "/api/v1/policies/test", none)
+        .await
+        .problem(400);
 }

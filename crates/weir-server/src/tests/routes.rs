@@ -8,7 +8,7 @@ use weir_control::events::{self, Event, Family, StoredEvent};
 use weir_control::lifecycle::{self, NewVersion};
 use weir_control::oauth::Grants;
 use weir_control::runs::queue::{self, RunOptions};
-use weir_control::secrets::{MasterKey, MasterKeys, Secrets};
+use weir_control::secrets;
 use weir_control::states::Wish;
 use weir_control::{RunStatus, alerts, backfills, event_schemas, runs, schedules, states, webhooks};
 use weir_protocol::oauth::{Granted, OauthClient};
@@ -117,6 +117,9 @@ fn collect(value: &Value, found: &mut Vec<String>) {
 /// Of every tenant: what its versions hold tells whose it is.
 const CONNECTOR: &str = "acme";
 
+/// What a tenant keeps under a name that others may use too.
+const SECRET: &str = "shop_key";
+
 /// What a tenant has, and how its ids are called in paths.
 pub(super) struct Belongings {
     pub(super) tenant: String,
@@ -179,6 +182,8 @@ impl Belongings {
         event_schemas::register(store, &tenant, "shop.paid", &schema, None)
             .await
             .unwrap();
+        let kept = OneKey.open(store, &tenant).await.unwrap();
+        kept.set(SECRET, &Secret::new("theirs")).await.unwrap();
         let admin = token(store, &tenant, Role::Admin).await;
         let token_id = admin.split('_').nth(1).unwrap().to_owned();
         // Else another test would route them while this one reads its deliveries.
@@ -202,7 +207,9 @@ impl Belongings {
     /// A path with this tenant's ids in it.
     pub(super) fn fill(&self, path: &str) -> String {
         let noun = path.split('/').nth(3);
+        let secret = SECRET.to_owned();
         let (id, name) = match noun {
+            Some("secrets") => (&self.run, &secret),
             Some("tokens") => (&self.token_id, &self.connection),
             Some("backfills") => (&self.backfill, &self.connection),
             Some("events") => (&self.event, &self.connection),
@@ -225,6 +232,7 @@ impl Belongings {
                     "1.0.0"
                 },
             ),
+            ("{tenant}", &self.tenant),
             ("{connection}", &self.connection),
             ("{stream}", "orders"),
             ("{key}", CONNECTOR),
@@ -247,6 +255,8 @@ impl Belongings {
                 self.connection
             ),
             ("POST", "/api/v1/tokens") => r#"{"principal": "mine", "roles": ["agent"]}"#.to_owned(),
+            ("PUT", "/api/v1/connections/{name}/states/{stream}") => r#"{"from": "beginning"}"#.to_owned(),
+            ("PUT", "/api/v1/secrets/{name}") => r#"{"value": "mine"}"#.to_owned(),
             ("POST", path) if path.ends_with("/oauth/finish") => {
                 r#"{"callback": "http://h/?state=x"}"#.to_owned()
             }
@@ -280,19 +290,9 @@ impl Belongings {
     }
 }
 
-/// Always with the same master key, as one store has one.
-async fn secrets_of(store: &Store, tenant: &str) -> Secrets {
-    static KEY: std::sync::LazyLock<Secret> = std::sync::LazyLock::new(|| MasterKey::generate().unwrap());
-    let keys = MasterKeys {
-        current: MasterKey::parse(&KEY).unwrap(),
-        old: None,
-    };
-    Secrets::open(store, tenant, Arc::new(keys)).await.unwrap()
-}
-
 /// A grant of a connection, as if somebody had consented.
 async fn connect(store: &Store, connection: &Connection) {
-    let secrets = secrets_of(store, &connection.tenant).await;
+    let secrets = OneKey.open(store, &connection.tenant).await.unwrap();
     let client = OauthClient {
         grant: Oauth2Grant::AuthorizationCode,
         client_id: "weir".to_owned(),
@@ -359,7 +359,7 @@ async fn send(store: &Store, event: &str) {
 }
 
 async fn webhook_of(store: &Store, tenant: &str) -> String {
-    let keeper = secrets_of(store, tenant).await;
+    let keeper = OneKey.open(store, tenant).await.unwrap();
     let new = serde_json::json!({ "name": "hook", "url": format!("https://{tenant}.example.com/") });
     let new = serde_json::from_value(new).unwrap();
     let (webhook, _) = webhooks::add(store, &keeper, &new).await.unwrap();
@@ -377,8 +377,10 @@ async fn no_route_shows_or_changes_what_another_tenant_has() {
         let body = theirs.body(&method, &path);
         let answer = served.ask_as(stranger, &method, &address, &body).await;
         if answer.status < 300 {
+            // A name that is free in the stranger's own tenant.
+            let is_own = path == "/api/v1/secrets/{name}";
             assert!(
-                !path.contains('{'),
+                is_own || !path.contains('{'),
                 "{method} {path} answered {}: {}",
                 answer.status,
                 answer.text
@@ -406,6 +408,7 @@ async fn no_route_shows_or_changes_what_another_tenant_has() {
     }
     assert!(shown >= 10, "only {shown} routes show their owner something");
     let (store, tenant) = (&served.store, &theirs.tenant);
+    assert_eq!(secrets::get(store, tenant, SECRET).await.unwrap().version, 1);
     let run = runs::get(store, tenant, &theirs.run).await.unwrap();
     assert_eq!(run.status, RunStatus::Queued);
     assert_eq!(
@@ -489,6 +492,7 @@ async fn the_board_names_connectors_in_both_languages_and_the_probe_asks_them() 
             ("ar".to_owned(), "واجهة".to_owned()),
         ]),
         governance: spec::Governance::default(),
+        hook: None,
     };
     let served = served_with(Settings {
         catalog: vec![info],

@@ -3,9 +3,6 @@ use std::io::{BufReader, BufWriter};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde_json::json;
 use weir_control::audit::{self, Broken, EntryFilter, Erase, KEPT_DAYS_MIN, Verified};
 use weir_control::{DEFAULT_TENANT, tenants};
@@ -83,7 +80,7 @@ enum AuditCommand {
 #[derive(Debug, Args)]
 struct ListArgs {
     /// From this day or moment on
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = audit::moment)]
     since: Option<i64>,
     /// Who acted, as `cli` or `system`
     #[arg(long)]
@@ -99,17 +96,6 @@ struct ListArgs {
     /// Whose records
     #[arg(long, default_value = DEFAULT_TENANT)]
     tenant: String,
-}
-
-/// A date or a date-time, in milliseconds since 1970.
-fn moment(text: &str) -> Result<i64, String> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at.as_millisecond());
-    }
-    let day = text.parse::<Date>().ok();
-    let at = day.and_then(|day| day.to_zoned(TimeZone::UTC).ok());
-    at.map(|at| at.timestamp().as_millisecond())
-        .ok_or_else(|| "write a day or a moment, as 2026-01-31 or 2026-01-31T12:00:00Z".to_owned())
 }
 
 pub(crate) async fn run(args: &AuditArgs, context: &Context) -> Result<()> {
@@ -158,6 +144,7 @@ async fn list(args: &ListArgs, context: &Context) -> Result<()> {
     let store = Wiring::open(context)?.store().await?;
     let filter = EntryFilter {
         since_ms: args.since,
+        before: None,
         principal: args.principal.clone(),
         action: args.action.clone(),
         subject: args.subject.clone(),

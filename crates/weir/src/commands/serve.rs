@@ -12,7 +12,9 @@ use weir_control::policies::{InForce, Surroundings};
 use weir_control::rpc::Office;
 use weir_control::slices::StoreSlices;
 use weir_control::worker::{Limits, StoreSupply, Worker, schedule};
-use weir_control::{Acting, DEFAULT_TENANT, Store, bundles, calls, deliveries, fitness, hooks, principals};
+use weir_control::{
+    Acting, DEFAULT_TENANT, Store, bundles, calls, deliveries, fitness, hooks, principals, states,
+};
 use weir_protocol::units::{ByteSize, Span};
 use weir_protocol::{Error, Result};
 use weir_server::{
@@ -32,6 +34,7 @@ use crate::messenger::{Messenger, watch_disk};
 use crate::output::line;
 use crate::parts::Parts;
 use crate::performer::{ProjectPerformer, take_schedules};
+use crate::places::ProjectStreams;
 use crate::receivers::ProjectReceivers;
 use crate::renewals;
 use crate::spools;
@@ -154,6 +157,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         bundles: Some(bundles),
         hooks: Some(inbound(context, &store)),
         data: Some(data(context, &store)),
+        states: Some(states(context, &store)),
         mcp: args.mcp(base),
         oauth: Some(Desk::new(&store, DEFAULT_TENANT, servers, base)),
         login,
@@ -161,6 +165,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         prober: Some(Prober::new(Arc::new(ProjectConnections(wiring.clone())))),
         office: Some(office(context, &store)),
         channels: wiring.project.file.alerts.channels.keys().cloned().collect(),
+        audit_key: Some(Arc::new(wiring.audit_key()?)),
         vault: Some(wiring),
         trace_join: trace_join(context),
         requests_per_minute: args.requests_per_minute,
@@ -293,6 +298,12 @@ async fn follow(stand_in: Option<StandIn>, stop: CancellationToken) {
         Some(stand_in) => stand_in.follow(stop).await,
         None => stop.cancelled().await,
     }
+}
+
+/// Who sets where streams are read on from.
+fn states(context: &Arc<Context>, store: &Store) -> states::Desk {
+    let streams = ProjectStreams::new(context.clone(), store.clone());
+    states::Desk::new(DEFAULT_TENANT, Arc::new(streams))
 }
 
 /// The project's lake and sources, for tools.

@@ -1,20 +1,17 @@
 mod import;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use weir_control::DEFAULT_TENANT;
-use weir_control::states::{self, Wish};
-use weir_control::sync::doubles;
-use weir_protocol::connection::ConnectionSpec;
-use weir_protocol::{Error, Result, Source, StreamDescriptor, StreamState, name};
+use weir_control::states::{self, Asked, Wish};
+use weir_protocol::{Error, Result, StreamState};
 
 use super::Context;
-use crate::errors;
 use crate::output::{Format, Sheet, line, raw, time};
-use crate::wiring::{Wiring, registered};
+use crate::wiring::Wiring;
+use crate::{errors, places};
 
 /// Where each stream is read on: show, set, reset, import
 #[derive(Debug, Args)]
@@ -96,17 +93,14 @@ pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
             file,
             accept_duplicates,
         } => {
-            let spec = wiring.connection(connection)?;
-            let (source, found) = known_stream(&wiring, &spec, stream).await?;
-            if !accept_duplicates {
-                refuse_doubles(&wiring, &spec, &found).await?;
-            }
-            let state = match (cursor, file) {
-                (Some(cursor), _) => at(source.cursor_value(stream, cursor)?),
-                (None, Some(file)) => read(file)?,
+            let asked = match (cursor, file) {
+                (Some(cursor), _) => Asked::Cursor(cursor.clone()),
+                (None, Some(file)) => Asked::State(read(file)?),
                 (None, None) => return Err(Error::usage("nothing to set").hint("give --cursor or --file")),
             };
-            states::set(&store, &registered(&spec), stream, &Wish::From(state)).await?;
+            let found = places::wish(&wiring, (connection, stream), &asked, *accept_duplicates);
+            let (registered, wish) = found.await?;
+            states::set(&store, &registered, stream, &wish).await?;
             line(format!(
                 "the next run of {connection}.{stream} reads on from there"
             ));
@@ -117,58 +111,15 @@ pub(crate) async fn run(args: &StateArgs, context: &Context) -> Result<()> {
             stream,
             accept_duplicates,
         } => {
-            let spec = wiring.connection(connection)?;
-            let (_, found) = known_stream(&wiring, &spec, stream).await?;
-            if !accept_duplicates {
-                refuse_doubles(&wiring, &spec, &found).await?;
-            }
-            states::set(&store, &registered(&spec), stream, &Wish::Reset).await?;
+            let asked = Asked::Beginning;
+            let found = places::wish(&wiring, (connection, stream), &asked, *accept_duplicates);
+            let (registered, wish) = found.await?;
+            states::set(&store, &registered, stream, &wish).await?;
             line(format!(
                 "the next run of {connection}.{stream} begins at the beginning"
             ));
             Ok(())
         }
-    }
-}
-
-/// The connection's source, and the stream; refuses one that it does not have.
-async fn known_stream(
-    wiring: &Wiring,
-    connection: &ConnectionSpec,
-    stream: &str,
-) -> Result<(Arc<dyn Source>, StreamDescriptor)> {
-    let source = wiring.source(connection).await?;
-    let found = crate::wiring::chosen_streams(source.as_ref(), connection, &[stream.to_owned()]).await?;
-    let found = found.into_iter().next();
-    let found = found.ok_or_else(|| {
-        Error::not_found(format!("there is no stream '{stream}'")).hint("`weir discover` lists the streams")
-    })?;
-    Ok((source, found))
-}
-
-/// Refuses to have records read again that the lake holds, where no key tells them apart.
-async fn refuse_doubles(
-    wiring: &Wiring,
-    connection: &ConnectionSpec,
-    stream: &StreamDescriptor,
-) -> Result<()> {
-    if !doubles(stream) {
-        return Ok(());
-    }
-    let table = name::silver(connection.source(), &stream.entity);
-    let lake = wiring.lake()?;
-    match lake.state(&table, &connection.connection, &stream.name).await? {
-        Some(_) => Err(weir_control::sync::would_double(&connection.connection, stream)),
-        None => Ok(()),
-    }
-}
-
-/// A state in which every slice stands at this cursor.
-fn at(cursor: Value) -> StreamState {
-    StreamState {
-        floor: Some(cursor),
-        complete: true,
-        ..StreamState::default()
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn run(args: &ImportArgs, context: &Context) -> Result<()> {
     }
     if !args.accept_duplicates {
         for one in &matched {
-            super::refuse_doubles(&wiring, &connection, one.stream).await?;
+            crate::places::refuse_doubles(&wiring, &connection, one.stream).await?;
         }
     }
     if !args.dry_run {
