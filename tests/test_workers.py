@@ -192,7 +192,7 @@ def test_workers_carry_runs_with_credentials_that_they_forget(project, source, c
     assert (status, refused["context"]["missing"]) == (403, "runs:read")
     noted = json.loads(project.run("audit", "list", "--format", "json", env=store.env).stdout)
     lent = [entry for entry in noted if entry["action"] == "secret.lend"]
-    assert len(lent) == len(names) and all(entry["principal"] == token.split("_")[1] for entry in lent)
+    assert len(lent) == len(names) and all(entry["principal"] == "token:" + token.split("_")[1] for entry in lent)
     assert project.run("audit", "verify", env=store.env).returncode == 0
     workers.stop()
     assert (first.returncode, second.returncode) == (0, 0)

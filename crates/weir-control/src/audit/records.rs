@@ -173,6 +173,7 @@ impl Entry {
 #[derive(Debug, Clone, Default)]
 pub struct EntryFilter {
     pub since_ms: Option<i64>,
+    /// As records name it, a token's id, or the name of whoever acted, unless it was erased.
     pub principal: Option<String>,
     pub action: Option<String>,
     pub subject: Option<String>,

@@ -79,7 +79,7 @@ struct ListArgs {
     /// From this day or moment on
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<i64>,
-    /// Who acted, as `cli` or `system`
+    /// Who acted: `cli`, `system`, a principal's name, or a token as `token:ID`
     #[arg(long)]
     principal: Option<String>,
     /// What was done, as `secret.read`
