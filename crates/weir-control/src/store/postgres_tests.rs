@@ -147,12 +147,12 @@ async fn every_table_hides_its_rows_from_other_tenants_and_takes_none_from_them(
         let planted = reached(&store, "b", &table.insertion("a")).await.unwrap_err();
         let why = format!("{planted:?}");
         assert!(why.contains("row-level security"), "{name}: {why}");
-        let count = format!("SELECT count(*) FROM {name}");
+        let count = format!("SELECT count(*) FROM {name} WHERE tenant = 'a'");
         let rows: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(count))
             .fetch_one(&mut above)
             .await
             .unwrap();
-        assert_eq!(rows, 1, "{name} has another row, or none, after b came by");
+        assert_eq!(rows, 1, "a has another row in {name}, or none, after b came by");
     }
 }
 
