@@ -16,6 +16,7 @@ import urllib.request
 import postgres
 import pytest
 from source import connection, record
+from test_lifecycle import CONNECTOR, connector
 from test_serve import ANSWER_S_MAX, HOURLY, Store, serving
 
 BEARER = "  auth: { method: bearer, token: '{{ credential.token }}' }\n"
@@ -317,6 +318,31 @@ def test_another_worker_goes_on_with_what_a_killed_one_had(project, source, cont
     assert time.monotonic() - began < 300
     assert [run["status"] for run in runs] == ["succeeded", "abandoned"]
     assert store.rows() == {"n": 900, "keys": 900}
+
+
+def test_a_worker_reads_with_the_connector_in_production(project, source, own, workers):
+    store = Store(project)
+    source.records = [record(n, n) for n in range(30)]
+    connector(project, "1.0.0")
+    settings = f"connector: acme\nsource: demo\nallow_private_hosts: true\nconfig: {{ base_url: '{source.url}' }}\n"
+    project.connection("demo", settings)
+    promote = ["connector", "promote", "acme"]
+    for _ in range(3):
+        project.run(*promote)
+    project.run(*promote, "--without-staging", "read by a test")
+    # What stands in the folder since cannot be read with.
+    text = CONNECTOR.format(version="2.0.0", key="id").replace("path: /records", "path: /nowhere")
+    project.write("connectors/acme/connector.yaml", text)
+    control = Control(project, own, store.env)
+    with control.stack:
+        control.start()
+        workers.start(control, control.token())
+        operator = control.token("--role", "operator")
+        asked = control.ask(operator, "/runs", "POST", {"connection": "demo"})
+        assert asked[0] in (201, 202), asked
+        runs = store.until("succeeded")
+    assert [run["status"] for run in runs] == ["succeeded"]
+    assert store.rows() == {"n": 30, "keys": 30}
 
 
 def test_a_worker_hears_a_wish_to_cancel_and_ends_its_runs_when_it_is_stopped(project, source, control, store, workers):
