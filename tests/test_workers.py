@@ -320,6 +320,40 @@ def test_another_worker_goes_on_with_what_a_killed_one_had(project, source, cont
     assert store.rows() == {"n": 900, "keys": 900}
 
 
+@pytest.mark.parametrize("blow", ["killed", "its token revoked"])
+def test_a_run_asked_for_once_goes_on_by_another_worker(project, source, own, workers, blow):
+    """A run of the API has one attempt at the source, which the end of a worker does not spend."""
+    store = Store(project)
+    source.records = [record(n, n) for n in range(900)]
+    connect(project, source, "demo")
+    control = Control(project, own, store.env)
+    with control.stack:
+        control.start()
+        token, others = control.token(), control.token()
+        first = workers.start(control, token)
+
+        def strike(page):
+            if page != 5 or first.poll() is not None:
+                return
+            if blow == "killed":
+                os.kill(first.pid, signal.SIGKILL)
+            else:
+                project.run("token", "revoke", token.split("_")[1], env=store.env)
+            first.wait(ANSWER_S_MAX)
+
+        source.on_page = strike
+        asked = control.ask(control.token("--role", "operator"), "/runs", "POST", {"connection": "demo"})
+        assert asked[0] in (201, 202), asked
+        first.wait(2 * ANSWER_S_MAX)
+        source.on_page = None
+        began = time.monotonic()
+        workers.start(control, others)
+        runs = store.until("succeeded")
+        assert time.monotonic() - began < 300
+    assert [run["status"] for run in runs] == ["succeeded", "abandoned"]
+    assert store.rows() == {"n": 900, "keys": 900}
+
+
 def test_a_worker_reads_with_the_connector_in_production(project, source, own, workers):
     store = Store(project)
     source.records = [record(n, n) for n in range(30)]
