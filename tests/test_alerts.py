@@ -9,6 +9,7 @@ import standardwebhooks
 import trustme
 from receivers import Mailbox, Receiver, wait_until
 from source import connection, record
+from test_actions import Till, pay, shop
 from test_serve import serving
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -73,6 +74,24 @@ def test_mail_says_what_where_since_and_next_once_for_each_case(failing, source)
         assert "resolved" in mailbox.messages[1]["Subject"]
         assert mailbox.messages[1]["References"] == message["References"]
         assert failing.json("alert", "list") == []
+
+
+def test_whoever_approves_is_told_by_mail_what_waits_and_that_it_is_decided(project):
+    with Till() as till, Mailbox() as mailbox:
+        shop(project, till)
+        configure(project, email(mailbox, "tls: none"))
+        ann = project.run("token", "create", "ann", "--kind", "user", "--role", "approver").stdout.strip()
+        project.run("call", "shop", "pay", "--input", pay(5), ok=False)
+        [waits] = project.json("approval", "list")
+        with serving(project, "--runs-at-once", "0"):
+            wait_until(lambda: mailbox.messages, "the mail that asks")
+            message = mailbox.messages[0]
+            assert "waits" in message["Subject"] and waits["id"] in message.get_content(), message
+            assert "weir approval show" in message.get_content()
+            project.run("approval", "approve", waits["id"], env={"WEIR_TOKEN": ann})
+            wait_until(lambda: len(mailbox.messages) == 2, "the mail that it is decided")
+        assert "resolved" in mailbox.messages[1]["Subject"]
+        assert [len(till.payments), project.json("alert", "list")] == [1, []]
 
 
 def test_mail_goes_over_starttls_with_a_password_from_the_secrets(project):

@@ -98,12 +98,13 @@ def test_redirects_are_not_followed_and_a_gone_receiver_is_paused(synced):
 
 
 def test_private_addresses_are_refused_unless_allowed(synced):
-    for url in ("http://127.0.0.1:1/x", "http://example.com/x"):
+    for url in ("http://127.0.0.1:1/x", "http://example.com/x", "https://127.0.0.1:1/x", "https://10.0.0.1/x"):
         done = synced.run("webhook", "add", "bad", url, ok=False)
         assert done.returncode == 2, done.stderr
-    synced.run("webhook", "add", "bad", "https://127.0.0.1:1/x")
-    done = synced.run("webhook", "test", "bad", ok=False)
-    assert "private" in done.stderr
+    for allowed in ([], ["--allow-private"]):
+        done = synced.run("webhook", "add", "bad", "https://169.254.169.254/x", *allowed, ok=False)
+        assert done.returncode == 2 and "metadata" in done.stderr, done.stderr
+    assert synced.json("webhook", "list") == []
 
 
 def test_two_servers_send_each_event_once(synced):

@@ -16,6 +16,7 @@ import urllib.request
 import postgres
 import pytest
 from source import connection, record
+from test_lifecycle import CONNECTOR, connector
 from test_serve import ANSWER_S_MAX, HOURLY, Store, serving
 
 BEARER = "  auth: { method: bearer, token: '{{ credential.token }}' }\n"
@@ -192,7 +193,7 @@ def test_workers_carry_runs_with_credentials_that_they_forget(project, source, c
     assert (status, refused["context"]["missing"]) == (403, "runs:read")
     noted = json.loads(project.run("audit", "list", "--format", "json", env=store.env).stdout)
     lent = [entry for entry in noted if entry["action"] == "secret.lend"]
-    assert len(lent) == len(names) and all(entry["principal"] == token.split("_")[1] for entry in lent)
+    assert len(lent) == len(names) and all(entry["principal"] == "token:" + token.split("_")[1] for entry in lent)
     assert project.run("audit", "verify", env=store.env).returncode == 0
     workers.stop()
     assert (first.returncode, second.returncode) == (0, 0)
@@ -317,6 +318,65 @@ def test_another_worker_goes_on_with_what_a_killed_one_had(project, source, cont
     assert time.monotonic() - began < 300
     assert [run["status"] for run in runs] == ["succeeded", "abandoned"]
     assert store.rows() == {"n": 900, "keys": 900}
+
+
+@pytest.mark.parametrize("blow", ["killed", "its token revoked"])
+def test_a_run_asked_for_once_goes_on_by_another_worker(project, source, own, workers, blow):
+    """A run of the API has one attempt at the source, which the end of a worker does not spend."""
+    store = Store(project)
+    source.records = [record(n, n) for n in range(900)]
+    connect(project, source, "demo")
+    control = Control(project, own, store.env)
+    with control.stack:
+        control.start()
+        token, others = control.token(), control.token()
+        first = workers.start(control, token)
+
+        def strike(page):
+            if page != 5 or first.poll() is not None:
+                return
+            if blow == "killed":
+                os.kill(first.pid, signal.SIGKILL)
+            else:
+                project.run("token", "revoke", token.split("_")[1], env=store.env)
+            first.wait(ANSWER_S_MAX)
+
+        source.on_page = strike
+        asked = control.ask(control.token("--role", "operator"), "/runs", "POST", {"connection": "demo"})
+        assert asked[0] in (201, 202), asked
+        first.wait(2 * ANSWER_S_MAX)
+        source.on_page = None
+        began = time.monotonic()
+        workers.start(control, others)
+        runs = store.until("succeeded")
+        assert time.monotonic() - began < 300
+    assert [run["status"] for run in runs] == ["succeeded", "abandoned"]
+    assert store.rows() == {"n": 900, "keys": 900}
+
+
+def test_a_worker_reads_with_the_connector_in_production(project, source, own, workers):
+    store = Store(project)
+    source.records = [record(n, n) for n in range(30)]
+    connector(project, "1.0.0")
+    settings = f"connector: acme\nsource: demo\nallow_private_hosts: true\nconfig: {{ base_url: '{source.url}' }}\n"
+    project.connection("demo", settings)
+    promote = ["connector", "promote", "acme"]
+    for _ in range(3):
+        project.run(*promote)
+    project.run(*promote, "--without-staging", "read by a test")
+    # What stands in the folder since cannot be read with.
+    text = CONNECTOR.format(version="2.0.0", key="id").replace("path: /records", "path: /nowhere")
+    project.write("connectors/acme/connector.yaml", text)
+    control = Control(project, own, store.env)
+    with control.stack:
+        control.start()
+        workers.start(control, control.token())
+        operator = control.token("--role", "operator")
+        asked = control.ask(operator, "/runs", "POST", {"connection": "demo"})
+        assert asked[0] in (201, 202), asked
+        runs = store.until("succeeded")
+    assert [run["status"] for run in runs] == ["succeeded"]
+    assert store.rows() == {"n": 30, "keys": 30}
 
 
 def test_a_worker_hears_a_wish_to_cancel_and_ends_its_runs_when_it_is_stopped(project, source, control, store, workers):

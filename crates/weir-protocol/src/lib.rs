@@ -5,6 +5,7 @@
 //! Nothing here does I/O, reads a clock or needs an async runtime.
 
 pub mod action;
+pub mod address;
 pub mod books;
 pub mod bundle;
 #[cfg(feature = "conformance")]

@@ -2,6 +2,8 @@
 //! channels that the project names, silenced where somebody asks for it.
 
 mod raise;
+#[cfg(test)]
+mod rule_tests;
 mod rules;
 mod settings;
 mod sql;

@@ -183,6 +183,7 @@ pub struct EntryFilter {
     pub since_ms: Option<i64>,
     /// Only records with smaller numbers.
     pub before: Option<i64>,
+    /// As records name it, a token's id, or the name of whoever acted, unless it was erased.
     pub principal: Option<String>,
     pub action: Option<String>,
     pub subject: Option<String>,

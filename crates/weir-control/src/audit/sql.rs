@@ -147,7 +147,8 @@ pub(super) async fn list(
     filter: &EntryFilter,
 ) -> sqlx::Result<Vec<Entry>> {
     let query = format!(
-        "{ENTRIES} AND a.at_ms >= $2 AND ($3 = '' OR a.principal = $3) AND ($4 = '' OR a.action = $4)
+        "{ENTRIES} AND a.at_ms >= $2 AND ($4 = '' OR a.action = $4)
+         AND ($3 = '' OR a.principal IN ($3, 'token:' || $3) OR p.personal LIKE $8 ESCAPE '\\')
          AND ($5 = '' OR a.subject = $5) AND a.number < $6 ORDER BY a.number DESC LIMIT $7"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(query))
@@ -158,8 +159,22 @@ pub(super) async fn list(
         .bind(filter.subject.as_deref().unwrap_or_default())
         .bind(filter.before.unwrap_or(i64::MAX))
         .bind(i64::from(filter.limit))
+        .bind(names(filter.principal.as_deref().unwrap_or_default()))
         .fetch_all(db)
         .await
+}
+
+/// What a record's personal part is like where it names this principal: records themselves hold no names.
+fn names(principal: &str) -> String {
+    let mut pattern = String::from("%\"principal\":\"");
+    for letter in principal.chars() {
+        if matches!(letter, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push_str("\"%");
+    pattern
 }
 
 pub(super) async fn head(db: &mut AnyConnection, tenant: &str) -> sqlx::Result<Option<Head>> {

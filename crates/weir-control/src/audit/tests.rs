@@ -128,6 +128,49 @@ async fn an_untouched_chain_holds() {
 }
 
 #[tokio::test]
+async fn records_are_found_by_whom_they_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = testing::store(folder.path()).await;
+    for (token, name) in [("0123456789abcdef", "bot_1"), ("fedcba9876543210", "botx1")] {
+        let access = crate::Access {
+            principal: name.to_owned(),
+            token: Some(token.to_owned()),
+            ..crate::Access::command_line("default")
+        };
+        note(&store.acting_as(access.acting(None)), 1).await;
+    }
+    note(&store.acting_as(alice()), 1).await;
+    for (asked, found) in [
+        ("token:0123456789abcdef", vec![1]),
+        ("0123456789abcdef", vec![1]),
+        ("bot_1", vec![1]),
+        ("botx1", vec![2]),
+        ("cli", vec![3]),
+        ("bot", vec![]),
+        ("%", vec![]),
+    ] {
+        let filter = EntryFilter {
+            principal: Some(asked.to_owned()),
+            limit: 10,
+            ..EntryFilter::default()
+        };
+        let listed = list(&store, "default", &filter).await.unwrap();
+        let numbers: Vec<i64> = listed.iter().map(|entry| entry.number).collect();
+        assert_eq!(numbers, found, "{asked}");
+    }
+    // Whose name was erased is found by the token alone.
+    erase_personal(&store, "default", Erase::Principal("token:0123456789abcdef"))
+        .await
+        .unwrap();
+    let filter = EntryFilter {
+        principal: Some("bot_1".to_owned()),
+        limit: 10,
+        ..EntryFilter::default()
+    };
+    assert!(list(&store, "default", &filter).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_record_of_any_characters_is_read_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let (store, key) = filled(folder.path()).await;

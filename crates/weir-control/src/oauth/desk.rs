@@ -8,7 +8,6 @@ use weir_protocol::{Error, ErrorKind, Result};
 use super::{
     Callback, Disconnected, Finished, Grant, GrantState, Grants, Servers, Started, logins, redirect_uri,
 };
-use crate::audit::Acting;
 use crate::{Access, Store};
 
 /// What a server needs for it.
@@ -40,7 +39,7 @@ impl Desk {
             );
         }
         let mut grants = self.servers.grants().await?;
-        grants.store = self.store.acting_as(Acting::new(&access.principal));
+        grants.store = self.store.acting_as(access.acting(None));
         Ok(grants)
     }
 

@@ -69,10 +69,7 @@ impl Worker<'_> {
     }
 
     fn acting(&self, claimed: &Claimed) -> Acting {
-        Acting {
-            correlation_id: Some(claimed.run.clone()),
-            ..Acting::new(self.access.token.as_deref().unwrap_or(&self.access.principal))
-        }
+        self.access.acting(Some(&claimed.run))
     }
 }
 

@@ -373,7 +373,7 @@ async fn a_run_comes_with_all_but_its_secrets_and_they_are_lent_while_it_is_held
     assert_eq!(lent.len(), 1);
     assert_eq!(
         (lent[0].subject.as_str(), lent[0].principal.as_str()),
-        ("connection:shop", "0123456789abcdef")
+        ("connection:shop", "token:0123456789abcdef")
     );
     assert_eq!(lent[0].correlation_id.as_deref(), Some(run.as_str()));
     assert!(lent[0].details.contains("credential.token") && !lent[0].details.contains(PLANTED));

@@ -277,7 +277,7 @@ pub(crate) async fn store_checkpoint(store: &Store, lease: &Lease, checkpoint: &
         .await
 }
 
-/// Stores the books of a read that the lake refused to publish. The state stays where it was.
+/// Stores the books of a read that the lake refused to publish, and tells of it. The state stays where it was.
 pub(crate) async fn store_refused(
     store: &Store,
     lease: &Lease,
@@ -290,7 +290,7 @@ pub(crate) async fn store_refused(
                 leases::fence(db, lease).await?;
                 let known = sql::insert_receipt(db, lease, receipt).await?;
                 sql::set_stream_books(db, lease, receipt, progress, known).await?;
-                Ok(())
+                told::refused(db, lease, receipt).await
             })
         })
         .await

@@ -15,6 +15,9 @@ use crate::schedules::wait_ms;
 use crate::store::{Expected, Outcome, Scope};
 use crate::{Store, backfills, connections, workers};
 
+/// A run whose workers died so often is followed by no other attempt: it may be what they die of.
+pub(crate) const DEATHS_MAX: u32 = 5;
+
 /// What a run is asked to do. What is left out is as `weir sync` has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -45,6 +48,7 @@ pub struct Order {
     pub not_before_ms: i64,
     /// 1 is the first.
     pub attempt: u32,
+    /// Grows with each attempt that was none at the source, as when its worker died.
     pub attempts_max: u32,
     pub backoff: Backoff,
     pub backoff_base_ms: i64,
@@ -319,7 +323,8 @@ pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -
     };
     let may_help = match cause {
         Cause::Failed(error) => error.is_none_or(|error| trying_again_may_help(error.kind())),
-        Cause::Died | Cause::Stopped => true,
+        Cause::Died => sql::deaths(db, run).await? < i64::from(DEATHS_MAX),
+        Cause::Stopped => true,
     };
     let is_spent = cause.spends_an_attempt();
     if !may_help || (is_spent && order.attempt >= order.attempts_max) {
@@ -349,17 +354,17 @@ pub(crate) async fn retry(db: &mut AnyConnection, run: &str, cause: Cause<'_>) -
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cause<'a> {
     Failed(Option<&'a Error>),
+    /// Counted by itself, up to [`DEATHS_MAX`].
     Died,
     /// Its worker was asked to stop, not the run.
     Stopped,
 }
 
 impl Cause<'_> {
-    /// A run that was stopped, or that found its stream with another run, was no attempt at the source.
+    /// A run whose worker died or was stopped, or that found its stream with another run, was no attempt at the source.
     fn spends_an_attempt(self) -> bool {
         match self {
-            Cause::Died => true,
-            Cause::Stopped => false,
+            Cause::Died | Cause::Stopped => false,
             Cause::Failed(error) => error.is_none_or(|error| error.kind() != ErrorKind::Conflict),
         }
     }

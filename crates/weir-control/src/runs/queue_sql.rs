@@ -221,3 +221,17 @@ pub(super) async fn order(db: &mut AnyConnection, run: &str) -> sqlx::Result<Opt
     .fetch_optional(db)
     .await
 }
+
+/// How often workers died of the thing that this run is an attempt at, this time included.
+pub(super) async fn deaths(db: &mut AnyConnection, run: &str) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "WITH RECURSIVE tried (retry_of, status) AS (
+             SELECT retry_of, status FROM runs WHERE id = $1
+             UNION ALL
+             SELECT runs.retry_of, runs.status FROM runs JOIN tried ON runs.id = tried.retry_of)
+         SELECT count(*) FROM tried WHERE status = 'abandoned'",
+    )
+    .bind(run)
+    .fetch_one(db)
+    .await
+}

@@ -5,8 +5,12 @@ use sqlx::AnyConnection;
 
 use super::{Failure, RunStatus, told_sql as sql};
 use crate::events::{self, Event, Family};
+use crate::leases::Lease;
 use crate::store::Outcome;
-use weir_protocol::{Error, SyncMode};
+use weir_protocol::{Error, Receipt, SyncMode};
+
+/// An event names so many reasons; the run has all.
+const REASONS_MAX: usize = 20;
 
 /// A run began with these streams.
 pub(super) async fn started(
@@ -88,6 +92,26 @@ async fn quarantined(db: &mut AnyConnection, run: &str, facts: &sql::Facts) -> O
         events::append_in(db, &event).await?;
     }
     Ok(())
+}
+
+/// What a stream read in full does not become the table: nothing of it fits.
+pub(super) async fn refused(db: &mut AnyConnection, lease: &Lease, receipt: &Receipt) -> Outcome<()> {
+    let reasons = receipt.quarantine_reasons.iter().take(REASONS_MAX);
+    let failed: Vec<String> = reasons
+        .map(|(reason, records)| format!("{reason} ({records} records)"))
+        .collect();
+    let event = Event::new(
+        &lease.tenant,
+        Family::GateFailed,
+        format!("table:{}", receipt.table),
+    )
+    .of(&lease.run)
+    .with("table", receipt.table.as_str())
+    .with("gate", "full_refresh")
+    .with("failed", failed)
+    // Said again where the answer to the first time was lost.
+    .once(&format!("{}/{}", lease.run, receipt.table));
+    events::append_in(db, &event).await.map(drop)
 }
 
 /// A run was found dead or hung, and taken over or ended.

@@ -140,7 +140,7 @@ impl LoginDesk {
         let roles = self.rules.roles(&identity);
         if roles.is_empty() {
             let refused = Record::new(&self.tenant, "session.login", format!("principal:{principal}"));
-            let acting = Acting::new(&principal);
+            let acting = logging_in(&principal, None);
             audit::append(&self.store.acting_as(acting), &refused.ended(Ending::Refused)).await?;
             return Err(self.rules.no_role(&principal));
         }
@@ -171,7 +171,7 @@ impl LoginDesk {
         let record = &Record::new(&self.tenant, "session.login", format!("principal:{principal}"))
             .with("session", id.as_str())
             .with("roles", names.join(" "));
-        let (acting, told) = (&Acting::new(principal), &vouched);
+        let (acting, told) = (&logging_in(principal, Some(id)), &vouched);
         let tenant = self.tenant.as_str();
         self.store
             .write_alone(Scope::Tenant(tenant), principal, "open the session", |db, _| {
@@ -306,6 +306,16 @@ pub async fn authenticate(store: &Store, cookie: &str) -> Result<Access> {
     Ok(access(&row.tenant, &row.principal, id, (&roles, &groups)))
 }
 
+/// Whom records of a login name: as those of the session's requests do, with the name kept apart.
+fn logging_in(principal: &str, id: Option<&str>) -> Acting {
+    let mut acting = Acting::new(match id {
+        Some(id) => format!("token:{PREFIX}{id}"),
+        None => Kind::User.to_string(),
+    });
+    acting.personal.insert("principal".to_owned(), principal.into());
+    acting
+}
+
 /// Ends a session. One that is over already stays so.
 pub async fn end(store: &Store, access: &Access) -> Result<()> {
     let Some(id) = access
@@ -322,7 +332,7 @@ pub async fn end(store: &Store, access: &Access) -> Result<()> {
         format!("principal:{}", access.principal),
     )
     .with("session", id);
-    let acting = &Acting::new(&access.principal);
+    let acting = &access.acting(None);
     store
         .write(Scope::Tenant(tenant), "end the session", |db, _| {
             Box::pin(async move {

@@ -33,37 +33,136 @@ async fn begin_a_run(store: &Store, tenant: &str) -> String {
     started.await.unwrap().0
 }
 
+/// A table, and for each column a value that it takes.
+struct Table {
+    name: String,
+    is_guarded: bool,
+    values: Vec<(String, String)>,
+}
+
+impl Table {
+    /// A row of the tenant.
+    fn insertion(&self, tenant: &str) -> String {
+        let whose = format!("'{tenant}'");
+        let value = |(column, value): &(String, String)| match column.as_str() {
+            "tenant" => whose.clone(),
+            _ => value.clone(),
+        };
+        let columns: Vec<&str> = self.values.iter().map(|(column, _)| column.as_str()).collect();
+        let values: Vec<String> = self.values.iter().map(value).collect();
+        let (columns, values) = (columns.join(", "), values.join(", "));
+        format!("INSERT INTO {} ({columns}) VALUES ({values})", self.name)
+    }
+}
+
+/// All tables, as the catalogue has them: a new one is among them by itself.
+async fn tables(above: &mut PgConnection) -> Vec<Table> {
+    let columns: Vec<(String, bool, String, String, Option<String>)> = sqlx::query_as(
+        "SELECT quote_ident(c.relname), c.relrowsecurity AND c.relforcerowsecurity
+                AND EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid),
+             quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
+             -- The first of the words that a column is bound to.
+             (SELECT substring(pg_get_constraintdef(k.oid) FROM '''[^'']+''') FROM pg_constraint k
+              WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum] LIMIT 1)
+         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE c.relnamespace = 'weir'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> '_sqlx_migrations'
+         ORDER BY c.relname, a.attnum",
+    )
+    .fetch_all(above)
+    .await
+    .unwrap();
+    let mut tables: Vec<Table> = Vec::new();
+    for (name, is_guarded, column, kind, word) in columns {
+        let value = match (kind.as_str(), word) {
+            ("text", Some(word)) => word,
+            ("text", None) => "'x'".to_owned(),
+            ("bigint", _) => "1".to_owned(),
+            (kind, _) => panic!("{name}.{column}: say here what a value of {kind} is"),
+        };
+        if tables.last().is_none_or(|last| last.name != name) {
+            tables.push(Table {
+                name,
+                is_guarded,
+                values: Vec::new(),
+            });
+        }
+        let last = tables.last_mut().unwrap();
+        last.values.push((column, value));
+    }
+    tables
+}
+
+/// How many rows a tenant reaches with a statement that names nobody.
+async fn reached(store: &Store, tenant: &str, sql: &str) -> Result<u64> {
+    let statement = store.statement(Scope::Tenant(tenant), "try", |db, _| {
+        let sql = sql.to_owned();
+        Box::pin(async move {
+            let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(db).await?;
+            Ok(done.rows_affected())
+        })
+    });
+    statement.await
+}
+
 #[tokio::test]
-async fn every_table_is_a_tenants_and_hides_the_others_rows() {
+async fn every_table_hides_its_rows_from_other_tenants_and_takes_none_from_them() {
     let folder = tempfile::tempdir().unwrap();
     let Some((store, mut above)) = opened(folder.path()).await else {
         return;
     };
-    let run = begin_a_run(&store, "a").await;
-    let tables: Vec<(String, bool, bool)> = sqlx::query_as(
-        "SELECT relname::text, relrowsecurity AND relforcerowsecurity,
-             EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid) FROM pg_class c
-         WHERE relnamespace = 'weir'::regnamespace AND relkind IN ('r', 'p') AND relname <> '_sqlx_migrations'",
-    )
-    .fetch_all(&mut above)
-    .await
-    .unwrap();
-    assert!(tables.len() > 8, "{tables:?}");
-    for (table, forced, has_policy) in tables {
-        assert!(forced && has_policy, "{table} has no forced row-level security");
-        let count = format!("SELECT count(*) FROM {table}");
-        let seen = async |tenant| {
-            let count = count.as_str();
-            let read = store.read(Scope::Tenant(tenant), "count", |db, _| {
-                Box::pin(async move {
-                    let rows = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(count.to_owned()));
-                    Ok(rows.fetch_one(db).await?)
-                })
-            });
-            read.await.unwrap()
-        };
-        assert_eq!(seen("b").await, 0, "{table} shows a tenant what another one has");
+    // A row of a in each, whatever it would have to belong to.
+    above
+        .execute("SET session_replication_role = replica")
+        .await
+        .unwrap();
+    let tables = tables(&mut above).await;
+    assert!(tables.len() > 40, "{} tables", tables.len());
+    for table in &tables {
+        assert!(
+            table.is_guarded,
+            "{} has no forced row-level security",
+            table.name
+        );
+        let row = table.insertion("a");
+        let added = above.execute(sqlx::AssertSqlSafe(row)).await;
+        added.unwrap_or_else(|error| panic!("{}: {error}", table.name));
     }
+    for table in &tables {
+        let name = table.name.as_str();
+        let all = format!("SELECT * FROM {name}");
+        let own = reached(&store, "a", &all).await.unwrap();
+        assert_eq!(own, 1, "{name} hides a's row from a");
+        let others = reached(&store, "b", &all).await.unwrap();
+        assert_eq!(others, 0, "{name} shows b what a has");
+        for change in [
+            format!("UPDATE {name} SET tenant = tenant"),
+            format!("DELETE FROM {name}"),
+        ] {
+            match reached(&store, "b", &change).await {
+                Ok(rows) => assert_eq!(rows, 0, "b reached a's row: {change}"),
+                // The audit trail is only added to.
+                Err(error) => assert!(format!("{error:?}").contains("permission denied"), "{error:?}"),
+            }
+        }
+        let planted = reached(&store, "b", &table.insertion("a")).await.unwrap_err();
+        let why = format!("{planted:?}");
+        assert!(why.contains("row-level security"), "{name}: {why}");
+        let count = format!("SELECT count(*) FROM {name} WHERE tenant = 'a'");
+        let rows: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(count))
+            .fetch_one(&mut above)
+            .await
+            .unwrap();
+        assert_eq!(rows, 1, "a has another row in {name}, or none, after b came by");
+    }
+}
+
+#[tokio::test]
+async fn what_a_tenant_began_is_there_for_it_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((store, _above)) = opened(folder.path()).await else {
+        return;
+    };
+    let run = begin_a_run(&store, "a").await;
     assert!(runs::get(&store, "b", &run).await.is_err());
     assert_eq!(runs::get(&store, "a", &run).await.unwrap().id, run);
     assert!(connections::list(&store, "b").await.unwrap().is_empty());

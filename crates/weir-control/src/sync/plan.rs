@@ -15,6 +15,9 @@ use crate::{Connection, Owner};
 /// Longer than the pauses of all tries that a source is given, and than the commits of most lakes.
 pub const HUNG_AFTER: Duration = Duration::from_secs(3600);
 
+/// Within a minute somebody can see it.
+const STALLED_AFTER: Duration = Duration::from_secs(50);
+
 /// A wish to sync streams of one connection.
 pub struct SyncPlan {
     pub connection: Connection,
@@ -48,6 +51,8 @@ pub struct SyncOptions {
     pub memory_bytes: u64,
     pub streams_at_once_max: usize,
     pub bounds: Bounds,
+    /// A stream whose source says nothing for so long is marked with a notice, and goes on.
+    pub stalled_after: Duration,
     /// A stream that comes on no further for so long (no page, no checkpoint) has hung, and is ended.
     pub hung_after: Duration,
     /// How often a stream is opened anew after another writer changed its table first.
@@ -67,6 +72,7 @@ impl Default for SyncOptions {
             memory_bytes: 256 << 20,
             streams_at_once_max: 4,
             bounds: Bounds::default(),
+            stalled_after: STALLED_AFTER,
             hung_after: HUNG_AFTER,
             conflict_retries_max: 3,
             conflict_wait: Duration::from_millis(200),

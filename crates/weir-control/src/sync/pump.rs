@@ -123,8 +123,9 @@ impl<'a> Pump<'a> {
         let mut grace = None;
         loop {
             let due = self.pending.can_commit().then_some(self.checkpoint_at + age_max);
+            self.job.pulse.wait();
             let wake = wake(&self.job.plan.cancel, self.heartbeat, grace, due, events.next()).await;
-            self.job.pulse.beat();
+            self.job.pulse.work();
             let step = match wake {
                 Wake::Event(event) => self.take(event).await?,
                 Wake::Age => self.checkpoint().await.map(ControlFlow::Continue)?,

@@ -1,5 +1,6 @@
 //! One stream of a sync: its lease, its tries, its end.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use weir_protocol::{
 use weir_protocol::{WritePlan, name};
 
 use super::heartbeat::{self, Heartbeat};
-use super::pulse::{Pulse, hung};
+use super::pulse::{Pulse, hung, stalled};
 use super::pump::{End, Pump};
 use super::rules::{self, Decision, Last};
 use super::{StreamOutcome, SyncPlan, backfill};
@@ -146,7 +147,18 @@ impl StreamJob {
         tokio::select! {
             ended = self.sync(heartbeat, tally) => ended,
             () = self.pulse.still_for(limit) => Err(hung(&self.lease.stream, limit)),
+            never = self.mark_stalled() => match never {},
         }
+    }
+
+    /// Marks the run once its source was silent for a while. What hangs and what is slow cannot be told apart
+    /// so early: nothing is ended for it.
+    async fn mark_stalled(&self) -> Infallible {
+        let options = &self.plan.options;
+        self.pulse.silent_for(options.stalled_after).await;
+        self.note(&stalled(options.stalled_after, options.hung_after))
+            .await;
+        std::future::pending().await
     }
 
     async fn sync(&self, heartbeat: &Heartbeat, tally: &mut Tally) -> Result<End> {

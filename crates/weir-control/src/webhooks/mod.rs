@@ -9,8 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use url::Url;
+use url::{Host, Url};
 use uuid::Uuid;
+use weir_protocol::address::{Reach, reach};
 use weir_protocol::yaml::closest;
 use weir_protocol::{Error, ErrorKind, Result, Secret, name};
 use zeroize::Zeroizing;
@@ -290,11 +291,36 @@ fn check(new: &NewWebhook) -> Result<()> {
         }
         _ => return refuse("is not HTTP", "write it as in https://example.com/hooks/weir"),
     }
+    check_host(&url, new.allow_private).map_err(|error| error.with("webhook", &new.name))?;
     if new.types.is_empty() || new.types.len() > TYPES_MAX {
         return Err(Error::usage(format!("{} types are named", new.types.len()))
             .hint(format!("name 1 to {TYPES_MAX}, or '*' for all")));
     }
     new.types.iter().try_for_each(|wanted| check_type(wanted))
+}
+
+/// Refuses an address that nothing would be sent to. What a name stands for is looked at when something is sent.
+fn check_host(url: &Url, allow_private: bool) -> Result<()> {
+    let found = match url.host() {
+        Some(Host::Ipv4(address)) => reach(address.into()),
+        Some(Host::Ipv6(address)) => reach(address.into()),
+        Some(Host::Domain(name)) if is_here(name) => Reach::Private,
+        Some(Host::Domain(_)) | None => Reach::Public,
+    };
+    match found {
+        Reach::Never(what) => Err(Error::usage(format!("the webhook's URL has a {what} address"))
+            .hint("nothing is ever sent to such addresses; check the URL, and where it came from")),
+        Reach::Private if !allow_private => Err(Error::usage("the webhook's URL has a private address")
+            .hint(
+                "give one that everybody reaches; whoever runs the server may add it with --allow-private",
+            )),
+        Reach::Private | Reach::Public => Ok(()),
+    }
+}
+
+fn is_here(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 fn check_type(wanted: &str) -> Result<()> {

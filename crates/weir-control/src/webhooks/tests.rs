@@ -96,11 +96,23 @@ fn what_cannot_be_a_webhook_is_refused_with_a_next_step() {
         ("ops", "https://example.com", "run.fialed"),
         ("ops", "https://example.com", "nothing.*"),
         ("ops", "https://example.com", "run*"),
+        ("ops", "https://10.0.0.1/x", "*"),
+        ("ops", "https://127.1/x", "*"),
+        ("ops", "https://localhost./x", "*"),
+        ("ops", "https://[::ffff:192.168.0.1]/x", "*"),
+        ("ops", "https://169.254.169.254/x", "*"),
     ] {
         let error = check(&new(name, url, &[types])).unwrap_err();
         assert!(error.next_step().is_some(), "{name} {url} {types}: {error}");
     }
     assert!(check(&new("ops", "https://example.com", &["run.*"])).is_ok());
+    let allowed = |url: &str| NewWebhook {
+        allow_private: true,
+        ..new("ops", url, &["*"])
+    };
+    assert!(check(&allowed("http://10.0.0.1/x")).is_ok());
+    let error = check(&allowed("http://0xa9fea9fe/latest")).unwrap_err();
+    assert!(error.message().contains("metadata"), "{error}");
 }
 
 #[tokio::test]

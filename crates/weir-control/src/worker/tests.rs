@@ -101,6 +101,12 @@ impl World {
         all.iter().filter(|run| !run.status.is_final()).count()
     }
 
+    /// Whoever has a run dies, and is found.
+    async fn die(&self) {
+        testing::execute(&self.store, "UPDATE runs SET expires_at_ms = 1").await;
+        assert_eq!(runs::sweep(&self.store).await.unwrap(), 1);
+    }
+
     async fn status(&self, run: &str) -> RunStatus {
         runs::get(&self.store, DEFAULT_TENANT, run).await.unwrap().status
     }
@@ -238,12 +244,12 @@ async fn two_workers_never_have_one_run_nor_one_connection() {
 #[tokio::test]
 async fn a_dead_workers_run_is_tried_again_by_another() {
     let world = World::new().await;
-    let first = world.ask("shop", 2).await;
+    // As the API asks: no second attempt at the source, which a death is none of.
+    let first = world.ask("shop", 1).await;
     queue::claim(&world.store, "dead", None, 1).await.unwrap();
     // Still its own.
     assert_eq!(runs::sweep(&world.store).await.unwrap(), 0);
-    testing::execute(&world.store, "UPDATE runs SET expires_at_ms = 1").await;
-    assert_eq!(runs::sweep(&world.store).await.unwrap(), 1);
+    world.die().await;
     assert_eq!(world.status(&first).await, RunStatus::Abandoned);
     assert_eq!(
         queue::renew(&world.store, "dead", std::slice::from_ref(&first))
@@ -257,6 +263,40 @@ async fn a_dead_workers_run_is_tried_again_by_another() {
         .unwrap_err();
     world.work().await;
     assert_eq!(*world.notes.seen.lock().unwrap(), [("shop".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn deaths_spend_no_attempt_at_the_source() {
+    let world = World::new().await;
+    world.ask("away", 2).await;
+    for _ in 0..3 {
+        queue::claim(&world.store, "dead", None, 1).await.unwrap();
+        world.die().await;
+    }
+    world.work().await;
+    let seen: Vec<u32> = world
+        .notes
+        .seen
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|seen| seen.1)
+        .collect();
+    assert_eq!(seen, [4, 5], "two attempts at the source are left, and no third");
+}
+
+#[tokio::test]
+async fn a_run_that_its_workers_die_of_ends() {
+    let world = World::new().await;
+    let mut last = world.ask("shop", 1).await;
+    for death in 1..=queue::DEATHS_MAX {
+        let claimed = queue::claim(&world.store, "dead", None, 1).await.unwrap();
+        assert_eq!((claimed.len(), claimed[0].attempt), (1, death));
+        last.clone_from(&claimed[0].run);
+        world.die().await;
+    }
+    assert_eq!(world.open().await, 0, "nobody is sent after those who died");
+    assert_eq!(world.status(&last).await, RunStatus::Abandoned);
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use url::{Host, Url};
+use weir_protocol::address::{Reach, reach};
 use weir_protocol::{Error, Result};
 
-use super::address::{Reach, reach};
 use super::redact::show_url;
 
 #[derive(Debug, Clone)]

@@ -2,7 +2,6 @@
 //! only declared hosts, keeps the vendor's quota, waits when told to, retries within a budget, and
 //! stops asking a system that only fails.
 
-mod address;
 mod backoff;
 mod breaker;
 mod carrier;

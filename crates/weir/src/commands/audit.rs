@@ -82,7 +82,7 @@ struct ListArgs {
     /// From this day or moment on
     #[arg(long, value_name = "TIME", value_parser = audit::moment)]
     since: Option<i64>,
-    /// Who acted, as `cli` or `system`
+    /// Who acted: `cli`, `system`, a principal's name, or a token as `token:ID`
     #[arg(long)]
     principal: Option<String>,
     /// What was done, as `secret.read`

@@ -7,6 +7,7 @@ use weir_protocol::source::Notice;
 use weir_protocol::{ErrorKind, StreamState};
 
 use super::*;
+use crate::events::{self, EventFilter};
 use crate::states::{self, Wish};
 use crate::{DEFAULT_TENANT, leases};
 use SyncMode::{FullRefreshMerge, FullRefreshReplace, IncrementalAppend, IncrementalMerge};
@@ -346,6 +347,14 @@ async fn a_refresh_that_is_not_published_fails_with_its_books_and_the_next_reads
             "{notices:?}"
         );
     }
+    let filter = EventFilter {
+        family: Some("gate.failed".to_owned()),
+        limit: 9,
+        ..EventFilter::default()
+    };
+    let told = events::list(&world.store, DEFAULT_TENANT, &filter).await.unwrap();
+    let told: Vec<_> = told.iter().map(|event| event.data["gate"].as_str()).collect();
+    assert_eq!(told, [Some("full_refresh"); 2], "each refusal is told");
     let outcome = world.sync(&api, "orders", FullRefreshReplace).await;
     assert_eq!((outcome.status, outcome.books().read), (RunStatus::Succeeded, 10));
     let notices = runs::notices(&world.store, DEFAULT_TENANT, &outcome.run)
@@ -438,4 +447,27 @@ async fn a_stream_that_hangs_is_ended_with_what_it_had_committed_and_says_so() {
     let outcome = world.sync(&api, "orders", IncrementalMerge).await;
     assert_eq!(outcome.status, RunStatus::Succeeded);
     assert_eq!(world.ids("orders"), (1..=20).collect::<Vec<_>>());
+}
+
+/// Stops the run once it is marked.
+struct StopsAtMark(CancellationToken);
+
+impl Observer for StopsAtMark {
+    fn on_notice(&self, _stream: &str, notice: &Notice) {
+        if notice.message.contains("silent for") {
+            self.0.cancel();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_says_nothing_is_marked_long_before_it_is_called_hung() {
+    let world = World::new().await;
+    let mut api = items(20);
+    api.hangs_at_page = Some(4);
+    let mut plan = world.plan(&api, &[("orders", IncrementalMerge)]);
+    plan.options.stalled_after = Duration::from_millis(50);
+    plan.observer = Arc::new(StopsAtMark(plan.cancel.clone()));
+    let outcome = sync(&world.store, plan).await.unwrap();
+    assert_eq!(outcome.status, RunStatus::Cancelled);
 }

@@ -3,15 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub enum Reach {
     Public,
-    /// Loopback, private networks, carrier NAT: only where the connection allows it.
+    /// Loopback, private networks, carrier NAT: only where somebody allows it.
     Private,
-    /// Never a vendor's API, with the word for it.
+    /// Never anybody's API, with the word for it.
     Never(&'static str),
 }
 
-pub(super) fn reach(address: IpAddr) -> Reach {
+pub fn reach(address: IpAddr) -> Reach {
     match address {
         IpAddr::V4(address) => reach_v4(address),
         IpAddr::V6(address) => reach_v6(address),
