@@ -125,12 +125,14 @@ def test_a_call_is_checked_shown_made_once_and_replayed(project, till):
         ('{"amount": 0, "to": "a"}', 2, "input.amount"),
         ('{"amount": 1, "to": "a", "tto": 2}', 2, "did you mean 'to'"),
         ("no-such-file.json", 3, "no-such-file.json"),
-        ("{broken", 2, "JSON object"),
+        ("{broken", 2, "not JSON"),
+        ("[]", 2, "not a JSON object"),
+        ('{"amount": 1, "to": "a", "amount": 2}', 2, "'amount' is there twice"),
     ]:
         refused = project.run("call", "shop", "tip", "--input", given, ok=False)
         assert refused.returncode == code and says in refused.stderr, (given, refused.returncode, refused.stderr)
     assert "did you mean 'tip'" in project.run("call", "shop", "tp", ok=False).stderr
-    dry = project.json("call", "shop", "tip", "--input", pay(5), "--dry-run")
+    dry = project.json("call", "shop.tip", "--input", pay(5), "--dry-run")
     assert dry["request"]["method"] == "POST" and dry["request"]["body"]["amount"] == 5
     assert "t0p-s3cret" not in json.dumps(dry)
     assert till.asked == 0
