@@ -198,7 +198,9 @@ pub fn moment(text: &str) -> Result<i64> {
     let day = text.parse::<Date>().ok();
     let at = day.and_then(|day| day.to_zoned(TimeZone::UTC).ok());
     at.map(|at| at.timestamp().as_millisecond()).ok_or_else(|| {
-        Error::usage(format!("'{text}' is no moment"))
-            .hint("write a day or a moment, as 2026-01-31 or 2026-01-31T12:00:00Z")
+        Error::usage(format!(
+            "'{text}' is no day or moment, such as 2026-01-31 or 2026-01-31T12:00:00Z"
+        ))
+        .hint("write it in one of these forms")
     })
 }
