@@ -328,7 +328,7 @@ RECORDED = Path(os.environ.get("WEIR_RECORDINGS", Path(__file__).parent.parent /
 def recorded(path):
     file = RECORDED / path
     if not file.exists():
-        pytest.skip(f"no recordings: set WEIR_RECORDINGS to a folder with {path}")
+        pytest.skip(f"NOT JUDGED by recorded answers. Set WEIR_RECORDINGS to a folder that has {path}")
     return file.read_text()
 
 
