@@ -48,7 +48,7 @@ unit: postgres ## Rust tests of every crate
 judges: tools ## the binary against programs that nobody here wrote
 	# The same selection as `unit`, so that nothing is built twice; it leaves the binary in its place.
 	cargo test --workspace --lib --bins --tests $(FEATURES) --no-run
-	WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests -q -n 2 --dist loadfile
+	WEIR_BIN=$(WEIR) WEIR_TOOLS=$(TOOLS) $(TOOLS)/py/bin/python -m pytest tests -q -rs -n 2 --dist loadfile
 
 conformance: tools ## the official MCP suite, both revisions and the tasks extension, no exceptions
 	cargo test --workspace --lib --bins --tests $(FEATURES) --no-run

@@ -22,6 +22,10 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 PAGE = 2
 
 
+def attributes(object_, id_):
+    return {"type": object_, "url": f"{DATA}/sobjects/{object_}/{id_}"}
+
+
 class Salesforce:
     def __enter__(self):
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -141,7 +145,7 @@ class Salesforce:
         except AttributeError:
             return 400, {}, [{"message": "unexpected token", "errorCode": "MALFORMED_QUERY"}]
         page = found[start : start + PAGE]
-        records = [{"attributes": {"type": object_}, **{f: r.get(f) for f in fields}} for r in page]
+        records = [{"attributes": attributes(object_, r["Id"]), **{f: r.get(f) for f in fields}} for r in page]
         answer = {"totalSize": len(found), "done": start + PAGE >= len(found), "records": records}
         if not answer["done"]:
             answer["nextRecordsUrl"] = f"{DATA}/query/{base64.urlsafe_b64encode(soql.encode()).decode()}-{start + PAGE}"
@@ -193,7 +197,7 @@ class Salesforce:
             case (_, _, id_) if id_ not in self.records or self.records[id_]["IsDeleted"]:
                 return missing
             case ("GET", object_, id_):
-                return 200, {}, {"attributes": {"type": object_}, **self.records[id_]}
+                return 200, {}, {"attributes": attributes(object_, id_), **self.records[id_]}
             case ("PATCH", _, id_):
                 self.touch(id_, **given)
                 return 204, {}, None

@@ -6,7 +6,7 @@ tools="${WEIR_TOOLS:-$PWD/../.tools}"
 want="$(cat requirements.txt programs.txt package.json | sha256sum)"
 [ "$(cat "$tools/stamp" 2>/dev/null)" = "$want" ] && exit 0
 mkdir -p "$tools"
-echo "== installing the judges (DuckDB, polars, deltalake, moto, emulate, octokit fixtures, oidc-provider, source-faker, two taps, two MCP clients, the MCP conformance suite, localstripe, pymap)"
+echo "== installing the judges (DuckDB, polars, deltalake, moto, emulate, octokit fixtures, oidc-provider, source-faker, two taps, two MCP clients, the MCP conformance suite, localstripe, pymap, Prism, libraries that sign)"
 python3 -m venv "$tools/py"
 "$tools/py/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
 cp package.json "$tools/package.json"

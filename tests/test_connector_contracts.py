@@ -11,6 +11,7 @@ import re
 import urllib.parse
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -199,7 +200,7 @@ def differences(description, found, query, body, beyond):
 @pytest.mark.parametrize("connector", sorted(DESCRIBED))
 def test_what_is_sent_is_what_the_vendor_describes(connector):
     if not (FOLDER / DESCRIBED[connector][0]).exists():
-        pytest.skip(f"no API description of {connector}: set WEIR_API_DESCRIPTIONS to a folder with {DESCRIBED[connector][0]}")
+        pytest.skip(f"NOT JUDGED by the vendor's API description: {connector}. Set WEIR_API_DESCRIPTIONS to a folder that has {DESCRIBED[connector][0]}")
     assert list(faults(connector)) == []
 
 
@@ -231,6 +232,42 @@ def test_a_request_that_nobody_describes_is_found(tmp_path):
     said = lambda query, body: list(differences(description, operation, query, body, {}))
     assert said("q=1", '{"b": {"c": "x"}}') == []
     assert said("r=1", '{"b": {"d": "x"}}') == ["has no parameter r", "has no field b.d"]
+
+
+def actions():
+    """Every action of every connector that declares some in its file."""
+    for file in sorted(CONNECTORS.glob("*/connector.yaml")):
+        for action in yaml.safe_load(file.read_text()).get("actions", []):
+            yield file.parent, action
+
+
+def test_every_action_says_what_it_gives_and_its_fixtures_give_that():
+    """Outputs of calls are held to the schema by the engine; here those that a lookup finds are, too."""
+    judged = set()
+    for folder, action in actions():
+        assert "output_schema" in action, f"{folder.name}: {action['name']} does not say what it gives"
+        judge = jsonschema.Draft202012Validator(action["output_schema"])
+        judge.check_schema(action["output_schema"])
+        for case in sorted(folder.glob("fixtures/*.yaml")):
+            for step in (yaml.safe_load(case.read_text()) or {}).get("actions", []):
+                found = step.get("output", step.get("found"))
+                if step["action"] == action["name"] and ("output" in step or found):
+                    assert list(judge.iter_errors(found)) == [], f"{case}: {action['name']}"
+                    judged.add((folder.name, action["name"]))
+    assert len(judged) > 50
+
+
+def test_no_action_sends_what_was_not_asked_for():
+    """An input that may be left out has no default that only repeats the vendor's: it is left out of the request, too."""
+    for folder, action in actions():
+        if "native" in action:
+            continue
+        request = json.dumps([action["request"], action.get("prepare", [])])
+        for name in set(action["input"].get("properties", {})) - set(action["input"].get("required", [])):
+            assert "default" not in action["input"]["properties"][name], f"{folder.name}: {action['name']}: {name}"
+            used = re.findall(r"\{\{(?:(?!\}\}).)*\binput\." + name + r"\b(?:(?!\}\}).)*\}\}", request)
+            unguarded = [text for text in used if "default(" not in text and "is defined" not in text and "is undefined" not in text]
+            assert unguarded == [], f"{folder.name}: {action['name']}: {name}"
 
 
 def test_fixtures_name_no_secret_connection():
