@@ -17,6 +17,7 @@ import stripe
 import twilio.request_validator
 from project import ROOT, TOOLS
 from receivers import Receiver
+from source import connection
 from test_api import call, first_token
 from test_hooks import PUBLIC, post, receiving
 from test_serve import serving
@@ -205,3 +206,39 @@ def test_what_the_webhook_connector_sends_is_judged_by_the_library_of_the_standa
     refused(body, headers | {"webhook-timestamp": moved, "webhook-signature": old})
     with pytest.raises(standardwebhooks.WebhookVerificationError):
         standardwebhooks.Webhook("whsec_" + base64.b64encode(b"x" * 32).decode()).verify(body, headers)
+
+
+TWILIO = {
+    "received": {"MessageSid": "SM" + "1" * 32, "SmsStatus": "received", "From": "+15005550010", "Body": "Hi"},
+    "delivered": {"MessageSid": "SM" + "2" * 32, "MessageStatus": "delivered", "SmsStatus": "delivered"},
+    "ringing": {"CallSid": "CA" + "1" * 32, "CallStatus": "ringing", "Direction": "outbound-api", "SequenceNumber": "1"},
+    "busy": {"CallSid": "CA" + "2" * 32, "CallStatus": "busy", "CallDuration": "0", "SequenceNumber": "2"},
+    "absent": {"CallSid": "CA" + "1" * 32, "RecordingSid": "RE" + "1" * 32, "RecordingStatus": "absent"},
+}
+
+
+def test_what_twilio_tells_of_texts_calls_and_recordings_has_its_type(project):
+    project.connection("phone", f"connector: twilio\n{Twilio.settings}")
+    with serving(project, env={"WEIR_PUBLIC_URL": PUBLIC}) as server:
+        for fields in TWILIO.values():
+            body = urllib.parse.urlencode(fields)
+            assert post(f"{server.url}/hooks/phone", body, Twilio().sign(f"{PUBLIC}/hooks/phone", body, 0)) == 200
+    project.run("sync", "phone", "--stream", "events")
+    rows = project.query("SELECT type, body FROM twilio_events")
+    assert {row["type"]: json.loads(row["body"]) for row in rows} == TWILIO
+
+
+def test_a_connection_has_events_tell_the_body(project):
+    project.connection("loud", f"connector: stripe\nsource: loud\nhook: {{ tells_body: true }}\n{Stripe.settings}")
+    project.connection("quiet", f"connector: stripe\nsource: quiet\n{Stripe.settings}")
+    project.connection("deaf", connection("https://api.example.com", extra="hook: { tells_body: true }\n"))
+    assert "takes none" in project.run("check", "deaf", ok=False).stderr
+    (project.folder / "connections/deaf.yaml").unlink()
+    with serving(project) as server:
+        for name in ["loud", "quiet"]:
+            right = Stripe().sign("", Stripe.body, int(time.time()))
+            assert post(f"{server.url}/hooks/{name}", Stripe.body, right) == 200
+        found = call(server.url, first_token(server), "/events?family=hook.received")[1]["items"]
+    told = {event["data"]["connection"]: event["data"] for event in found}
+    assert told["loud"]["body"] == json.loads(Stripe.body)
+    assert told["quiet"]["type"] == "invoice.paid" and "body" not in told["quiet"]

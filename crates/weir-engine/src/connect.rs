@@ -76,6 +76,10 @@ fn make(
 ) -> Result<Arc<dyn Source>> {
     let mut connection = connection.clone();
     connection.config = config::validate(connector.spec.config.as_ref(), &connection.config)?;
+    if !connection.hook.is_empty() && connector.spec.hook.is_none() {
+        let error = Error::spec("hook is for connectors that take messages; this one takes none");
+        return Err(error.hint("remove hook"));
+    }
     match &connector.spec.native {
         None => declared(connector, &connection, settings),
         Some(name) => match native::resolve(name, connector, &connection, settings)? {

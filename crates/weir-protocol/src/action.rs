@@ -77,6 +77,8 @@ pub struct Reply {
     pub remote_id: Option<String>,
     /// HTTP status.
     pub status: u16,
+    /// What of the output is not as the action declares, though the effect is there.
+    pub warning: Option<String>,
 }
 
 /// What would be sent. Secrets of the connection are blotted out; what signs the request is not in it.

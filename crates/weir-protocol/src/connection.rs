@@ -52,6 +52,9 @@ pub struct ConnectionSpec {
     /// included. Absent: that one alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<NonZeroU16>,
+    /// What differs from the connector in how its messages are told of.
+    #[serde(default, skip_serializing_if = "HookChoice::is_empty")]
+    pub hook: HookChoice,
     /// Allows requests to private and loopback addresses, and plain HTTP to them.
     #[serde(default)]
     pub allow_private_hosts: bool,
@@ -67,6 +70,22 @@ pub struct ConnectionSpec {
     /// Of them, what `secret:` references stood for: blotted out of every text about the connection.
     #[serde(skip)]
     pub secrets: Vec<crate::Secret>,
+}
+
+/// What a connection says of the messages that it receives; only where its connector has a `hook`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HookChoice {
+    /// The event `hook.received` has the message's body (up to 64 KiB): whoever may read events, and every webhook
+    /// that asks for them, sees it then. Absent: as the connector says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tells_body: Option<bool>,
+}
+
+impl HookChoice {
+    pub fn is_empty(&self) -> bool {
+        self.tells_body.is_none()
+    }
 }
 
 /// How the other side of an encrypted connection is known.

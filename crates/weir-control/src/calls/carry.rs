@@ -54,12 +54,15 @@ fn vendor_call(call: &Call) -> action::Call {
 
 impl Outcome {
     fn done(reply: Reply) -> Self {
+        let warning = reply.warning.map(|warning| {
+            Error::decode(warning).hint("the effect is there; the output is as the vendor gave it")
+        });
         Self {
             status: Status::Done,
             output: Some(reply.output),
             remote_id: reply.remote_id,
             http_status: Some(reply.status),
-            error: None,
+            error: warning.as_ref().map(Failure::from),
             gives_key_back: false,
         }
     }

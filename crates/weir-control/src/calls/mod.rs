@@ -192,6 +192,7 @@ pub struct Call {
     pub remote_id: Option<String>,
     /// HTTP status of the vendor's answer.
     pub http_status: Option<u16>,
+    /// Why it did not end well; of one that is done, what of its output is not as the action declares.
     pub error: Option<Failure>,
     /// Who found out what became of it.
     pub settled_by: Option<String>,

@@ -62,12 +62,27 @@ pub(super) fn reply(plan: &ActionPlan, answer: &Answer) -> Result<Reply> {
         Answers::File => file_of(answer)?,
     };
     let (output, remote_id) = plan.output.pick(document);
-    plan.check_output(&output)?;
+    let warning = match plan.check_output(&output) {
+        Ok(()) => None,
+        Err(fault) => Some(tolerated(plan, remote_id.as_deref(), fault)?),
+    };
     Ok(Reply {
         output,
         remote_id,
         status: answer.status,
+        warning,
     })
+}
+
+/// An effect is there though its answer looks otherwise than declared; what was only read is of no use then. Where the
+/// answer lacks the id of what was made, nothing in it says that anything was.
+fn tolerated(plan: &ActionPlan, remote_id: Option<&str>, fault: Error) -> Result<String> {
+    let lacks_id = plan.spec.remote_id.is_some() && remote_id.is_none();
+    if plan.spec.effect.is_harmless() || lacks_id {
+        return Err(fault);
+    }
+    tracing::warn!(action = plan.spec.name, %fault, "an effect is there, but its output is not as declared");
+    Ok(fault.to_string())
 }
 
 /// The answer as a value. Text that is no JSON is taken as it is where nothing is picked from it.

@@ -72,5 +72,6 @@ pub(super) async fn perform(local: &dyn Local, plan: &ActionPlan, call: &Call) -
         output,
         remote_id: None,
         status: DONE,
+        warning: None,
     })
 }

@@ -173,6 +173,7 @@ pub(super) async fn find(actions: &HttpActions, plan: &ActionPlan, call: &Call) 
                     output,
                     remote_id,
                     status: answer.status,
+                    warning: None,
                 }));
             }
         }

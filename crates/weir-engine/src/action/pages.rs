@@ -89,5 +89,6 @@ fn reply(plan: &ActionPlan, records: Vec<Value>, is_truncated: bool, status: u16
         output,
         remote_id: None,
         status,
+        warning: None,
     })
 }

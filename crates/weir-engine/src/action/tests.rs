@@ -498,26 +498,27 @@ fn a_fingerprint_names_the_connector_and_the_settings_and_no_secret() {
 }
 
 #[tokio::test]
-async fn an_output_that_breaks_its_schema_fails_a_read_and_leaves_a_write_uncertain() {
-    let schema = json!({ "type": "object", "properties": { "id": { "type": "string" } } });
-    let server = answering(200, r#"{"data": {"id": 7}}"#).await;
+async fn an_output_that_breaks_its_schema_fails_a_read_and_is_told_of_a_write() {
+    let schema = json!({ "type": "object", "properties": { "tags": { "type": "string" } } });
+    let order = |actions: &HttpActions| checked(actions, "create_order", json!({ "item": "a" }));
     let mut write = unkeyed();
-    write["output_schema"] = schema.clone();
+    write["output_schema"] = schema;
     let mut read = write.clone();
     read["effect"] = json!("read");
+    let server = answering(200, r#"{"data": {"id": 7, "tags": []}}"#).await;
     let actions = connect(&server.uri(), json!([write])).unwrap();
-    let error = uncertain(
-        actions
-            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
-            .await,
-    );
-    assert_eq!(error.kind(), ErrorKind::Decode);
+    let reply = done(actions.perform(&order(&actions)).await);
+    assert_eq!(reply.remote_id.as_deref(), Some("7"));
+    let warning = reply.warning.unwrap();
+    assert!(warning.contains("output.tags"), "{warning}");
     let actions = connect(&server.uri(), json!([read])).unwrap();
-    failed(
-        actions
-            .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
-            .await,
-    );
+    let error = failed(actions.perform(&order(&actions)).await);
+    assert!(error.to_string().contains("output.tags"), "{error}");
+    // Nothing in an answer without the id of what was made says that anything was.
+    let server = answering(200, r#"{"data": {"tags": []}}"#).await;
+    let actions = connect(&server.uri(), json!([write])).unwrap();
+    let error = uncertain(actions.perform(&order(&actions)).await);
+    assert_eq!(error.kind(), ErrorKind::Decode);
 }
 
 #[test]

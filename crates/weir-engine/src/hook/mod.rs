@@ -44,21 +44,29 @@ pub struct HookReceiver {
 
 enum Field {
     Header(String),
-    Path(Path),
+    /// The first that has a value.
+    Paths(Vec<Path>),
 }
 
 impl Field {
     fn new(spec: &HookField) -> Result<Self> {
         Ok(match spec {
             HookField::Header(name) => Self::Header(name.to_ascii_lowercase()),
-            HookField::Path(path) => Self::Path(Path::parse(path)?),
+            HookField::Path(path) => Self::Paths(vec![Path::parse(path)?]),
+            HookField::Paths(paths) => {
+                let paths: Result<_> = paths.iter().map(|path| Path::parse(path)).collect();
+                Self::Paths(paths?)
+            }
         })
     }
 
     fn of(&self, arrived: &Arrived, message: &Value) -> Option<String> {
         match self {
             Self::Header(name) => arrived.header(name).map(str::to_owned),
-            Self::Path(path) => Some(text_of(value_at(message, &path.steps))),
+            Self::Paths(paths) => {
+                let mut found = paths.iter().map(|path| text_of(value_at(message, &path.steps)));
+                found.find(|text| !text.is_empty())
+            }
         }
     }
 }
@@ -122,7 +130,7 @@ impl HookReceiver {
             id: spec.id.as_ref().map(Field::new).transpose()?,
             kind: spec.kind.as_ref().map(Field::new).transpose()?,
             is_list: spec.is_list,
-            tells_body: spec.tells_body,
+            tells_body: connection.hook.tells_body.unwrap_or(spec.tells_body),
         })
     }
 

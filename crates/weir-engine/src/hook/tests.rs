@@ -286,6 +286,46 @@ fn two_secrets_hold_while_one_is_exchanged() {
 }
 
 #[test]
+fn a_connection_says_whether_events_have_the_body() {
+    let body = r#"{"a":1}"#;
+    let told = |of_connector: bool, of_connection: Option<bool>| {
+        let hook = json!({
+            "signature": { "scheme": "github", "secret": "{{ credential.webhook_secret }}" },
+            "tells_body": of_connector,
+        });
+        let mut connection = connection(SECRET);
+        connection.hook.tells_body = of_connection;
+        let made = HookReceiver::connect(&connector(hook), &connection, &EngineSettings::default());
+        let signature = format!("sha256={}", hex(&sha256(SECRET.as_bytes(), body)));
+        match made
+            .unwrap()
+            .unwrap()
+            .take(&post(&[("x-hub-signature-256", &signature)], body))
+        {
+            Ok(Taken::Messages(messages)) => messages[0].tells_body,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(told(false, Some(true)) && told(true, None));
+    assert!(!told(true, Some(false)) && !told(false, None));
+}
+
+#[test]
+fn a_connection_that_receives_nothing_says_nothing_of_messages() {
+    let silent: ConnectorSpec = serde_json::from_value(json!({
+        "spec": 1, "connector": "test", "version": "1.0.0", "name": { "en": "Test" },
+        "hosts": ["api.example"], "http": { "base_url": "https://api.example" },
+    }))
+    .unwrap();
+    let mut connection = connection(SECRET);
+    connection.hook.tells_body = Some(true);
+    let error = crate::connect(&Connector::new(silent), &connection, &EngineSettings::default())
+        .map(drop)
+        .unwrap_err();
+    assert!(error.to_string().contains("takes none"), "{error}");
+}
+
+#[test]
 fn meta_asks_whether_somebody_is_there() {
     let ask = |query: &str| {
         let mut asked = post(&[], "");
@@ -337,6 +377,14 @@ fn messages_name_themselves_by_header_by_path_or_by_what_they_say() {
         .map(|message| (message.id.as_str(), message.kind.as_deref()))
         .collect();
     assert_eq!(named, [("7", Some("made")), ("8", None)]);
+    let of_several = json!({ "signature": signature, "kind": { "paths": ["sms", "call"] } });
+    for (body, kind) in [
+        (r#"{"call":"ringing"}"#, Some("ringing")),
+        (r#"{"sms":"sent","call":"ringing"}"#, Some("sent")),
+        (r#"{"n":1}"#, None),
+    ] {
+        assert_eq!(take(of_several.clone(), body)[0].kind.as_deref(), kind, "{body}");
+    }
     // What names no id is known by what it says; an endless one by its digest.
     let nameless = take(json!({ "signature": signature }), r#"{"n":1}"#);
     assert_eq!(nameless[0].id, hex(&Sha256::digest(r#"{"n":1}"#)));

@@ -41,6 +41,8 @@ pub enum HookField {
     Header(String),
     /// Path in the body, with dots between the names.
     Path(String),
+    /// Paths in the body: the first that has a value. For senders whose messages are of several kinds.
+    Paths(Vec<String>),
 }
 
 /// A scheme of signatures, and the secret that both sides know.

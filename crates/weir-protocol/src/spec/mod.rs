@@ -246,6 +246,10 @@ impl ConnectorSpec {
             ))
             .hint("name a path in the body, or leave id out: equal messages are one then"));
         }
+        let is_empty = |field: &HookField| matches!(field, HookField::Paths(paths) if paths.is_empty());
+        if hook.id.iter().chain(&hook.kind).any(is_empty) {
+            return Err(Error::spec("hook: paths is empty").hint("name one path at least, or leave it out"));
+        }
         if hook.signature.secret().trim().is_empty() {
             return Err(
                 Error::spec("hook.signature.secret is empty, so anybody could send messages")

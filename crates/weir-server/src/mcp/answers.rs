@@ -74,7 +74,9 @@ pub(super) fn shown(call: &Call, is_replay: bool) -> Value {
             object.insert(name.to_owned(), found);
         }
     };
-    put("output", call.output.clone());
+    // Clients hold an output to the schema that they were shown; one that breaks it is read at the call.
+    let differs = call.status == Status::Done && call.error.is_some();
+    put("output", call.output.clone().filter(|_| !differs));
     put("remote_id", call.remote_id.clone().map(Value::from));
     put("replayed", is_replay.then_some(true.into()));
     let next = match call.status {
@@ -82,6 +84,9 @@ pub(super) fn shown(call: &Call, is_replay: bool) -> Value {
             "A person has to approve it. Nothing was sent yet. Ask call_status for it later; do not call the tool again.",
         ),
         Status::Ready | Status::Running => Some("It is under way. Ask call_status for it in a moment."),
+        Status::Done if differs => Some(
+            "It is done. Its output is not as declared and is left out; people read it with `weir call show`. Do not call again.",
+        ),
         _ => None,
     };
     put("next_step", next.map(Value::from));

@@ -95,6 +95,7 @@ impl Actions for Till {
                     output: json!({ "paid": true }),
                     remote_id: Some("p1".to_owned()),
                     status: 201,
+                    warning: None,
                 })
             }
         }

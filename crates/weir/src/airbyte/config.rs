@@ -73,6 +73,7 @@ pub(super) fn connection(connector: &Connector, mut config: Map<String, Value>) 
         schedule: None,
         rotate_every: None,
         workers: None,
+        hook: Default::default(),
         allow_private_hosts: private,
         tls: Default::default(),
         reliability: Default::default(),

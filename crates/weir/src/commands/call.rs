@@ -251,6 +251,9 @@ pub(super) fn tell(call: &Call, format: Format) {
             if let Some(id) = &call.remote_id {
                 line(format!("  the vendor's id: {id}"));
             }
+            if let Some(warning) = &call.error {
+                line(format!("  warning: {}", warning.message));
+            }
             if let Some(output) = &call.output {
                 raw(&format!("{output:#}\n"));
             }

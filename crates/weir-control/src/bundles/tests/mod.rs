@@ -120,6 +120,7 @@ impl Mart {
             output: json!({ "id": call.input["thing"] }),
             remote_id: Some(format!("r-{}", call.input["thing"].as_str().unwrap_or_default())),
             status: 201,
+            warning: None,
         }
     }
 }

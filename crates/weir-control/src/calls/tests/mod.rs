@@ -96,6 +96,7 @@ impl Vendor {
             output: json!({ "id": key }),
             remote_id: Some(format!("pay_{key}")),
             status: 201,
+            warning: None,
         }
     }
 }

@@ -69,6 +69,7 @@ pub(super) fn reply(
         output,
         remote_id: None,
         status: 200,
+        warning: None,
     })
 }
 
