@@ -19,6 +19,7 @@ use weir_protocol::*;
 use super::*;
 
 mod access;
+mod access_tokens;
 mod calls;
 mod mcp;
 mod once;
