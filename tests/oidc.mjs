@@ -26,7 +26,18 @@ const provider = new Provider(issuer, {
     revocation: { enabled: true },
     clientCredentials: { enabled: true },
     rpInitiatedLogout: { enabled: true },
+    // Who asks for a resource gets a signed token for it.
+    resourceIndicators: {
+      enabled: true,
+      useGrantedResource: () => true,
+      getResourceServerInfo: (_, resource) => ({
+        scope: "connections:read data:read runs:read runs:write actions:read actions:write",
+        audience: resource,
+        accessTokenFormat: "jwt",
+      }),
+    },
   },
+  extraTokenClaims: (_, token) => ({ groups: [`${token.accountId ?? token.clientId}-group`] }),
   scopes: ["openid", "offline_access", "read", "write"],
   claims: { openid: ["sub"], profile: ["name", "groups", "preferred_username"] },
   conformIdTokenClaims: false,

@@ -11,12 +11,12 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 use weir_control::idempotency::{self, Answer, Begun, Ticket};
 use weir_control::principals::{self, Access, Permission, may};
-use weir_protocol::{Error, ErrorKind};
+use weir_protocol::{Error, ErrorKind, Secret};
 
 use crate::ServerState;
 use crate::input::{entity_tag, matches_tag};
 use crate::listening::Peer;
-use crate::login;
+use crate::login::{self, Login};
 use crate::policy;
 use crate::problem::Problem;
 
@@ -154,7 +154,12 @@ async fn authenticate(
         return Err(Problem::unauthorized(error, "Bearer realm=\"weir\""));
     };
     let token = given.to_str().ok().and_then(bearer).unwrap_or_default();
-    match principals::authenticate(&state.store, token).await {
+    let desk = state.login.as_ref().and_then(Login::access_tokens);
+    let known = match desk.filter(|_| is_signed(token)) {
+        Some(desk) => desk.authenticate(&Secret::new(token)).await,
+        None => principals::authenticate(&state.store, token).await,
+    };
+    match known {
         Ok(access) => Ok(access),
         Err(error) if error.kind() == ErrorKind::Auth => {
             let counted = state.limits.wrong_token(address);
@@ -172,6 +177,11 @@ async fn authenticate(
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether it has the three parts of a signed token, which weir's own have not.
+fn is_signed(token: &str) -> bool {
+    token.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
 /// No name has it, and not every database takes it.

@@ -39,6 +39,11 @@ impl Login {
         self.desk.narrow().await
     }
 
+    /// Who takes access tokens of the identity provider, where they are taken.
+    pub(crate) fn access_tokens(&self) -> Option<&LoginDesk> {
+        self.desk.audience().map(|_| &self.desk)
+    }
+
     /// A cookie by which whoever logs in finds back to this page of the server.
     pub(crate) fn remember(&self, path: &str) -> Result<HeaderValue> {
         self.site.set(NEXT_COOKIE, &Secret::new(path), LOGIN_LIFE_S)

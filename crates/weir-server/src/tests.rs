@@ -20,6 +20,7 @@ use weir_protocol::*;
 use super::*;
 
 mod access;
+mod access_tokens;
 mod audit;
 mod calls;
 mod hooks;

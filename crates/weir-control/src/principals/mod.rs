@@ -109,6 +109,14 @@ impl Access {
         acting
     }
 
+    /// What the roles would give and the scopes of an access token do not: it could be asked for.
+    pub fn withheld(&self) -> BTreeSet<Permission> {
+        let of_roles = self.roles.iter().flat_map(|role| role.permissions());
+        of_roles
+            .filter(|permission| !self.permissions.contains(permission))
+            .collect()
+    }
+
     /// A person at the command line of this machine, who has the store itself.
     pub fn command_line(tenant: &str) -> Self {
         Self {

@@ -1,8 +1,9 @@
 //! People who log in with a browser: who an identity provider says that they are, what its claims let them
-//! do here, and for how long.
+//! do here, and for how long. Access tokens that it gave programs are sessions, too, narrowed to their scopes.
 
 mod open;
 mod rules;
+mod shown;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -12,14 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use sqlx::AnyConnection;
 use uuid::Uuid;
 use weir_protocol::oidc::{IdentityProvider, LoginProof};
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
 use crate::audit::{self, Acting, Ending, Record};
 use crate::oauth::{Callback, random_text};
-use crate::principals::{Kind, Role};
-use crate::store::{Scope, int};
+use crate::principals::{Kind, Permission, Role};
+use crate::store::{Outcome, Scope, int};
 use crate::{Access, Store};
 
 pub use open::{OpenSession, get, list, revoke};
@@ -42,6 +44,8 @@ pub struct LoginDesk {
     rules: LoginRules,
     /// Where browsers find the server.
     base: String,
+    /// What access tokens have to be made for; None where none are taken.
+    audience: Option<String>,
 }
 
 /// A login that was begun.
@@ -94,6 +98,16 @@ impl LoginDesk {
             provider,
             rules,
             base: base.trim_end_matches('/').to_owned(),
+            audience: None,
+        }
+    }
+
+    /// Takes access tokens of the provider, too, that were made for this audience.
+    #[must_use]
+    pub fn taking_access_tokens(self, audience: impl Into<String>) -> Self {
+        Self {
+            audience: Some(audience.into()),
+            ..self
         }
     }
 
@@ -166,6 +180,7 @@ impl LoginDesk {
             roles: &texts.0,
             groups: &texts.1,
             role_words: &texts.2,
+            scopes: None,
         };
         let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         let record = &Record::new(&self.tenant, "session.login", format!("principal:{principal}"))
@@ -176,17 +191,7 @@ impl LoginDesk {
         self.store
             .write_alone(Scope::Tenant(tenant), principal, "open the session", |db, _| {
                 Box::pin(async move {
-                    if let Some(kind) = sql::principal_kind(db, tenant, principal).await?
-                        && kind != Kind::User.as_str()
-                    {
-                        return Err(Error::new(
-                            ErrorKind::Conflict,
-                            format!("'{principal}' is known as {kind}, and no person"),
-                        )
-                        .hint("choose another claim for the names of people: login.principal_claim in weir.yaml")
-                        .into());
-                    }
-                    sql::insert_principal(db, tenant, principal).await?;
+                    known_as(db, (tenant, principal), Kind::User).await?;
                     sql::remove_over(db, tenant, idle_ms()).await?;
                     let life_ms = int(LIFE_MAX.as_secs()) * 1000;
                     // What the provider says now holds for what it said before, too.
@@ -194,13 +199,13 @@ impl LoginDesk {
                         Ok((&open.roles & &told.roles, &open.groups & &told.groups))
                     })
                     .await?;
-                    sql::insert(db, (tenant, id, principal), hash, stored, life_ms).await?;
+                    sql::insert(db, (tenant, id, principal), hash, stored, (life_ms, 0)).await?;
                     audit::append_in(db, acting, record).await
                 })
             })
             .await?;
         Ok(Session {
-            access: access(tenant, principal, id, (&vouched.roles, &vouched.groups)),
+            access: access((tenant, principal, id), (&vouched.roles, &vouched.groups), None),
             roles: vouched.roles,
             cookie: Secret::new(format!("{id}.{}", secret.expose())),
         })
@@ -247,32 +252,58 @@ pub(crate) async fn holder(store: &Store, tenant: &str, token: &str) -> Result<A
         })
         .await?;
     let row = row
-        .filter(|row| row.is_over == 0 && row.tenant == tenant)
+        .filter(|row| row.is_over == 0 && row.tenant == tenant && !row.is_shut())
         .ok_or_else(unknown)?;
+    of_row(&row, id)
+}
+
+fn of_row(row: &sql::Row, id: &str) -> Result<Access> {
+    let scopes = row.scopes.as_deref().map(rules::set_of).transpose()?;
     Ok(access(
-        &row.tenant,
-        &row.principal,
-        id,
+        (&row.tenant, &row.principal, id),
         (&rules::set_of(&row.roles)?, &rules::set_of(&row.member_of)?),
+        scopes.as_ref(),
     ))
+}
+
+/// The principal of this name, made where it is missing. Nobody is what somebody else is.
+async fn known_as(db: &mut AnyConnection, (tenant, principal): (&str, &str), kind: Kind) -> Outcome<()> {
+    if let Some(known) = sql::principal_kind(db, tenant, principal).await?
+        && known != kind.as_str()
+    {
+        let what = if kind == Kind::User {
+            "person"
+        } else {
+            "program of the identity provider"
+        };
+        let message = format!("'{principal}' is known as {known}, and no {what}");
+        return Err(Error::new(ErrorKind::Conflict, message)
+            .hint("choose another claim for the names of people: login.principal_claim in weir.yaml")
+            .into());
+    }
+    sql::insert_principal(db, tenant, principal, kind.as_str()).await?;
+    Ok(())
 }
 
 fn idle_ms() -> i64 {
     int(IDLE_MAX.as_secs()) * 1000
 }
 
+/// With scopes it is a program that acts, whoever it acts for: it decides about nothing that waits for people.
 fn access(
-    tenant: &str,
-    principal: &str,
-    id: &str,
+    (tenant, principal, id): (&str, &str, &str),
     (roles, groups): (&BTreeSet<Role>, &BTreeSet<String>),
+    scopes: Option<&BTreeSet<Permission>>,
 ) -> Access {
+    let of_roles = roles.iter().flat_map(|role| role.permissions());
     Access {
         tenant: tenant.to_owned(),
         principal: principal.to_owned(),
-        kind: Kind::User,
+        kind: if scopes.is_some() { Kind::Agent } else { Kind::User },
         token: Some(format!("{PREFIX}{id}")),
-        permissions: roles.iter().flat_map(|role| role.permissions()).collect(),
+        permissions: of_roles
+            .filter(|permission| scopes.is_none_or(|scopes| scopes.contains(permission)))
+            .collect(),
         roles: roles.clone(),
         groups: groups.clone(),
     }
@@ -295,15 +326,19 @@ pub async fn authenticate(store: &Store, cookie: &str) -> Result<Access> {
     if verify_slices_are_equal(row.hash.as_bytes(), hash.as_bytes()).is_err() || row.is_over == 1 {
         return Err(unknown());
     }
-    if row.now_ms - row.last_used_at_ms >= LAST_USED_STEP_MS {
-        store
-            .statement(Scope::Tenant(&row.tenant), "note the session's use", |db, _| {
-                Box::pin(async move { Ok(sql::touch(db, id).await?) })
-            })
-            .await?;
+    touch(store, &row, id).await?;
+    of_row(&row, id)
+}
+
+async fn touch(store: &Store, row: &sql::Row, id: &str) -> Result<()> {
+    if row.now_ms - row.last_used_at_ms < LAST_USED_STEP_MS {
+        return Ok(());
     }
-    let (roles, groups) = (rules::set_of(&row.roles)?, rules::set_of(&row.member_of)?);
-    Ok(access(&row.tenant, &row.principal, id, (&roles, &groups)))
+    store
+        .statement(Scope::Tenant(&row.tenant), "note the session's use", |db, _| {
+            Box::pin(async move { Ok(sql::touch(db, id).await?) })
+        })
+        .await
 }
 
 /// Whom records of a login name: as those of the session's requests do, with the name kept apart.

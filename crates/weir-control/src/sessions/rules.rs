@@ -96,12 +96,7 @@ impl LoginRules {
         {
             return Ok(name);
         }
-        let subject = &identity.subject;
-        if check_name(subject).is_ok() {
-            return Ok(subject.clone());
-        }
-        let digest = hash(&format!("{}\0{subject}", identity.issuer));
-        Ok(format!("sub-{}", digest.chars().take(32).collect::<String>()))
+        Ok(by_subject(identity))
     }
 
     pub(super) fn no_role(&self, principal: &str) -> Error {
@@ -118,6 +113,16 @@ impl LoginRules {
         };
         Error::denied(format!("'{principal}' has no role here")).hint(hint)
     }
+}
+
+/// By what the provider never gives to anybody else; programs have no other name.
+pub(super) fn by_subject(identity: &Identity) -> String {
+    let subject = &identity.subject;
+    if check_name(subject).is_ok() {
+        return subject.clone();
+    }
+    let digest = hash(&format!("{}\0{subject}", identity.issuer));
+    format!("sub-{}", digest.chars().take(32).collect::<String>())
 }
 
 pub(super) fn hash(text: &str) -> String {

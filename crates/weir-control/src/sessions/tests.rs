@@ -3,7 +3,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use serde_json::json;
-use weir_protocol::oidc::Identity;
+use weir_protocol::oidc::{Identity, Shown};
 
 use super::*;
 use crate::principals::{self, NewToken, Permission};
@@ -14,8 +14,33 @@ struct Provider {
     groups: Mutex<Vec<&'static str>>,
 }
 
+const AUDIENCE: &str = "https://weir.example.com/mcp";
+
 #[async_trait]
 impl IdentityProvider for Provider {
+    fn issuer(&self) -> &str {
+        "https://id.example.com"
+    }
+
+    /// `scopes.subject.signature`
+    async fn read_access_token(&self, token: &Secret, audience: &str) -> Result<Shown> {
+        assert_eq!(audience, AUDIENCE);
+        let mut parts = token.expose().split('.');
+        let scopes = parts.next().unwrap().split('+').map(ToOwned::to_owned);
+        let subject = Secret::new(parts.next().unwrap());
+        let proof = LoginProof {
+            state: Secret::new(""),
+            nonce: Secret::new(""),
+            verifier: Secret::new(""),
+        };
+        Ok(Shown {
+            is_program: subject.expose() == "bot",
+            identity: self.identify(&subject, None, "", &proof).await?,
+            scopes: scopes.collect(),
+            ends_at_s: 0,
+        })
+    }
+
     async fn authorize_url(&self, redirect_uri: &str, proof: &LoginProof) -> Result<String> {
         Ok(format!("{redirect_uri}?state={}", proof.state.expose()))
     }
@@ -63,7 +88,8 @@ async fn rig(groups: Vec<&'static str>) -> Rig {
         provider.clone(),
         rules,
         "https://weir.example.com/",
-    );
+    )
+    .taking_access_tokens(AUDIENCE);
     Rig {
         store,
         desk,
@@ -90,6 +116,100 @@ impl Rig {
         );
         testing::execute(&self.store, &sql).await;
     }
+}
+
+impl Rig {
+    async fn shows(&self, token: &str) -> Result<Access> {
+        self.desk.authenticate(&Secret::new(token)).await
+    }
+
+    async fn logins(&self) -> usize {
+        let filter = audit::EntryFilter {
+            action: Some("session.login".to_owned()),
+            limit: 10,
+            ..audit::EntryFilter::default()
+        };
+        audit::list(&self.store, "default", &filter).await.unwrap().len()
+    }
+}
+
+#[tokio::test]
+async fn an_access_token_gives_what_roles_and_scopes_both_give_and_decides_nothing() {
+    let rig = rig(vec!["ops"]).await;
+    let token = "runs:read+tokens:write+openid.ali.sig";
+    let access = rig.shows(token).await.unwrap();
+    assert_eq!((access.principal.as_str(), access.kind), ("ali", Kind::Agent));
+    assert_eq!(access.permissions, BTreeSet::from([Permission::RunsRead]));
+    assert!(access.withheld().contains(&Permission::RunsWrite));
+    assert!(!access.withheld().contains(&Permission::TokensWrite));
+    assert_eq!(access.groups, BTreeSet::from(["ops".to_owned()]));
+    assert_eq!(rig.shows(token).await.unwrap(), access);
+    assert_eq!(rig.logins().await, 1);
+    let name = access.token.clone().unwrap();
+    assert_eq!(holder(&rig.store, "default", &name).await.unwrap(), access);
+    holder(&rig.store, "north", &name).await.unwrap_err();
+    // Its session is nothing that a browser could show.
+    let id = name.strip_prefix(PREFIX).unwrap();
+    authenticate(&rig.store, &format!("{id}.")).await.unwrap_err();
+    // What it asked for may wait longer than it is good, and no longer than a person's could.
+    rig.pass(11).await;
+    holder(&rig.store, "default", &name).await.unwrap();
+    rig.pass(1).await;
+    holder(&rig.store, "default", &name).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_access_token_that_was_revoked_or_narrowed_stays_so() {
+    let rig = rig(vec!["ops", "boss"]).await;
+    let token = "runs:read+tokens:read.ali.sig";
+    let access = rig.shows(token).await.unwrap();
+    assert_eq!(access.permissions.len(), 2);
+    rig.provider.groups.lock().unwrap().pop();
+    rig.login("ali").await.unwrap();
+    assert_eq!(
+        rig.shows(token).await.unwrap().permissions,
+        BTreeSet::from([Permission::RunsRead])
+    );
+    let name = access.token.unwrap();
+    let id = name.strip_prefix(PREFIX).unwrap();
+    revoke(&rig.store, "default", id, &|_| Ok(())).await.unwrap();
+    // Nor with another signature of the same.
+    for again in [token, "runs:read+tokens:read.ali.other"] {
+        assert_eq!(rig.shows(again).await.unwrap_err().kind(), ErrorKind::Auth);
+    }
+    holder(&rig.store, "default", &name).await.unwrap_err();
+    assert_eq!(
+        get(&rig.store, "default", id).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert!(
+        list(&rig.store, "default")
+            .await
+            .unwrap()
+            .iter()
+            .all(|open| open.id != id)
+    );
+    rig.shows("runs:read.ali.sig").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_access_token_without_a_role_is_refused_and_noted_once() {
+    let rig = rig(vec!["guests"]).await;
+    for _ in 0..2 {
+        let error = rig.shows("runs:read.eve.sig").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.message().contains("'eve' has no role"), "{error}");
+    }
+    assert_eq!(rig.logins().await, 1);
+}
+
+#[tokio::test]
+async fn a_program_of_the_provider_is_no_person() {
+    let rig = rig(vec!["ops"]).await;
+    rig.shows("runs:read.bot.sig").await.unwrap();
+    assert_eq!(rig.login("bot").await.unwrap_err().kind(), ErrorKind::Conflict);
+    rig.login("ali").await.unwrap();
+    rig.shows("runs:read.ali.sig").await.unwrap();
 }
 
 #[tokio::test]

@@ -9,11 +9,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ClientCapabilities, ElicitRequest, ElicitRequestParams,
-    InputRequest, InputRequiredResult, ProtocolVersion,
+    ErrorCode, InputRequest, InputRequiredResult, ProtocolVersion,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
+use uuid::Uuid;
 use weir_control::Access;
 use weir_control::calls::Offer;
 use weir_control::oauth::Desk;
@@ -28,6 +29,8 @@ use super::{VIA, answers};
 use crate::input::Named;
 use crate::{ServerState, html, login};
 
+/// URLElicitationRequiredError of the revision 2025-11-25; the newer one answers instead.
+const URL_ELICITATION_REQUIRED: ErrorCode = ErrorCode(-32042);
 /// What the client is asked for, by this name.
 const QUESTION: &str = "connect_account";
 
@@ -36,6 +39,8 @@ const QUESTION: &str = "connect_account";
 pub(super) enum Elicits {
     /// With the answer to its call; it asks again afterwards.
     WithAnswer,
+    /// With an error of the protocol of its own, as the revision before has it.
+    WithError,
     /// It is told where, and that is all.
     No,
 }
@@ -50,10 +55,10 @@ impl Elicits {
             .elicitation
             .as_ref()
             .is_some_and(|elicitation| elicitation.url.is_some());
-        if is_new && opens_pages {
-            Self::WithAnswer
-        } else {
-            Self::No
+        match (opens_pages, is_new) {
+            (true, true) => Self::WithAnswer,
+            (true, false) => Self::WithError,
+            (false, _) => Self::No,
         }
     }
 }
@@ -82,6 +87,21 @@ fn url(state: &ServerState, connection: &str) -> String {
     format!("{}/connect/{connection}", state.mcp.base())
 }
 
+/// What a client of the revision 2025-11-25 is told that opens pages: where to, before it asks again.
+fn required(message: String, url: &str, call: Option<&str>) -> ErrorData {
+    let elicitation = json!({
+        "mode": "url",
+        "elicitationId": Uuid::now_v7().to_string(),
+        "url": url,
+        "message": message,
+    });
+    let data = match call {
+        Some(id) => json!({ "elicitations": [elicitation], "call": id }),
+        None => json!({ "elicitations": [elicitation] }),
+    };
+    ErrorData::new(URL_ELICITATION_REQUIRED, message, Some(data))
+}
+
 /// What to answer where a call failed as nobody connected the account. None where that is not why.
 pub(super) async fn asked(
     caller: &Caller,
@@ -89,7 +109,7 @@ pub(super) async fn asked(
     offer: &Offer,
     error: &Error,
     elicits: Elicits,
-) -> Result<Option<CallToolResponse>> {
+) -> Result<Option<Result<CallToolResponse, ErrorData>>> {
     let Some(desk) = caller
         .state
         .oauth
@@ -104,15 +124,19 @@ pub(super) async fn asked(
     }
     let url = url(&caller.state, connection);
     let message = format!("Connection '{connection}' is not connected to its account. Connect it at {url}");
+    let mut context = error.context().iter();
+    let call = context.find(|(key, _)| *key == CALL).map(|(_, id)| id);
+    if elicits == Elicits::WithError {
+        return Ok(Some(Err(required(message, &url, call.map(String::as_str)))));
+    }
     if elicits == Elicits::No {
         let told =
             Error::auth(message).hint("have a person open that page and consent, then call the tool again");
-        let call = error.context().iter().find(|(key, _)| *key == CALL);
         let told = match call {
-            Some((_, id)) => told.with(CALL, id),
+            Some(id) => told.with(CALL, id),
             None => told,
         };
-        return Ok(Some(answers::failed(&told.with("url", url)).into()));
+        return Ok(Some(Ok(answers::failed(&told.with("url", url)).into())));
     }
     let store = &caller.state.store;
     let kept = json!({ "connection": connection });
@@ -127,7 +151,7 @@ pub(super) async fn asked(
     let input = InputRequest::Elicitation(ElicitRequest::new(params));
     let asked = BTreeMap::from([(QUESTION.to_owned(), input)]);
     let result = InputRequiredResult::new(Some(asked), Some(shown.expose().to_owned()));
-    Ok(Some(result.into()))
+    Ok(Some(Ok(result.into())))
 }
 
 /// `/connect/{connection}`: says what it is about, with a button. Opening it changes nothing, so that no other

@@ -216,7 +216,7 @@ async fn called(
     match actions::call(caller, offer, arguments, &manner).await {
         Ok(response) => Ok(response),
         Err(error) => match connect::asked(caller, &request, offer, &error, elicits).await {
-            Ok(Some(response)) => Ok(response),
+            Ok(Some(answer)) => answer,
             Ok(None) => Ok(answers::failed(&error).into()),
             Err(error) => Ok(answers::failed(&error).into()),
         },

@@ -66,6 +66,11 @@ impl McpSettings {
         self.base.trim_end_matches('/')
     }
 
+    /// What access tokens are for that are shown to it, in its canonical form (RFC 8707).
+    fn resource(&self) -> String {
+        format!("{}{PATH}", self.base())
+    }
+
     /// Scheme, host and port of the server's own pages.
     fn own_origin(&self) -> String {
         let (scheme, rest) = self.base().split_once("://").unwrap_or(("http", self.base()));

@@ -15,7 +15,13 @@ use super::*;
 const REVISION: &str = "2026-07-28";
 
 /// A message of a client that can do `capabilities`, as somebody.
-async fn send(served: &Served, token: &str, capabilities: &Value, method: &str, params: Value) -> Answer {
+pub(super) async fn send(
+    served: &Served,
+    token: &str,
+    capabilities: &Value,
+    method: &str,
+    params: Value,
+) -> Answer {
     let mut params = params;
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": REVISION,
@@ -660,6 +666,32 @@ async fn a_client_is_asked_to_have_the_account_connected_and_shows_its_state_onc
         .await
         .unwrap();
     assert_eq!(call.status, weir_control::calls::Status::Failed);
+    // The revision before has an error of its own for it.
+    let params = json!({ "name": "shop.tip", "arguments": arguments, "_meta": {
+        "io.modelcontextprotocol/clientCapabilities": browses() } });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string();
+    let bearer = format!("Bearer {}", shop.agent);
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2025-11-25"),
+    ];
+    let older = shop.served.send("POST", "/mcp", &headers, &body).await.json();
+    let (error, elicitation) = (&older["error"], &older["error"]["data"]["elicitations"][0]);
+    assert_eq!(
+        (&error["code"], &elicitation["mode"], &elicitation["url"]),
+        (
+            &json!(-32042),
+            &json!("url"),
+            &json!("http://127.0.0.1:7373/connect/shop")
+        ),
+        "{older}"
+    );
+    assert!(
+        elicitation["elicitationId"].is_string() && error["data"]["call"].is_string(),
+        "{older}"
+    );
     let asked_first = tool(&shop, &browses(), "shop.tip", arguments.clone()).await;
     assert_eq!(asked_first["resultType"], "input_required", "{asked_first}");
     let question = &asked_first["inputRequests"]["connect_account"]["params"];

@@ -88,6 +88,39 @@ pub(crate) struct LoginFile {
     pub(crate) group_claim: String,
     /// What is asked for besides `openid`.
     pub(crate) scopes: Vec<String>,
+    /// Whether programs may show access tokens of the identity provider, at `/mcp` and the API.
+    pub(crate) access_tokens: bool,
+    /// What those tokens have to be made for: the address of `/mcp` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audience: Option<String>,
+}
+
+impl LoginFile {
+    fn check(&self) -> Result<()> {
+        if !self.access_tokens {
+            return match self.audience {
+                Some(_) => Err(
+                    Error::spec("login.audience is about access tokens, and none are taken")
+                        .hint("set login.access_tokens: true, or leave it out"),
+                ),
+                None => Ok(()),
+            };
+        }
+        // Where a name could come from an email address that one kind of token has and the other has not, somebody
+        // would be two people, and could decide about their own calls.
+        if self.principal_claim.is_none() {
+            return Err(Error::spec(
+                "login.access_tokens needs login.principal_claim: a person has one name, whichever way they come",
+            )
+            .hint("name a claim that ID tokens and access tokens have and people cannot set themselves, as sub"));
+        }
+        if self.audience.as_deref().is_some_and(str::is_empty) {
+            return Err(
+                Error::spec("login.audience is empty").hint("leave it out, or say what tokens are made for")
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Default for LoginFile {
@@ -98,6 +131,8 @@ impl Default for LoginFile {
             principal_claim: None,
             group_claim: "groups".to_owned(),
             scopes: vec!["profile".to_owned(), "email".to_owned()],
+            access_tokens: false,
+            audience: None,
         }
     }
 }
@@ -127,6 +162,7 @@ impl ProjectFile {
         name::check("project", &found.project)
             .and_then(|()| name::check("prefix", &found.prefix))
             .and_then(|()| name::check("environment", &found.environment))
+            .and_then(|()| found.login.check())
             .and_then(|()| found.alerts.check())
             .and_then(|()| found.calls.check())
             .and_then(|()| approvals::check(&found.approvals))

@@ -75,3 +75,23 @@ fn the_pii_key_is_made_once_and_private() {
         assert_eq!(mode & 0o777, 0o600);
     }
 }
+
+#[test]
+fn a_project_that_takes_access_tokens_says_how_people_are_named() {
+    let parse = |login: &str| {
+        ProjectFile::parse(
+            Path::new("weir.yaml"),
+            &format!("project: shop\nlogin: {login}\n"),
+        )
+    };
+    let file = parse("{ access_tokens: true, principal_claim: sub }").unwrap();
+    assert!(file.login.access_tokens && file.login.audience.is_none());
+    for wrong in [
+        "{ access_tokens: true }",
+        "{ audience: 'api://weir' }",
+        "{ access_tokens: true, principal_claim: sub, audience: '' }",
+    ] {
+        let error = parse(wrong).unwrap_err();
+        assert_eq!(error.kind(), weir_protocol::ErrorKind::Spec, "{wrong}");
+    }
+}

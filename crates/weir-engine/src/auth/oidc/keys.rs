@@ -1,12 +1,13 @@
 //! A provider's public keys: fetched seldom, and once more where a token names one that is not known.
 
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 use tokio::sync::Mutex;
-use weir_protocol::{Error, Result};
+use weir_protocol::{Error, ErrorKind, Result};
 
 use super::{KNOWN_FOR, Oidc, odd};
 
@@ -14,15 +15,18 @@ use super::{KNOWN_FOR, Oidc, odd};
 const KEYS_MAX: usize = 64;
 /// Tokens with made-up keys do not make us ask more often than this.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// A provider that did not answer is left alone for so long.
+const LET_ALONE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(super) struct Keys {
-    known: Mutex<Option<Known>>,
+    known: RwLock<Option<Known>>,
+    /// When the provider was asked last. Held while it is asked: who shows a key that is known waits for nobody.
+    asked: Mutex<Option<Duration>>,
 }
 
 struct Known {
     at: Duration,
-    url: String,
     keys: Vec<Jwk>,
 }
 
@@ -31,32 +35,56 @@ impl Keys {
     pub(super) async fn find(
         &self,
         provider: &Oidc,
-        url: &str,
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<DecodingKey> {
+        if let Ok(key) = self.known(provider, kid, algorithm) {
+            return decoding(&key);
+        }
+        let mut asked = self.asked.lock().await;
+        // Somebody else may have asked meanwhile.
+        let count = match self.known(provider, kid, algorithm) {
+            Ok(key) => return decoding(&key),
+            Err(count) => count,
+        };
         let now = provider.transport.clock().elapsed();
-        let mut known = self.known.lock().await;
-        let age = |known: &Known| now.saturating_sub(known.at);
-        let fresh = known
-            .as_ref()
-            .filter(|known| known.url == url && age(known) < KNOWN_FOR);
-        if let Some(key) = fresh.and_then(|known| choose(&known.keys, kid, algorithm)) {
-            return decoding(key);
+        let ago = asked.map(|at| now.saturating_sub(at));
+        match (ago, count) {
+            (Some(ago), Some(count)) if ago < ASK_AGAIN => return Err(unknown(kid, count)),
+            (Some(ago), None) if ago < LET_ALONE => return Err(silent()),
+            _ => {}
         }
-        if let Some(known) = fresh.filter(|known| age(known) < ASK_AGAIN) {
-            return Err(unknown(kid, known.keys.len()));
-        }
-        let keys = read(url, provider.get(url).await?)?;
+        *asked = Some(now);
+        let fetched = fetch(provider).await;
+        // However long that took.
+        let at = provider.transport.clock().elapsed();
+        *asked = Some(at);
+        let keys = fetched?;
         let found = choose(&keys, kid, algorithm).map(decoding);
         let count = keys.len();
-        *known = Some(Known {
-            at: now,
-            url: url.to_owned(),
-            keys,
-        });
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Known { at, keys });
         found.unwrap_or_else(|| Err(unknown(kid, count)))
     }
+
+    /// Without asking anybody. Else how many keys are known; None where none are, or for too long.
+    fn known(&self, provider: &Oidc, kid: Option<&str>, algorithm: Algorithm) -> Result<Jwk, Option<usize>> {
+        let now = provider.transport.clock().elapsed();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = known
+            .as_ref()
+            .filter(|known| now.saturating_sub(known.at) < KNOWN_FOR)
+        else {
+            return Err(None);
+        };
+        choose(&known.keys, kid, algorithm)
+            .cloned()
+            .ok_or(Some(known.keys.len()))
+    }
+}
+
+async fn fetch(provider: &Oidc) -> Result<Vec<Jwk>> {
+    let url = provider.metadata().await?.jwks_uri;
+    read(&url, provider.get(&url).await?)
 }
 
 /// Keys of kinds that are not known here are left out: a provider may have them for others.
@@ -105,8 +133,14 @@ fn decoding(key: &Jwk) -> Result<DecodingKey> {
 }
 
 fn unknown(kid: Option<&str>, count: usize) -> Error {
-    Error::auth("the ID token is signed by a key that the provider does not name")
+    Error::auth("the token is signed by a key that the provider does not name")
         .with("key", kid.unwrap_or("-"))
         .with("keys", count)
-        .hint("log in again in a minute: the provider may be changing its keys")
+        .hint("get a new one in a minute: the provider may be changing its keys")
+}
+
+fn silent() -> Error {
+    let message = "the identity provider's keys could not be read a moment ago";
+    Error::new(ErrorKind::Unavailable, message)
+        .hint("try again in a moment; look whether the provider answers")
 }

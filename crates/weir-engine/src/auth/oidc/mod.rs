@@ -1,4 +1,5 @@
-//! OpenID Connect: discovery, authorization code with PKCE and nonce, ID tokens checked.
+//! OpenID Connect: discovery, authorization code with PKCE and nonce, ID tokens checked, and access tokens that
+//! programs show.
 
 mod keys;
 #[cfg(test)]
@@ -17,11 +18,12 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use url::{Host, Url};
-use weir_protocol::oidc::{Identity, IdentityProvider, LoginProof};
+use weir_protocol::oidc::{Identity, IdentityProvider, LoginProof, Shown};
 use weir_protocol::spec::Reliability;
 use weir_protocol::{Error, Result, Secret};
 
 use self::keys::Keys;
+use self::verify::Sort;
 use super::token_request::{self, Tries};
 use super::{basic, json_path};
 use crate::http::{ClientSettings, HostRules, Outgoing, Patience, ReliabilityDefaults, Transport, show_url};
@@ -196,6 +198,17 @@ fn odd(url: &str, why: &str) -> Error {
 
 #[async_trait]
 impl IdentityProvider for Oidc {
+    fn issuer(&self) -> &str {
+        &self.settings.issuer
+    }
+
+    /// What it says of itself is not looked at where the key is known: this is asked with every request of a program.
+    async fn read_access_token(&self, token: &Secret, audience: &str) -> Result<Shown> {
+        let (algorithm, kid) = verify::header(token, Sort::Access)?;
+        let key = self.keys.find(self, kid.as_deref(), algorithm).await?;
+        verify::access(token, (&key, algorithm), (&self.settings.issuer, audience))
+    }
+
     async fn authorize_url(&self, redirect_uri: &str, proof: &LoginProof) -> Result<String> {
         let metadata = self.metadata().await?;
         let endpoint = &metadata.authorization_endpoint;
@@ -234,23 +247,10 @@ impl IdentityProvider for Oidc {
             );
         }
         let token = self.id_token(&metadata, (code, redirect_uri), proof).await?;
-        let (algorithm, kid) = verify::header(&token)?;
-        let key = self
-            .keys
-            .find(self, &metadata.jwks_uri, kid.as_deref(), algorithm)
-            .await?;
-        let claims = verify::claims(
-            &token,
-            (&key, algorithm),
-            (&metadata.issuer, &self.settings.client_id),
-            &proof.nonce,
-        )?;
-        let subject = json_path::text(&Value::Object(claims.clone()), "sub").unwrap_or_default();
-        Ok(Identity {
-            issuer: metadata.issuer,
-            subject,
-            claims,
-        })
+        let (algorithm, kid) = verify::header(&token, Sort::Id)?;
+        let key = self.keys.find(self, kid.as_deref(), algorithm).await?;
+        let party = (metadata.issuer.as_str(), self.settings.client_id.as_str());
+        verify::id(&token, (&key, algorithm), party, &proof.nonce)
     }
 
     async fn logout_url(&self, back_to: &str) -> Result<Option<String>> {

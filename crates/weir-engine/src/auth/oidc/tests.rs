@@ -88,9 +88,28 @@ impl Rig {
     }
 }
 
+const RESOURCE: &str = "https://weir.example.com/mcp";
+
+impl Rig {
+    /// What a program shows.
+    fn shown(&self) -> Value {
+        json!({ "iss": self.server.uri(), "aud": [RESOURCE, "other"], "sub": "ali", "client_id": "claude",
+                "exp": now() + 600, "scope": "runs:read  data:read", "groups": ["ops"] })
+    }
+
+    async fn reads(&self, token: &str) -> Result<Shown> {
+        self.oidc.read_access_token(&Secret::new(token), RESOURCE).await
+    }
+}
+
 fn signed(claims: &Value, kid: &str) -> String {
+    typed(claims, kid, Some("JWT"))
+}
+
+fn typed(claims: &Value, kid: &str, kind: Option<&str>) -> String {
     let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
     header.kid = Some(kid.to_owned());
+    header.typ = kind.map(ToOwned::to_owned);
     jsonwebtoken::encode(
         &header,
         claims,
@@ -154,36 +173,39 @@ async fn a_token_that_is_wrong_in_one_thing_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_token_that_is_signed_otherwise_is_refused() {
-    let rig = Rig::new("one").await;
-    let whole = signed(&rig.good(), "one");
+/// The same claims, signed in ways that are worth nothing.
+fn forged(claims: &Value) -> Vec<String> {
+    let whole = signed(claims, "one");
     let parts: Vec<&str> = whole.split('.').collect();
     let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let by_secret = {
-        let header = Header::new(jsonwebtoken::Algorithm::HS256);
+        let mut header = Header::new(jsonwebtoken::Algorithm::HS256);
+        header.kid = Some("one".to_owned());
         // The public key as if it were a shared secret.
-        jsonwebtoken::encode(
-            &header,
-            &rig.good(),
-            &EncodingKey::from_secret(X.trim().as_bytes()),
-        )
-        .unwrap()
+        let key = EncodingKey::from_secret(X.trim().as_bytes());
+        jsonwebtoken::encode(&header, claims, &key).unwrap()
     };
-    let mut other = rig.good();
+    let mut other = claims.clone();
     other["sub"] = json!("admin");
-    for token in [
-        format!("{}.{}.", encode(json!({ "alg": "none" })), parts[1]),
+    let none = json!({ "alg": "none", "typ": "JWT", "kid": "one" });
+    vec![
+        format!("{}.{}.", encode(none), parts[1]),
         by_secret,
         format!("{}.{}.{}", parts[0], encode(other), parts[2]),
         format!(
             "{}.{}.{}",
-            encode(json!({ "alg": "RS256", "kid": "one" })),
+            encode(json!({ "alg": "RS256", "typ": "JWT", "kid": "one" })),
             parts[1],
             parts[2]
         ),
         "no token".to_owned(),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn a_token_that_is_signed_otherwise_is_refused() {
+    let rig = Rig::new("one").await;
+    for token in forged(&rig.good()) {
         assert_eq!(
             rig.gives(&token).await.unwrap_err().kind(),
             ErrorKind::Auth,
@@ -217,4 +239,87 @@ async fn an_answer_of_another_provider_is_refused_before_its_code_is_shown_to_an
         assert_eq!(error.kind(), ErrorKind::Denied);
     }
     assert_eq!(rig.asked("/token").await, 0);
+}
+
+#[tokio::test]
+async fn an_access_token_that_is_right_says_whose_it_is_and_for_what() {
+    let rig = Rig::new("one").await;
+    for kind in ["at+jwt", "application/AT+JWT", "JWT"] {
+        let shown = rig.reads(&typed(&rig.shown(), "one", Some(kind))).await.unwrap();
+        let scopes: Vec<&str> = shown.scopes.iter().map(String::as_str).collect();
+        assert_eq!(
+            (shown.identity.subject.as_str(), &shown.identity.claims["groups"]),
+            ("ali", &json!(["ops"]))
+        );
+        assert_eq!(scopes, ["data:read", "runs:read"]);
+        assert!(!shown.is_program && shown.ends_at_s > now() + 600);
+    }
+    // Neither what the provider says of itself nor its keys are read twice.
+    let asked = (
+        rig.asked("/jwks").await,
+        rig.asked("/.well-known/openid-configuration").await,
+    );
+    assert_eq!(asked, (1, 1));
+    let mut program = rig.shown();
+    program["sub"] = json!("claude");
+    program["scope"] = json!(null);
+    program["scp"] = json!(["runs:read"]);
+    let shown = rig.reads(&signed(&program, "one")).await.unwrap();
+    assert!(shown.is_program && shown.scopes.len() == 1);
+}
+
+#[tokio::test]
+async fn an_access_token_that_is_wrong_in_one_thing_is_refused() {
+    let rig = Rig::new("one").await;
+    for (name, value) in [
+        ("aud", json!("weir")),
+        ("aud", json!("https://weir.example.com/mcp/")),
+        ("aud", json!(null)),
+        ("iss", json!("https://evil.example.com")),
+        ("exp", json!(now() - 120)),
+        ("exp", json!(null)),
+        ("nbf", json!(now() + 600)),
+        ("sub", json!("")),
+        ("sub", json!(null)),
+    ] {
+        let mut claims = rig.shown();
+        claims[name] = value.clone();
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        }
+        let error = rig.reads(&signed(&claims, "one")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth, "{name} {value}");
+        assert!(!format!("{error:?}").contains("eyJ"), "{error:?}");
+    }
+    let mut odd = forged(&rig.shown());
+    odd.push(typed(&rig.shown(), "one", None));
+    odd.push(typed(&rig.shown(), "one", Some("logout+jwt")));
+    let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
+    header.kid = Some("one".to_owned());
+    header.crit = Some(vec!["b64".to_owned()]);
+    let key = EncodingKey::from_ec_pem(KEY.as_bytes()).unwrap();
+    odd.push(jsonwebtoken::encode(&header, &rig.shown(), &key).unwrap());
+    for token in odd {
+        let error = rig.reads(&token).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn made_up_keys_and_a_provider_that_is_away_cost_one_question() {
+    let rig = Rig::new("one").await;
+    for _ in 0..5 {
+        let error = rig.reads(&signed(&rig.shown(), "two")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth);
+        rig.reads(&signed(&rig.shown(), "one")).await.unwrap();
+    }
+    assert_eq!(rig.asked("/jwks").await, 1);
+    let away = Rig::new("one").await;
+    away.server.reset().await;
+    let token = signed(&away.shown(), "one");
+    for _ in 0..5 {
+        let error = away.reads(&token).await.unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::Auth);
+    }
+    assert_eq!(away.asked("/.well-known/openid-configuration").await, 1);
 }

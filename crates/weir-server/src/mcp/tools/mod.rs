@@ -63,6 +63,12 @@ pub(super) fn all() -> Vec<Own> {
     ]
 }
 
+/// What whoever calls a tool of this name has to be allowed: an action's or a bundle's, where it is none of weir's own.
+pub(super) fn permission(name: &str) -> Permission {
+    let own = all().into_iter().find(|tool| tool.name == name);
+    own.map_or(Permission::ActionsWrite, |tool| tool.permission)
+}
+
 impl Own {
     /// A tool that only looks.
     fn new<I, O, F>(about: &About, run: fn(Caller, I) -> F) -> Self
