@@ -111,7 +111,7 @@ impl LoginDesk {
         let names: Vec<&str> = vouched.roles.iter().map(|role| role.as_str()).collect();
         let allowed: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
         let record = Record::new(tenant, "session.login", format!("principal:{principal}"))
-            .with("session", id.as_str())
+            .with("session", id)
             .with("by", "access_token")
             .with("roles", names.join(" "))
             .with("scopes", allowed.join(" "));
