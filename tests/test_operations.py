@@ -15,7 +15,8 @@ from source import connection, record
 from test_api import call, first_token
 from test_serve import ANSWER_S_MAX, Store, serving, store  # noqa: F401
 
-SECRET = "credential:\n  method: bearer\n  token: {}\n"
+AUTH = '  auth: { method: bearer, token: "{{ credential.token }}" }\n'
+SECRET = 'credential: { method: bearer, token: "secret:token" }\n'
 
 
 def key():
@@ -43,7 +44,7 @@ def until_ready_is(url, status):
 
 def test_a_key_that_is_exchanged_under_a_server_loses_no_run(project, source, store):  # noqa: F811
     source.records = [record(n, n) for n in range(30)]
-    project.connection("demo", connection(source.url).split("credential:")[0] + SECRET.format('"secret:token"'))
+    project.connection("demo", connection(source.url).replace("config:\n", f"config:\n{AUTH}") + SECRET)
     first, second = key(), key()
     project.env.update(store.env)
     project.run("secret", "set", "token", input="value", env={"WEIR_MASTER_KEY": first})
