@@ -72,21 +72,15 @@ impl Metrics {
         let [oldest_waiting, kept, succeeded, store, clock] = std::array::from_fn(|_| Seconds::default());
         let mut registry = Registry::with_prefix("weir");
         let all = &mut registry;
-        all.register(
-            "http_requests",
-            "Requests that were answered",
-            Family::clone(&requests),
-        );
+        let counted = "Requests that were answered";
+        all.register("http_requests", counted, Family::clone(&requests));
         all.register(
             "http_request_duration_seconds",
             "Time to an answer",
             request_seconds.clone(),
         );
-        all.register(
-            "runs",
-            "Open runs, and those of the last day that have ended",
-            Family::clone(&runs),
-        );
+        let counted = "Open runs, and those of the last day that have ended";
+        all.register("runs", counted, Family::clone(&runs));
         all.register(
             "queue_depth",
             "Runs that a worker could take now",

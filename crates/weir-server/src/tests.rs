@@ -108,8 +108,9 @@ impl Answer {
             if size == 0 {
                 return body;
             }
-            body.push_str(&behind[..size]);
-            rest = &behind[size + 2..];
+            let (chunk, behind) = behind.split_at(size);
+            body.push_str(chunk);
+            rest = behind.strip_prefix("\r\n").unwrap();
         }
     }
 

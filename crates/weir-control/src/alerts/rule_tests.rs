@@ -232,18 +232,14 @@ fn told(rule: Rule) -> (Event, End) {
         }
         Rule::CallUncertain => {
             let uncertain = call(Family::CallUncertain).with("status", "uncertain");
-            (
-                uncertain,
-                End::By(call(Family::CallEnded).with("status", "succeeded")),
-            )
+            let ended = call(Family::CallEnded).with("status", "succeeded");
+            (uncertain, End::By(ended))
         }
         Rule::BundleParked => {
             let parked = bundle(Family::BundleParked).with("parked_for", "failed");
             let parked = parked.with("step", "invite").with("reason", "no answer");
-            (
-                parked,
-                End::By(bundle(Family::BundleEnded).with("status", "succeeded")),
-            )
+            let ended = bundle(Family::BundleEnded).with("status", "succeeded");
+            (parked, End::By(ended))
         }
         Rule::ToolsChanged => {
             let changed = of_shop(Family::ToolsChanged).with("added", names(&[]));

@@ -163,7 +163,7 @@ impl Endpoint {
         self
     }
 
-    pub(super) fn is_secret(mut self) -> Self {
+    pub(super) fn keep_from_logs(mut self) -> Self {
         self.is_secret = true;
         self
     }

@@ -40,7 +40,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         .body::<NewValue>()
         .answers::<StoredSecret>(200)
         .conditional()
-        .is_secret(),
+        .keep_from_logs(),
         Endpoint::delete(
             "/secrets/{name}",
             SecretsWrite,

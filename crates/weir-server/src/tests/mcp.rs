@@ -639,18 +639,47 @@ impl oauth::Servers for Providers {
     }
 }
 
-#[tokio::test]
-async fn a_client_is_asked_to_have_the_account_connected_and_shows_its_state_once() {
-    let shop = shop_with(Till::new(), |store, tenant, settings| Settings {
-        oauth: Some(Desk::new(
-            store,
-            tenant,
-            Arc::new(Providers),
-            "http://127.0.0.1:7373",
-        )),
+/// A shop whose connection's account can be connected by whoever holds it.
+async fn shop_of_accounts() -> Shop {
+    let page = "http://127.0.0.1:7373";
+    shop_with(Till::new(), |store, tenant, settings| Settings {
+        oauth: Some(Desk::new(store, tenant, Arc::new(Providers), page)),
         ..settings
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn the_revision_before_is_told_of_the_account_by_an_error_of_its_own() {
+    let shop = shop_of_accounts().await;
+    let arguments = json!({ "then": "unsigned" });
+    let params = json!({ "name": "shop.tip", "arguments": arguments, "_meta": {
+        "io.modelcontextprotocol/clientCapabilities": browses() } });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string();
+    let bearer = format!("Bearer {}", shop.agent);
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2025-11-25"),
+    ];
+    let older = shop.served.send("POST", "/mcp", &headers, &body).await.json();
+    let (error, elicitation) = (&older["error"], &older["error"]["data"]["elicitations"][0]);
+    let page = json!("http://127.0.0.1:7373/connect/shop");
+    assert_eq!(
+        (&error["code"], &elicitation["mode"], &elicitation["url"]),
+        (&json!(-32042), &json!("url"), &page),
+        "{older}"
+    );
+    assert!(
+        elicitation["elicitationId"].is_string() && error["data"]["call"].is_string(),
+        "{older}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_is_asked_to_have_the_account_connected_and_shows_its_state_once() {
+    let shop = shop_of_accounts().await;
     let arguments = json!({ "then": "unsigned" });
     let told = tool(&shop, &json!({}), "shop.tip", arguments.clone()).await;
     assert_eq!(
@@ -666,32 +695,6 @@ async fn a_client_is_asked_to_have_the_account_connected_and_shows_its_state_onc
         .await
         .unwrap();
     assert_eq!(call.status, weir_control::calls::Status::Failed);
-    // The revision before has an error of its own for it.
-    let params = json!({ "name": "shop.tip", "arguments": arguments, "_meta": {
-        "io.modelcontextprotocol/clientCapabilities": browses() } });
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string();
-    let bearer = format!("Bearer {}", shop.agent);
-    let headers = [
-        ("authorization", bearer.as_str()),
-        ("content-type", "application/json"),
-        ("accept", "application/json, text/event-stream"),
-        ("mcp-protocol-version", "2025-11-25"),
-    ];
-    let older = shop.served.send("POST", "/mcp", &headers, &body).await.json();
-    let (error, elicitation) = (&older["error"], &older["error"]["data"]["elicitations"][0]);
-    assert_eq!(
-        (&error["code"], &elicitation["mode"], &elicitation["url"]),
-        (
-            &json!(-32042),
-            &json!("url"),
-            &json!("http://127.0.0.1:7373/connect/shop")
-        ),
-        "{older}"
-    );
-    assert!(
-        elicitation["elicitationId"].is_string() && error["data"]["call"].is_string(),
-        "{older}"
-    );
     let asked_first = tool(&shop, &browses(), "shop.tip", arguments.clone()).await;
     assert_eq!(asked_first["resultType"], "input_required", "{asked_first}");
     let question = &asked_first["inputRequests"]["connect_account"]["params"];

@@ -134,18 +134,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
     let watching = watch(policies.clone(), context.clone(), store.clone(), stop.clone());
     parts.start("policies", done(watching));
     parts.start("applied project", done(follow(stand_in, stop.clone())));
-    let servers: Arc<dyn Servers> = Arc::new(ProjectServers {
-        context: context.clone(),
-        store: store.clone(),
-    });
-    let refreshing = keep_fresh(
-        store.clone(),
-        DEFAULT_TENANT.to_owned(),
-        servers.clone(),
-        GRANTS_LOOK,
-        stop.clone(),
-    );
-    parts.start("refreshing of grants", done(refreshing));
+    let servers = authorization_servers(&mut parts, context, &store, &stop);
     let base = context.settings.public_url.as_deref().unwrap_or(&address);
     let login = login::login(&wiring.project.file, &context.settings.login, &store, base)?;
     if let Some(login) = &login {
@@ -201,6 +190,28 @@ fn desks(
     let bundles = bundles::Desk::new(store, DEFAULT_TENANT, calls.clone(), vendors);
     parts.start("bundles", done(bundles.clone().run(POLL, stop.clone())));
     (calls, bundles)
+}
+
+/// Where the grants of connections are renewed, which begins at once.
+fn authorization_servers(
+    parts: &mut Parts,
+    context: &Arc<Context>,
+    store: &Store,
+    stop: &CancellationToken,
+) -> Arc<dyn Servers> {
+    let servers: Arc<dyn Servers> = Arc::new(ProjectServers {
+        context: context.clone(),
+        store: store.clone(),
+    });
+    let refreshing = keep_fresh(
+        store.clone(),
+        DEFAULT_TENANT.to_owned(),
+        servers.clone(),
+        GRANTS_LOOK,
+        stop.clone(),
+    );
+    parts.start("refreshing of grants", done(refreshing));
+    servers
 }
 
 /// Who takes in what outside systems send.

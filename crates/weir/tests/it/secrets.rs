@@ -106,6 +106,25 @@ fn shows(bytes: &[u8]) -> bool {
     })
 }
 
+/// A master key that is not the project's opens nothing, and says so before anything is done.
+fn every_other_key_is_refused(run: impl Fn(&[&str], &str, &[(&str, &str)]) -> Ran) {
+    let other = "ybS7Wg3oMhzQx0mC5rJt1uHfK9eDqVnYaL2pZ8wX4Ts=";
+    let wrong = [("WEIR_MASTER_KEY", other)];
+    run(&["sync", "orders"], "", &wrong).refused(3, &["master key", "needed"]);
+    run(&["secret", "set", "more"], "x", &wrong).refused(3, &["master key"]);
+    run(&["serve", "--listen", "127.0.0.1:0"], "", &wrong)
+        .refused(3, &["its id", "needed", "WEIR_MASTER_KEY_OLD"]);
+    let sick = run(&["doctor"], "", &wrong).refused(3, &["found something wrong"]);
+    let told = &sick.stdout;
+    assert!(told.contains("is not the one that the secrets"), "{told}");
+    let twice = [
+        ("WEIR_MASTER_KEY", other),
+        ("WEIR_MASTER_KEY_COMMAND", "cat .weir/master.key"),
+    ];
+    run(&["sync", "orders"], "", &twice).refused(3, &["more than once"]);
+    run(&["sync", "orders", "--no-progress"], "", &twice[1..]).ok();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn planted_secrets_are_used_and_seen_nowhere() {
     let server = api().await;
@@ -143,24 +162,7 @@ async fn planted_secrets_are_used_and_seen_nowhere() {
     assert!(moved.stdout.starts_with("2 secrets"), "{}", moved.stdout);
     plain(&["sync", "orders", "--no-progress"]).ok();
     assert!(!project.path().join(".weir/master.key.old").exists());
-    let other = "ybS7Wg3oMhzQx0mC5rJt1uHfK9eDqVnYaL2pZ8wX4Ts=";
-    let wrong = [("WEIR_MASTER_KEY", other)];
-    run(&["sync", "orders"], "", &wrong).refused(3, &["master key", "needed"]);
-    run(&["secret", "set", "more"], "x", &wrong).refused(3, &["master key"]);
-    run(&["serve", "--listen", "127.0.0.1:0"], "", &wrong)
-        .refused(3, &["its id", "needed", "WEIR_MASTER_KEY_OLD"]);
-    let sick = run(&["doctor"], "", &wrong).refused(3, &["found something wrong"]);
-    assert!(
-        sick.stdout.contains("is not the one that the secrets"),
-        "{}",
-        sick.stdout
-    );
-    let twice = [
-        ("WEIR_MASTER_KEY", other),
-        ("WEIR_MASTER_KEY_COMMAND", "cat .weir/master.key"),
-    ];
-    run(&["sync", "orders"], "", &twice).refused(3, &["more than once"]);
-    run(&["sync", "orders", "--no-progress"], "", &twice[1..]).ok();
+    every_other_key_is_refused(run);
 
     let listed = plain(&["secret", "list", "--format", "json"]).ok().json();
     assert_eq!(
