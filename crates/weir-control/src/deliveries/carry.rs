@@ -10,17 +10,14 @@ use serde_json::Value;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use weir_protocol::{Error, Result, Secret};
+use weir_protocol::Result;
 
+use super::send::{Went, send};
 use super::sql::{Claimed, Ended};
-use super::{Answer, Carrier, Post, Settings, route, rules, sql};
-use crate::alerts::{self, note};
-use crate::events::{self, CONTENT_TYPE, Envelope, Event, Family, StoredEvent};
-use crate::hooks;
-use crate::permits;
+use super::{Carrier, Settings, route, rules, sql};
+use crate::events::{self, Event, Family, StoredEvent};
 use crate::store::Scope;
-use crate::webhooks::{self, old_secret_name, secret_name, signed};
-use crate::{DEFAULT_TENANT, Store};
+use crate::{Store, alerts, hooks, permits};
 
 /// A delivery that takes longer is given up by its server, and another may make it.
 const HOLD: Duration = Duration::from_secs(40);
@@ -34,8 +31,6 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 const PRUNED_AT_ONCE: i64 = 1000;
 /// A paused webhook is looked at again after so long.
 const PAUSED_MS: i64 = 60_000;
-const ERROR_CHARS_MAX: usize = 500;
-const GONE: u16 = 410;
 
 /// What one pass came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -235,22 +230,6 @@ impl<'a> Line<'a> {
     }
 }
 
-/// How a try went.
-enum Went {
-    Delivered(Option<u16>),
-    Failed {
-        error: String,
-        answer: Option<u16>,
-        retry_after: Option<Duration>,
-    },
-    /// No other try would help.
-    Dead {
-        error: String,
-        answer: Option<u16>,
-    },
-    Later,
-}
-
 async fn deliver(
     store: &Store,
     carrier: &dyn Carrier,
@@ -271,125 +250,6 @@ async fn deliver(
     };
     settle(store, holder, claimed, &event, &went).await?;
     Ok(matches!(went, Went::Delivered(_)))
-}
-
-async fn send(
-    store: &Store,
-    carrier: &dyn Carrier,
-    settings: &Settings,
-    claimed: &Claimed,
-    event: &StoredEvent,
-) -> Result<Went> {
-    match claimed.target.split_once(':') {
-        Some(("webhook", name)) => to_webhook(store, carrier, claimed, name, event).await,
-        // Whoever asks for it, by a replay or a test: the channels are those of the project's own tenant.
-        Some(("channel", _)) if claimed.tenant != DEFAULT_TENANT => Ok(Went::Dead {
-            error: "the channels are another tenant's".to_owned(),
-            answer: None,
-        }),
-        Some(("channel", name)) => {
-            let note = note(event, settings.alerts.language);
-            Ok(match carrier.tell(name, &note, event).await {
-                Ok(()) => Went::Delivered(None),
-                Err(error) => failed(&error),
-            })
-        }
-        _ => Ok(Went::Dead {
-            error: "nobody knows this kind of target".to_owned(),
-            answer: None,
-        }),
-    }
-}
-
-async fn to_webhook(
-    store: &Store,
-    carrier: &dyn Carrier,
-    claimed: &Claimed,
-    name: &str,
-    event: &StoredEvent,
-) -> Result<Went> {
-    let tenant = &claimed.tenant;
-    let all = webhooks::list(store, tenant).await?;
-    let Some(webhook) = all.into_iter().find(|webhook| webhook.name == name) else {
-        return Ok(Went::Dead {
-            error: "the webhook was removed".to_owned(),
-            answer: None,
-        });
-    };
-    if webhook.paused_at_ms.is_some() {
-        return Ok(Went::Later);
-    }
-    let now_ms = store.now_ms().await?;
-    let secrets = match secrets_of(carrier, tenant, name, webhook.old_secret_until_ms, now_ms).await {
-        Ok(secrets) => secrets,
-        Err(error) => return Ok(failed(&error)),
-    };
-    let body = serde_json::to_string(&Envelope::from(event.clone())).map_err(|error| {
-        Error::internal("an event cannot be written")
-            .caused_by(error)
-            .hint("report it")
-    })?;
-    let signed = match signed(&event.id, now_ms / 1000, &body, &secrets) {
-        Ok(signed) => signed,
-        Err(error) => return Ok(failed(&error)),
-    };
-    let mut headers = signed.headers;
-    headers.push(("content-type", CONTENT_TYPE.to_owned()));
-    let post = Post {
-        url: webhook.url,
-        headers,
-        body,
-        allow_private: webhook.allow_private,
-    };
-    match carrier.post(&post).await {
-        Ok(Answer { status, .. }) if (200..300).contains(&status) => Ok(Went::Delivered(Some(status))),
-        Ok(Answer { status: GONE, .. }) => {
-            let reason = "the receiver answered 410 Gone";
-            webhooks::pause(store, tenant, name, Some(reason)).await?;
-            Ok(Went::Dead {
-                error: reason.to_owned(),
-                answer: Some(GONE),
-            })
-        }
-        Ok(answer) => Ok(Went::Failed {
-            error: format!("the receiver answered {}", answer.status),
-            answer: Some(answer.status),
-            retry_after: answer.retry_after,
-        }),
-        Err(error) => Ok(failed(&error)),
-    }
-}
-
-async fn secrets_of(
-    carrier: &dyn Carrier,
-    tenant: &str,
-    name: &str,
-    old_until_ms: Option<i64>,
-    now_ms: i64,
-) -> Result<Vec<Secret>> {
-    let mut found = Vec::new();
-    found.extend(carrier.secret(tenant, &secret_name(name)).await?);
-    if old_until_ms.is_some_and(|until| now_ms < until) {
-        found.extend(carrier.secret(tenant, &old_secret_name(name)).await?);
-    }
-    if found.is_empty() {
-        return Err(Error::auth("the webhook has no secret")
-            .with("webhook", name)
-            .hint("`weir webhook rotate NAME` makes one"));
-    }
-    Ok(found)
-}
-
-fn failed(error: &Error) -> Went {
-    let mut text = error.to_string();
-    if let Some(hint) = error.next_step() {
-        text = format!("{text} ({hint})");
-    }
-    Went::Failed {
-        error: text.chars().take(ERROR_CHARS_MAX).collect(),
-        answer: None,
-        retry_after: None,
-    }
 }
 
 /// What a try comes to.

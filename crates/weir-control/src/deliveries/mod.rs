@@ -4,6 +4,7 @@
 mod carry;
 mod route;
 mod rules;
+mod send;
 pub(crate) mod sql;
 #[cfg(test)]
 mod tests;

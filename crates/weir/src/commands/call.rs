@@ -199,10 +199,10 @@ pub(super) fn input(given: &str) -> Result<Map<String, Value>> {
     } else if is_written_out(given) {
         given.to_owned()
     } else {
-        let path = Path::new(given);
-        std::fs::read_to_string(path).map_err(|error| {
-            let file = errors::file("read", path, error);
-            file.hint("--input takes a JSON object, the path of a file with one, or - for standard input")
+        std::fs::read_to_string(given).map_err(|error| {
+            Error::spec(format!("cannot read {given}"))
+                .caused_by(error)
+                .hint("--input takes a JSON object, the path of a file with one, or - for standard input")
         })?
     };
     match json::parse("the input", text.as_bytes())? {
