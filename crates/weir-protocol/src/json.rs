@@ -14,15 +14,20 @@ const KEY_CHARS_SHOWN: usize = 80;
 
 /// Parses a text. `what` it is begins the message.
 pub fn parse(what: &str, text: &[u8]) -> Result<Value> {
-    let checked: serde_json::Result<Unique> = serde_json::from_slice(text);
-    if let Err(error) = checked {
-        return Err(match error.classify() {
-            Category::Data => Error::usage(format!("{what} is not clear: {error}"))
-                .hint("keep one of the two: of a key that is there twice, only one value can count"),
-            Category::Io | Category::Syntax | Category::Eof => not_json(what, &error),
-        });
-    }
+    refuse_twice(what, text)?;
     serde_json::from_slice(text).map_err(|error| not_json(what, &error))
+}
+
+/// Refuses what names a key twice, and leaves all else to whoever reads the text.
+pub fn refuse_twice(what: &str, text: &[u8]) -> Result<()> {
+    let checked: serde_json::Result<Unique> = serde_json::from_slice(text);
+    match checked {
+        Err(error) if error.classify() == Category::Data => {
+            Err(Error::usage(format!("{what} is not clear: {error}"))
+                .hint("keep one of the two: of a key that is there twice, only one value can count"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn not_json(what: &str, error: &serde_json::Error) -> Error {

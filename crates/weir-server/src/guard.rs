@@ -17,6 +17,7 @@ use crate::ServerState;
 use crate::input::{entity_tag, matches_tag};
 use crate::listening::Peer;
 use crate::login::{self, Login};
+use crate::observe::RequestId;
 use crate::policy;
 use crate::problem::Problem;
 
@@ -74,8 +75,7 @@ pub(crate) async fn guard(
         .limits
         .request(access.token.as_deref().unwrap_or_default());
     counted.map_err(|wait| Problem::too_many("this token makes too many requests", wait))?;
-    may(&access, gate.permission)
-        .map_err(|error| Problem::from(error).with_challenge(&challenge_scope(gate.permission)))?;
+    refuse_unallowed(&gate, &access, request.extensions()).await?;
     refuse_null(&request)?;
     request.extensions_mut().insert(access.clone());
     if is_read {
@@ -117,6 +117,18 @@ async fn known(
     span.record("tenant", access.tenant.as_str());
     span.record("principal", access.principal.as_str());
     Ok(access)
+}
+
+/// Refuses what neither roles nor scopes give, and notes who wanted to change something.
+async fn refuse_unallowed(gate: &Gate, access: &Access, extensions: &Extensions) -> Result<(), Problem> {
+    let Err(error) = may(access, gate.permission) else {
+        return Ok(());
+    };
+    let request = extensions.get::<RequestId>().map(|id| id.0.as_str());
+    let subject = format!("route:{}", gate.path);
+    let store = &gate.state.store;
+    principals::note_refusal(store, access.acting(request), access, gate.permission, &subject).await?;
+    Err(Problem::from(error).with_challenge(&challenge_scope(gate.permission)))
 }
 
 fn challenge_scope(permission: Permission) -> String {

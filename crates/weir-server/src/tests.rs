@@ -212,6 +212,19 @@ pub(crate) async fn token(store: &Store, tenant: &str, role: Role) -> String {
 }
 
 impl Served {
+    /// What the audit trail has of one kind, the oldest first.
+    pub(crate) async fn noted(&self, action: &str) -> Vec<weir_control::audit::Entry> {
+        let filter = weir_control::audit::EntryFilter {
+            action: Some(action.to_owned()),
+            limit: 1_000,
+            ..Default::default()
+        };
+        let listed = weir_control::audit::list(&self.store, &self.tenant, &filter).await;
+        let mut noted = listed.unwrap();
+        noted.reverse();
+        noted
+    }
+
     /// Sends exactly these headers.
     pub(crate) async fn send(
         &self,

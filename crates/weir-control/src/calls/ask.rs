@@ -11,6 +11,7 @@ use weir_protocol::{Error, ErrorKind, Result};
 
 use super::rules::{self, Bound};
 use super::{Answered, Call, Desk, DryRun, Status, Wanted, carry, sql};
+use crate::Store;
 use crate::approvals::{self, Asked, Decided, Past, Rule};
 use crate::audit::{self, Ending, Record};
 use crate::bundles::{self, Link};
@@ -405,16 +406,8 @@ impl Desk {
         Ok((!is_known).then_some(error))
     }
 
-    /// Notes that something was asked for that is no call, or not this caller's to make.
     async fn refused(&self, access: &Access, wanted: &Wanted, error: Error, via: &str) -> Result<Error> {
-        let name = |name: &str| name.chars().take(NAME_CHARS_MAX).collect::<String>();
-        let subject = format!("connection:{}", name(&wanted.connection));
-        let record = Record::new(&access.tenant, "call.refuse", subject)
-            .ended(Ending::Refused)
-            .with("action", name(&wanted.action))
-            .with("error", error.kind().as_str())
-            .with("via", via);
-        audit::append(&self.store, &record).await?;
+        note_refusal(&self.store, access, wanted, error.kind(), via).await?;
         Ok(error)
     }
 
@@ -435,6 +428,24 @@ impl Desk {
                 .hint("a rule under `approvals` in weir.yaml forbids it; ask whoever keeps it")
         })
     }
+}
+
+/// Notes that something was asked for that is no call, or not this caller's to make.
+pub async fn note_refusal(
+    store: &Store,
+    access: &Access,
+    wanted: &Wanted,
+    kind: ErrorKind,
+    via: &str,
+) -> Result<()> {
+    let name = |name: &str| name.chars().take(NAME_CHARS_MAX).collect::<String>();
+    let subject = format!("connection:{}", name(&wanted.connection));
+    let record = Record::new(&access.tenant, "call.refuse", subject)
+        .ended(Ending::Refused)
+        .with("action", name(&wanted.action))
+        .with("error", kind.as_str())
+        .with("via", via);
+    audit::append(store, &record).await
 }
 
 /// What audit records say of a call. Its input stays with the call: it may name people.

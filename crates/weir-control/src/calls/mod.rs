@@ -31,6 +31,7 @@ use crate::store::{Scope, stored_badly};
 use crate::{Owner, Store};
 
 pub(crate) use ask::PAST_MAX;
+pub use ask::note_refusal;
 pub(crate) use carry::told;
 pub use desk::Desk;
 pub use keep::{KEPT_DEFAULT, KEPT_MIN, erase, keep};

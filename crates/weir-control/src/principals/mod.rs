@@ -1,5 +1,6 @@
 //! Who acts, and what they may do.
 
+mod refusals;
 mod review;
 mod rights;
 mod rules;
@@ -18,6 +19,7 @@ use weir_protocol::{Error, Result};
 
 use crate::Acting;
 
+pub use refusals::note_refusal;
 pub use review::{Grant, review};
 pub use rights::{Permission, Role};
 pub(crate) use rules::{check_groups, granted};

@@ -3,6 +3,7 @@
 use axum::http::request::Parts;
 use rmcp::ErrorData;
 use rmcp::model::Extensions;
+use serde_json::Map;
 use weir_control::policies::Target;
 use weir_control::principals::{self, Access, Permission, may};
 use weir_control::{bundles, calls};
@@ -82,6 +83,16 @@ impl Caller {
         policies
             .allows(&self.state.store, &self.access, permission, target, VIA)
             .await
+    }
+
+    /// Notes that a tool was called that there is not, or not for this caller.
+    pub(super) async fn note_refusal(&self, connection: &str, action: &str) -> Result<()> {
+        let wanted = calls::Wanted {
+            connection: connection.to_owned(),
+            action: action.to_owned(),
+            input: Map::new(),
+        };
+        calls::note_refusal(&self.state.store, &self.access, &wanted, ErrorKind::Usage, VIA).await
     }
 
     /// Where this caller's bundles are made.

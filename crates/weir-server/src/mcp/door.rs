@@ -5,18 +5,24 @@ use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
+use axum::http::{Extensions, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use weir_control::sessions::LoginDesk;
-use weir_control::{Access, Permission};
-use weir_protocol::Error;
+use weir_control::{Access, Permission, principals};
+use weir_protocol::{Error, json};
 
 use super::{MESSAGE_BYTES_MAX, McpSettings, PATH, tools};
 use crate::ServerState;
 use crate::guard;
 use crate::login::Login;
+use crate::observe::RequestId;
 use crate::problem::Problem;
+
+/// JSON-RPC's code of a message that is none.
+const INVALID_REQUEST: i32 = -32600;
 
 /// What weir's tools ask for. A client that wants to do more than that is told what to ask for when it does.
 const SCOPES: [Permission; 6] = [
@@ -106,10 +112,25 @@ pub(super) async fn guard(
         .map_err(|problem| problem.with_challenge_where_unauthorized(&challenge(&state, is_shown)))?;
     let counted = state.limits.request(access.token.as_deref().unwrap_or_default());
     counted.map_err(|wait| Problem::too_many("this token makes too many requests", wait))?;
-    let body = with_scopes(&state, &access, body).await?;
+    let message = to_bytes(body, MESSAGE_BYTES_MAX).await.map_err(|_| {
+        let error = Error::limit(format!("the message has more than {MESSAGE_BYTES_MAX} bytes"));
+        Problem::from(error.hint("send less at once"))
+    })?;
+    if let Err(error) = json::refuse_twice("the message", &message) {
+        return Ok(unclear(&error));
+    }
+    refuse_withheld(&state, &access, &parts.extensions, &message).await?;
     parts.headers.remove(AUTHORIZATION);
     parts.extensions.insert(access);
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    Ok(next.run(Request::from_parts(parts, Body::from(message))).await)
+}
+
+/// Which call is meant is not said: the reader of such a message would take one of the two values.
+fn unclear(error: &Error) -> Response {
+    let message = format!("{}; {}", error.message(), error.next_step().unwrap_or_default());
+    let refusal =
+        json!({ "jsonrpc": "2.0", "id": null, "error": { "code": INVALID_REQUEST, "message": message } });
+    (StatusCode::BAD_REQUEST, Json(refusal)).into_response()
 }
 
 /// As much of a message as says what is asked for.
@@ -137,10 +158,15 @@ fn needed(message: &[u8]) -> Option<Permission> {
 
 /// Refuses what the holder of an access token may do and the token may not: only here can a client be told which
 /// scope to ask for.
-async fn with_scopes(state: &ServerState, access: &Access, body: Body) -> Result<Body, Problem> {
+async fn refuse_withheld(
+    state: &ServerState,
+    access: &Access,
+    extensions: &Extensions,
+    message: &[u8],
+) -> Result<(), Problem> {
     let withheld = access.withheld();
     if withheld.is_empty() {
-        return Ok(body);
+        return Ok(());
     }
     if access.permissions.is_empty() {
         let scopes: Vec<Permission> = SCOPES
@@ -149,12 +175,10 @@ async fn with_scopes(state: &ServerState, access: &Access, body: Body) -> Result
             .collect();
         return Err(step_up(state, &scopes));
     }
-    let message = to_bytes(body, MESSAGE_BYTES_MAX).await.map_err(|_| {
-        let error = Error::limit(format!("the message has more than {MESSAGE_BYTES_MAX} bytes"));
-        Problem::from(error.hint("send less at once"))
-    })?;
-    match needed(&message).filter(|permission| withheld.contains(permission)) {
-        Some(permission) => Err(step_up(state, &[permission])),
-        None => Ok(Body::from(message)),
-    }
+    let wanted = needed(message).filter(|permission| withheld.contains(permission));
+    let Some(permission) = wanted else { return Ok(()) };
+    let request = extensions.get::<RequestId>().map(|id| id.0.as_str());
+    let acting = access.acting(request);
+    principals::note_refusal(&state.store, acting, access, permission, "route:/mcp").await?;
+    Err(step_up(state, &[permission]))
 }

@@ -74,7 +74,7 @@ fn no_such_method<M: ConstString, T: Send>() -> impl Future<Output = Result<T, E
 }
 
 fn broken(error: &Error) -> ErrorData {
-    tracing::error!(%error, "the tools cannot be listed");
+    tracing::error!(%error, "a client cannot be answered");
     let next = error.next_step().unwrap_or_default();
     ErrorData::internal_error(format!("{}; {next}", error.message()), None)
 }
@@ -234,7 +234,7 @@ async fn called_bundle(
         Err(error) => return Ok(answers::failed(&error).into()),
     };
     let Some(offer) = offers.iter().find(|offer| bundles::name(&offer.bundle) == name) else {
-        return Err(no_such_tool(name));
+        return Err(no_such_tool(caller, name).await);
     };
     match bundles::call(caller, offer, arguments, manner).await {
         Ok(response) => Ok(response),
@@ -242,8 +242,12 @@ async fn called_bundle(
     }
 }
 
-/// Whether there is none or it may not be used is not told.
-fn no_such_tool(name: &str) -> ErrorData {
+/// Whether there is none or it may not be used is not told to who asks; the audit trail has that they asked.
+async fn no_such_tool(caller: &Caller, name: &str) -> ErrorData {
+    let (connection, action) = name.split_once('.').unwrap_or((name, ""));
+    if let Err(error) = caller.note_refusal(connection, action).await {
+        return broken(&error);
+    }
     let message: Cow<'static, str> =
         format!("there is no tool '{name}' for you; tools/list names those there are").into();
     ErrorData::invalid_params(message, None)

@@ -70,6 +70,7 @@ async fn a_wrong_token_is_refused_and_slowed_down_but_never_a_right_one() {
 #[tokio::test]
 async fn each_route_asks_for_its_permission_and_names_it() {
     let served = served().await;
+    let mut refused_changes = Vec::new();
     for role in Role::ALL {
         let token = token(&served.store, &served.tenant, role).await;
         for endpoint in endpoints() {
@@ -85,9 +86,15 @@ async fn each_route_asks_for_its_permission_and_names_it() {
                     challenge.contains("insufficient_scope")
                         && challenge.contains(endpoint.permission.as_str())
                 );
+                if endpoint.permission.as_str().ends_with(":write") {
+                    refused_changes.push(format!("route:{}", endpoint.path));
+                }
             }
         }
     }
+    let noted = served.noted("access.refuse").await;
+    let noted: Vec<String> = noted.into_iter().map(|entry| entry.subject).collect();
+    assert_eq!(noted, refused_changes);
     let reads = endpoints()
         .into_iter()
         .filter(|endpoint| endpoint.method == "GET");

@@ -127,6 +127,31 @@ async fn the_door_says_how_to_get_in_and_lets_no_foreign_page_in() {
 }
 
 #[tokio::test]
+async fn a_message_that_names_a_key_twice_calls_nothing() {
+    let shop = shop().await;
+    let bearer = format!("Bearer {}", shop.agent);
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2025-11-25"),
+    ];
+    let body = r#"{"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "shop.tip", "arguments": {"amount": 1, "amount": 900}}}"#;
+    let answer = shop.served.send("POST", "/mcp", &headers, body).await;
+    let error = &answer.json()["error"];
+    assert_eq!(
+        (answer.status, &error["code"]),
+        (400, &json!(-32600)),
+        "{}",
+        answer.text
+    );
+    let told = error["message"].as_str().unwrap();
+    assert!(told.contains("'amount' is there twice"), "{told}");
+    assert!(shop.till.done.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn it_says_who_it_is_and_what_it_has_not() {
     let shop = shop().await;
     let discovered = asked(
@@ -271,6 +296,15 @@ async fn policies_take_tools_away_from_the_list_and_from_calls() {
     let refused = asked(&shop.served, &shop.agent, &json!({}), "tools/call", params).await;
     assert_eq!(refused["error"]["code"], -32602);
     assert!(shop.till.done.lock().unwrap().is_empty());
+    // Who called it is told no more than that there is none for them; the trail has that they did.
+    let noted = shop.served.noted("call.refuse").await;
+    assert_eq!(noted.len(), 1);
+    assert_eq!(noted[0].subject, "connection:shop");
+    assert!(
+        noted[0].details.contains("\"action\":\"tip\""),
+        "{}",
+        noted[0].details
+    );
 }
 
 #[tokio::test]
