@@ -72,6 +72,8 @@ pub enum Drawn {
     Wait { wait_ms: u64 },
     /// The vendor asked one of us to wait so long.
     Held { wait_ms: u64 },
+    /// The circuit breaker of another of us is open for so long.
+    Shut { wait_ms: u64 },
 }
 
 /// Whoever keeps the count of a connection's requests.

@@ -129,11 +129,16 @@ fn all(draw: &Draw) -> Drawn {
     }
 }
 
+/// Why nothing may be sent now, whatever the rates say.
 async fn held(db: &mut AnyConnection, asked: Asked<'_>) -> Outcome<Option<Drawn>> {
-    let wait_ms = u64::try_from(sql::held_ms(db, asked).await?).unwrap_or(0);
+    let (held_ms, shut_ms) = sql::held_ms(db, asked).await?;
     // The store's clock may have been put back since.
-    let wait_ms = wait_ms.min(HOLD_MAX_MS);
-    Ok((wait_ms > 0).then_some(Drawn::Held { wait_ms }))
+    let at_most = |wait_ms: i64| u64::try_from(wait_ms).unwrap_or(0).min(HOLD_MAX_MS);
+    Ok(match (at_most(held_ms), at_most(shut_ms)) {
+        (0, 0) => None,
+        (wait_ms, shut_ms) if wait_ms >= shut_ms => Some(Drawn::Held { wait_ms }),
+        (_, wait_ms) => Some(Drawn::Shut { wait_ms }),
+    })
 }
 
 async fn draw_in(db: &mut AnyConnection, asked: Asked<'_>) -> Outcome<Drawn> {

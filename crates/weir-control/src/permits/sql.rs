@@ -166,13 +166,18 @@ pub(super) async fn given(db: &mut AnyConnection, asked: Asked<'_>) -> sqlx::Res
 }
 
 /// A wish of the vendor holds for all of the connection's limits.
-pub(super) async fn held_ms(db: &mut AnyConnection, asked: Asked<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar(
-        "SELECT coalesce(max(held_until_ms), 0) - (SELECT now_ms FROM clock) FROM rate_limits
-         WHERE tenant = $1 AND connection = $2",
+/// For how long yet the vendor asked not to be asked, and breakers of others are open.
+pub(super) async fn held_ms(db: &mut AnyConnection, asked: Asked<'_>) -> sqlx::Result<(i64, i64)> {
+    sqlx::query_as(
+        "SELECT coalesce((SELECT max(held_until_ms) FROM rate_limits
+                          WHERE tenant = $1 AND connection = $2), 0) - now_ms,
+                coalesce((SELECT max(until_ms) FROM breakers
+                          WHERE tenant = $1 AND connection = $2 AND client <> $3), 0) - now_ms
+         FROM clock",
     )
     .bind(asked.tenant)
     .bind(asked.connection)
+    .bind(&asked.draw.client)
     .fetch_one(db)
     .await
 }

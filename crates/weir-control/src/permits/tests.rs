@@ -68,7 +68,7 @@ async fn what_is_drawn_twice_is_given_once_and_what_was_not_used_comes_back() {
         match shop.draw(&draw("b", &name, 80, HOUR_MS, 100)).await.unwrap() {
             Drawn::Permits { permits, .. } => left -= permits,
             Drawn::Wait { .. } => break,
-            Drawn::Held { .. } => panic!("held"),
+            Drawn::Held { .. } | Drawn::Shut { .. } => panic!("held"),
         }
         names += 1;
     }
@@ -229,7 +229,7 @@ async fn send(
                 spent = Some(Spent { batch, uses });
             }
             Drawn::Wait { wait_ms } => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
-            Drawn::Held { .. } => panic!("held"),
+            Drawn::Held { .. } | Drawn::Shut { .. } => panic!("held"),
         }
     }
     (sent, draws)
@@ -334,7 +334,29 @@ async fn a_breaker_is_told_of_once_for_all_processes_and_ends_with_the_first_ans
     tell("b", true).await;
     tell("a", true).await;
     assert_eq!(events().await, ["breaker.opened"]);
+    let asked_by = async |client: &str| {
+        let asked = Draw {
+            client: client.to_owned(),
+            wanted: 1,
+            least: 1,
+            ..Draw::default()
+        };
+        shop.draw(&asked).await.unwrap()
+    };
+    let shut = asked_by("c").await;
+    assert!(
+        matches!(shut, Drawn::Shut { wait_ms } if (20_000..=30_000).contains(&wait_ms)),
+        "{shut:?}"
+    );
+    testing::execute(
+        &world.store,
+        "UPDATE breakers SET until_ms = 1 WHERE client = 'b'",
+    )
+    .await;
+    // Its own probe is its own to make.
+    assert_eq!(permits(asked_by("a").await), u32::MAX);
     tell("b", false).await;
+    assert_eq!(permits(asked_by("c").await), u32::MAX);
     tell("a", false).await;
     assert_eq!(events().await, ["breaker.opened", "breaker.closed"]);
     // A process that died says nothing any more.

@@ -40,7 +40,7 @@ pub(super) enum Health {
 
 enum State {
     Closed,
-    Open { since: Duration },
+    Open { until: Duration },
     HalfOpen { probing: bool },
 }
 
@@ -88,7 +88,7 @@ impl Breaker {
                 true
             }
             (State::HalfOpen { .. }, Health::Bad) => {
-                self.state = State::Open { since: now };
+                self.open_until(now.saturating_add(self.spec.cooldown.get()));
                 true
             }
             (State::HalfOpen { .. }, Health::Unknown) => {
@@ -113,18 +113,22 @@ impl Breaker {
         self.failures.push_back(now);
         let opens = self.failures.len() >= self.spec.failures.max(1) as usize;
         if opens {
-            self.failures.clear();
-            self.state = State::Open { since: now };
+            self.open_until(now.saturating_add(self.spec.cooldown.get()));
         }
         opens
     }
 
+    /// Lets nothing pass before `until`, also where another process found out that nothing would come of it.
+    pub(super) fn open_until(&mut self, until: Duration) {
+        self.failures.clear();
+        self.state = State::Open { until };
+    }
+
     /// How long no request passes from now. None: one may pass or probe.
     pub(super) fn rest(&self, now: Duration) -> Option<Duration> {
-        let State::Open { since } = self.state else {
+        let State::Open { until } = self.state else {
             return None;
         };
-        let until = since.saturating_add(self.spec.cooldown.get());
         until.checked_sub(now).filter(|rest| !rest.is_zero())
     }
 
@@ -187,6 +191,20 @@ mod tests {
         assert_eq!(breaker.admit(at(63)), Admission::Probe);
         breaker.report(true, Health::Good, at(64));
         assert_eq!(breaker.admit(at(64)), Admission::Pass);
+    }
+
+    #[test]
+    fn what_others_found_is_heeded_and_one_probe_ends_it() {
+        let mut breaker = Breaker::new(BreakerSpec::default());
+        breaker.open_until(at(10));
+        assert_eq!(breaker.admit(at(4)), Admission::Wait(at(6)));
+        assert_eq!(breaker.admit(at(10)), Admission::Probe);
+        // While this one probed, somebody else's probe failed.
+        breaker.open_until(at(40));
+        assert!(!breaker.report(true, Health::Unknown, at(11)));
+        assert_eq!(breaker.admit(at(40)), Admission::Probe);
+        assert!(breaker.report(true, Health::Good, at(41)));
+        assert_eq!(breaker.admit(at(41)), Admission::Pass);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::limiter::Limiter;
 use super::settings::{ClientSettings, Patience, Traceparent};
 use super::shared::SharedLimiter;
 use super::stats::{Stats, StatsSnapshot};
-use super::transport::{Transport, never_sent};
+use super::transport::{Transport, before_sending, never_sent};
 use super::{Answer, Classify, Clock, Outgoing, Redactor, Sent, Verdict, backoff, classify, quota};
 use crate::auth::{Authenticator, Generation};
 
@@ -202,9 +202,13 @@ impl Client {
             Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
                 let changed = pass.end(Health::Bad);
                 self.tell(changed, || error.message().to_owned()).await;
+                // A request that somebody waits for is not kept for as long as a breaker is open.
+                if out.is_interactive && never_sent(&error) && error.retry_after().is_some() {
+                    return Err(error);
+                }
                 if out.repeatable || never_sent(&error) {
                     Ok(Step::Wait {
-                        wait: None,
+                        wait: error.retry_after(),
                         rate: false,
                         error,
                     })
@@ -387,6 +391,15 @@ impl Client {
         if let Err(error) = shared.tell(told).await {
             tracing::warn!(%error, is_open, "nobody could be told of the circuit breaker");
         }
+    }
+
+    /// Heeds what another process found: nothing passes here either, until one request may probe.
+    pub(super) fn shut_elsewhere(&self, wait: Duration) -> Error {
+        let until = self.clock.elapsed().saturating_add(wait);
+        self.breaker().open_until(until);
+        // Who awaits a probe that was under way here waits for the new end instead.
+        self.probe_ended.notify_waiters();
+        before_sending(breaker_open(wait))
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {

@@ -28,7 +28,7 @@ impl Client {
         let mut hop = out.clone();
         let mut generation = Generation::default();
         let mut has_changed = false;
-        for _ in 0..=redirect::REDIRECTS_MAX {
+        for hops in 0..=redirect::REDIRECTS_MAX {
             let mut signed = hop.clone();
             // Once left, the credential's origin is not trusted again even when a hop leads back:
             // another host chose that URL.
@@ -38,7 +38,7 @@ impl Client {
                 }
                 generation = self.authenticator.sign(&mut signed).await?;
             }
-            let _under_way = self.pace().await?;
+            let _under_way = self.pace(hops == 0).await?;
             self.stats.count_request();
             let answer = match self.carrier.carry(&signed).await {
                 Ok(answer) => answer,
@@ -61,12 +61,14 @@ impl Client {
         Err(redirect::too_many(&hop.url))
     }
 
-    /// Waits until quota and gate let one request go.
-    async fn pace(&self) -> Result<InFlight<'_>> {
+    /// Waits until quota and gate let one request go. What is begun is not broken off by another process' breaker.
+    async fn pace(&self, is_first: bool) -> Result<InFlight<'_>> {
         loop {
             let pace = match self.leave().await? {
-                Pace::Go => self.limiter.try_send(self.clock.elapsed()),
-                wait => wait,
+                Taken::Shut(wait) if is_first => return Err(self.shut_elsewhere(wait)),
+                Taken::Leave | Taken::Shut(_) => self.limiter.try_send(self.clock.elapsed()),
+                Taken::Held(wait) => Pace::Held(wait),
+                Taken::TooLong(wait) => Pace::Quota(wait),
             };
             let wait = match pace {
                 Pace::Go => return Ok(InFlight(&self.limiter)),
@@ -84,15 +86,11 @@ impl Client {
     }
 
     /// Leave by the count of all processes. It counts from now on: whoever has to wait after it asks anew.
-    async fn leave(&self) -> Result<Pace> {
-        let Some(shared) = &self.shared else {
-            return Ok(Pace::Go);
-        };
-        Ok(match shared.take(1, Duration::MAX).await? {
-            Taken::Leave => Pace::Go,
-            Taken::Held(wait) => Pace::Held(wait),
-            Taken::TooLong(wait) => Pace::Quota(wait),
-        })
+    async fn leave(&self) -> Result<Taken> {
+        match &self.shared {
+            Some(shared) => shared.take(1, Duration::MAX).await,
+            None => Ok(Taken::Leave),
+        }
     }
 
     pub(super) fn waits_too_long(&self, wait: Duration) -> Error {

@@ -28,6 +28,8 @@ pub(crate) enum Taken {
     Leave,
     /// The vendor asked another process to wait so long.
     Held(Duration),
+    /// Another process found the source failing, and lets nothing go for so long.
+    Shut(Duration),
     /// The rate lets nothing go for longer than is waited for.
     TooLong(Duration),
 }
@@ -96,6 +98,7 @@ impl SharedLimiter {
             let wait = match self.draw(weight).await? {
                 Drawn::Permits { in_ms: 0, .. } => continue,
                 Drawn::Held { wait_ms } => return Ok(Taken::Held(Duration::from_millis(wait_ms))),
+                Drawn::Shut { wait_ms } => return Ok(Taken::Shut(Duration::from_millis(wait_ms))),
                 Drawn::Wait { wait_ms } => Duration::from_millis(wait_ms.max(1)),
                 Drawn::Permits { in_ms, .. } => Duration::from_millis(in_ms),
             };

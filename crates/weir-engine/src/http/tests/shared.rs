@@ -13,6 +13,7 @@ struct Counting {
     at_once: AtomicU32,
     in_ms: AtomicU64,
     held_ms: AtomicU64,
+    shut_ms: AtomicU64,
     draws: Mutex<Vec<Draw>>,
 }
 
@@ -22,6 +23,10 @@ impl Permits for Counting {
         self.draws.lock().unwrap().push(draw.clone());
         if let Some(hold_ms) = draw.hold_ms {
             self.held_ms.store(hold_ms, Ordering::SeqCst);
+        }
+        let wait_ms = self.shut_ms.swap(0, Ordering::SeqCst);
+        if wait_ms > 0 {
+            return Ok(Drawn::Shut { wait_ms });
         }
         // One who asks after a wait finds it over.
         let held = self.held_ms.swap(0, Ordering::SeqCst);
@@ -133,6 +138,37 @@ async fn what_the_vendor_asks_of_one_is_told_to_all_and_kept_by_all() {
     let patient = sharing(permits);
     let error = patient.fails(&busy.uri()).await;
     assert_eq!(error.kind(), weir_protocol::ErrorKind::RateLimited);
+}
+
+#[tokio::test]
+async fn what_another_process_found_failing_is_asked_only_after_its_cooldown() {
+    let permits = Arc::new(Counting::default());
+    permits.at_once.store(10, Ordering::SeqCst);
+    permits.shut_ms.store(4_000, Ordering::SeqCst);
+    let server = server(vec![status(200)]).await;
+    let rig = sharing(permits.clone());
+    // Somebody waits for the answer: it is told at once, and a second asks nobody.
+    for _ in 0..2 {
+        let out = Outgoing {
+            is_interactive: true,
+            ..Outgoing::get(server.uri().parse().unwrap())
+        };
+        let error = rig.client.send(out, &|_| Ok(None)).await.unwrap_err();
+        assert_eq!(error.kind(), weir_protocol::ErrorKind::Unavailable);
+        assert!(error.message().contains("circuit breaker is open"), "{error}");
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(4)));
+    }
+    assert_eq!(permits.draws.lock().unwrap().len(), 1);
+    assert!(server.received_requests().await.unwrap().is_empty());
+    // A sync waits for it, and its answer is told to all.
+    rig.get(&server.uri()).await.unwrap();
+    assert_eq!(rig.clock.waited(), [4_000]);
+    let draws = permits.draws.lock().unwrap();
+    let told: Vec<bool> = draws
+        .iter()
+        .filter_map(|draw| draw.breaker.as_ref().map(|told| told.is_open))
+        .collect();
+    assert_eq!(told, [false]);
 }
 
 #[tokio::test]
