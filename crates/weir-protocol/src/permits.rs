@@ -30,6 +30,9 @@ pub struct Draw {
     pub spent: Option<Spent>,
     /// The vendor asks not to be asked for so long.
     pub hold_ms: Option<u64>,
+    /// Whoever asks was answered a moment ago: others' breakers do not hold it back.
+    #[serde(default)]
+    pub is_well: bool,
     /// What became of the breaker of whoever asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerTold>,

@@ -182,6 +182,13 @@ async fn authenticate(
                 "Bearer realm=\"weir\", error=\"invalid_token\"",
             ))
         }
+        // Somebody who is known and has nothing to do here, as often as they like.
+        Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Conflict) => {
+            let counted = state.limits.wrong_token(address);
+            counted
+                .map_err(|wait| Problem::too_many("too many refused tokens came from this address", wait))?;
+            Err(error.into())
+        }
         Err(error) => Err(error.into()),
     }
 }

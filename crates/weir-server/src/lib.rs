@@ -86,6 +86,8 @@ pub struct Settings {
     pub vault: Option<Arc<dyn Vault>>,
     /// Signs exports of audit trails, and says which signatures are right; without it, neither.
     pub audit_key: Option<Arc<SealKey>>,
+    /// The public keys with which the trail may be signed: that one's, and those before it.
+    pub audit_keys: Vec<String>,
     /// Joins a request's span to the trace that its headers name.
     pub trace_join: Option<TraceJoin>,
     /// Requests that each token may make.
@@ -111,6 +113,7 @@ impl Default for Settings {
             channels: Vec::new(),
             vault: None,
             audit_key: None,
+            audit_keys: Vec::new(),
             trace_join: None,
             requests_per_minute: REQUESTS_PER_MINUTE_DEFAULT,
             policies: Arc::default(),
@@ -136,6 +139,7 @@ pub struct ServerState {
     pub(crate) channels: Arc<[String]>,
     pub(crate) vault: Option<Arc<dyn Vault>>,
     pub(crate) audit_key: Option<Arc<SealKey>>,
+    pub(crate) audit_keys: Arc<[String]>,
     pub(crate) trace_join: Option<TraceJoin>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
@@ -160,6 +164,7 @@ impl ServerState {
             channels: settings.channels.into(),
             vault: settings.vault,
             audit_key: settings.audit_key,
+            audit_keys: settings.audit_keys.into(),
             trace_join: settings.trace_join,
             limits: Arc::new(Limits::new(settings.requests_per_minute)),
             metrics: Arc::new(Metrics::new()),

@@ -217,7 +217,7 @@ fn action_of(item: &Value) -> Option<Target> {
 }
 
 /// What a record of the audit trail tells of.
-fn noted(record: &Value) -> Option<Target> {
+pub(crate) fn noted(record: &Value) -> Option<Target> {
     let subject = record.get("subject")?.as_str()?;
     if let Some(name) = subject.strip_prefix("secret:") {
         return Some(Target::Secret(name.to_owned()));

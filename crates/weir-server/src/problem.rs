@@ -11,6 +11,9 @@ use weir_protocol::{Error, ErrorKind};
 
 use crate::guard::IDEMPOTENT_REPLAYED;
 
+/// When a server that is not ready looks again whether it is.
+const READY_AGAIN: Duration = Duration::from_secs(5);
+
 /// The one place where a kind of error becomes a status.
 pub fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {
@@ -70,7 +73,7 @@ impl Problem {
 
     /// Whatever is wrong: trying again later is the right thing for a load balancer.
     pub(crate) fn not_ready(error: Error) -> Self {
-        Self::with_status(StatusCode::SERVICE_UNAVAILABLE, error)
+        Self::with_status(StatusCode::SERVICE_UNAVAILABLE, error.after(READY_AGAIN))
     }
 
     /// The caller's own token is missing or wrong.

@@ -70,8 +70,7 @@ pub(crate) async fn keep_sealed(store: Store, key: SealKey, stop: CancellationTo
 }
 
 /// Follows all chains from time to time; what does not verify is told of.
-pub(crate) async fn keep_verified(store: Store, key: SealKey, stop: CancellationToken) {
-    let keys = [key.public()];
+pub(crate) async fn keep_verified(store: Store, keys: Vec<String>, stop: CancellationToken) {
     while tokio::time::timeout(VERIFIED_EVERY, stop.cancelled())
         .await
         .is_err()

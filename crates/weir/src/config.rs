@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) pii_key: Option<String>,
     /// `WEIR_AUDIT_KEY`: the key that signs the audit trail (32 bytes in base64), instead of the key file.
     pub(crate) audit_key: Option<Secret>,
+    /// `WEIR_AUDIT_KEYS_OLD`: public keys that signed the trail before, separated by commas.
+    pub(crate) audit_keys_old: Vec<String>,
     /// `WEIR_MASTER_KEY…`: the key of stored secrets, instead of the key file.
     pub(crate) master_key: MasterKeySettings,
     /// `VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_NAMESPACE`: where `secret:vault/…` is read.
@@ -112,6 +114,12 @@ pub(crate) struct LoginSettings {
     pub(crate) allow_private_hosts: bool,
 }
 
+fn listed(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(ToOwned::to_owned).collect()
+}
+
 impl Settings {
     pub(crate) fn from_environment() -> Self {
         let log_format = match variable("WEIR_LOG_FORMAT").as_deref() {
@@ -124,6 +132,7 @@ impl Settings {
             log_format,
             pii_key: variable("WEIR_PII_KEY"),
             audit_key: secret("WEIR_AUDIT_KEY"),
+            audit_keys_old: listed(variable("WEIR_AUDIT_KEYS_OLD")),
             master_key: MasterKeySettings {
                 value: secret("WEIR_MASTER_KEY"),
                 file: variable("WEIR_MASTER_KEY_FILE").map(PathBuf::from),

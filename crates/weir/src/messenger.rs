@@ -12,7 +12,7 @@ use weir_control::deliveries::{self, Answer, Carrier, Post};
 use weir_control::events::{CONTENT_TYPE, Envelope, StoredEvent};
 use weir_control::secrets::{Reference, Secrets, Vault};
 use weir_control::webhooks::signed;
-use weir_control::{DEFAULT_TENANT, Store};
+use weir_control::{DEFAULT_TENANT, Store, projects};
 use weir_engine::notify::{Mail, Posted, Poster, Smtp, SmtpTls, send};
 use weir_protocol::{Error, ErrorKind, Result, Secret};
 
@@ -210,6 +210,28 @@ impl Carrier for Messenger {
 impl Vault for Wiring {
     async fn open(&self, store: &Store, tenant: &str) -> Result<Secrets> {
         Secrets::open(store, tenant, Arc::new(self.master_keys().await?)).await
+    }
+
+    async fn named_by(&self, store: &Store, tenant: &str, secret: &str) -> Result<Vec<String>> {
+        let applied = projects::current(store, tenant).await?;
+        // The folder is of the tenant that is served from it.
+        let here = if tenant == DEFAULT_TENANT {
+            self.project.files()?
+        } else {
+            projects::Files::new()
+        };
+        let names_it = |text: &str| {
+            // A sample that nobody uses is in a comment.
+            let mut used = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+            used.any(|line| projects::references(line).contains(secret))
+        };
+        let files = here.iter().map(|(path, text)| (path.clone(), text));
+        let stored = applied.files.iter();
+        let stored = stored.map(|(path, text)| (format!("{path} as applied"), text));
+        Ok(files
+            .chain(stored)
+            .filter_map(|(path, text)| names_it(text).then_some(path))
+            .collect())
     }
 }
 

@@ -283,6 +283,13 @@ impl Wiring {
         audit_trail::key(&self.project, &self.settings)
     }
 
+    /// The public keys with which the trail may be signed: today's, and those before it.
+    pub(crate) fn audit_keys(&self) -> Result<Vec<String>> {
+        let mut keys = vec![self.audit_key()?.public()];
+        keys.extend(self.settings.audit_keys_old.iter().cloned());
+        Ok(keys)
+    }
+
     /// What policies know of the project and its connectors: of those under the lifecycle, the version in production.
     pub(crate) async fn surroundings(&self) -> Result<Surroundings> {
         let mut classifications: BTreeMap<String, String> = self.catalog.list().map(classified).collect();

@@ -173,6 +173,15 @@ pub async fn list(store: &Store, tenant: &str, filter: &EntryFilter) -> Result<V
         .await
 }
 
+/// What the records are about, each thing once: those that name a connection, a stream or a secret.
+pub async fn subjects(store: &Store, tenant: &str) -> Result<Vec<String>> {
+    store
+        .read(Scope::Tenant(tenant), "list what is noted", |db, _| {
+            Box::pin(async move { Ok(sql::subjects(db, tenant).await?) })
+        })
+        .await
+}
+
 /// Signs the end of the chain, unless it is signed already. Gives back the newest signed head.
 pub async fn seal(store: &Store, tenant: &str, key: &SealKey) -> Result<Option<Seal>> {
     let scope = Scope::Tenant(tenant);

@@ -334,3 +334,13 @@ pub(super) async fn erase(
         .await?;
     Ok(i64::try_from(gone.rows_affected()).unwrap_or(i64::MAX))
 }
+
+pub(super) async fn subjects(db: &mut AnyConnection, tenant: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT DISTINCT subject FROM audit
+         WHERE tenant = $1 AND (subject LIKE 'connection:%' OR subject LIKE 'stream:%' OR subject LIKE 'secret:%')",
+    )
+    .bind(tenant)
+    .fetch_all(db)
+    .await
+}

@@ -14,7 +14,7 @@ use super::{Call, Desk, Outcome, Status, rules, sql};
 use crate::approvals;
 use crate::audit::{self, Ending};
 use crate::events::{self, Event, Family};
-use crate::principals;
+use crate::principals::{self, Permission, may};
 use crate::runs::Failure;
 use crate::store::Scope;
 
@@ -333,6 +333,7 @@ impl Desk {
         }
         let Some(token) = &call.token else { return Ok(()) };
         let access = principals::holder(&self.store, &call.tenant, token).await?;
+        may(&access, Permission::ActionsWrite)?;
         self.refuse_by_policy(&access, &call.connection, spec, "approval")
             .await
     }

@@ -73,10 +73,12 @@ impl Permits for ConnectionPermits {
         let scope = Scope::Tenant(&self.tenant);
         let thing = format!("permits/{}/{}", self.tenant, self.connection);
         if draw.rates.is_empty() && draw.hold_ms.is_none() && draw.breaker.is_none() {
+            // What others' breakers say depends on who asks.
+            let looked_at = format!("{thing}/{}/{}", draw.client, draw.is_well);
             // Nothing is counted: only whether the vendor asked one of us to wait.
             let held = self
                 .store
-                .read_shared(scope, &thing, "look for a wish of the vendor", |db, _| {
+                .read_shared(scope, &looked_at, "look for a wish of the vendor", |db, _| {
                     Box::pin(async move { held(db, asked).await })
                 });
             return Ok(held.await?.unwrap_or_else(|| all(draw)));
@@ -136,6 +138,7 @@ async fn held(db: &mut AnyConnection, asked: Asked<'_>) -> Outcome<Option<Drawn>
     let at_most = |wait_ms: i64| u64::try_from(wait_ms).unwrap_or(0).min(HOLD_MAX_MS);
     Ok(match (at_most(held_ms), at_most(shut_ms)) {
         (0, 0) => None,
+        (0, _) if asked.draw.is_well => None,
         (wait_ms, shut_ms) if wait_ms >= shut_ms => Some(Drawn::Held { wait_ms }),
         (_, wait_ms) => Some(Drawn::Shut { wait_ms }),
     })

@@ -348,6 +348,12 @@ async fn a_breaker_is_told_of_once_for_all_processes_and_ends_with_the_first_ans
         matches!(shut, Drawn::Shut { wait_ms } if (20_000..=30_000).contains(&wait_ms)),
         "{shut:?}"
     );
+    let well = Draw {
+        client: "d".to_owned(),
+        is_well: true,
+        ..Draw::default()
+    };
+    assert_eq!(permits(shop.draw(&well).await.unwrap()), u32::MAX);
     testing::execute(
         &world.store,
         "UPDATE breakers SET until_ms = 1 WHERE client = 'b'",

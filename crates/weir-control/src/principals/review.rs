@@ -89,7 +89,7 @@ fn lines(principal: &Principal, tokens: &[Token], open: &[OpenSession]) -> Vec<G
         .collect();
     let open = open.iter().filter(|session| session.principal == principal.name);
     lines.extend(open.map(|session| Grant {
-        permissions: session.roles.iter().flat_map(|role| role.permissions()).collect(),
+        permissions: session.permissions(),
         session: Some(session.clone()),
         ..nothing()
     }));

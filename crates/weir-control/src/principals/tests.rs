@@ -387,3 +387,28 @@ async fn only_an_admin_puts_others_into_groups() {
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.to_string().contains("board"), "{error}");
 }
+
+#[tokio::test]
+async fn an_agent_makes_agents_tokens_alone() {
+    let world = World::new().await;
+    for (own, wanted, may) in [
+        (Kind::Agent, Kind::User, false),
+        (Kind::Agent, Kind::Token, false),
+        (Kind::Agent, Kind::Agent, true),
+        (Kind::User, Kind::User, true),
+    ] {
+        let access = Access {
+            kind: own,
+            ..Access::command_line(DEFAULT_TENANT)
+        };
+        let new = NewToken {
+            kind: wanted,
+            ..asked(&format!("{own}-makes-{wanted}"), Role::Operator)
+        };
+        let made = create(&world.store, &access, &new).await;
+        assert_eq!(made.is_ok(), may, "{own} {wanted}");
+        if let Err(error) = made {
+            assert_eq!(error.kind(), ErrorKind::Denied);
+        }
+    }
+}

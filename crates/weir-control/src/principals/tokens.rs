@@ -163,6 +163,7 @@ fn random_hex(bytes: usize) -> Result<String> {
 /// Makes a token for the tenant of who asks. It can do no more than they can.
 pub async fn create(store: &Store, access: &Access, new: &NewToken) -> Result<Issued> {
     check(new)?;
+    may_be(access, new.kind)?;
     may_grant(access, &granted(&new.roles, &new.scopes))?;
     may_group(access, &new.groups)?;
     tenants::get(store, &access.tenant).await?;
@@ -188,6 +189,18 @@ pub async fn create(store: &Store, access: &Access, new: &NewToken) -> Result<Is
         token,
         text: parts.text(),
     })
+}
+
+/// An agent makes agents' tokens alone: with a person's it could decide about its own calls.
+fn may_be(access: &Access, kind: Kind) -> Result<()> {
+    if access.kind != Kind::Agent || kind == Kind::Agent {
+        return Ok(());
+    }
+    Err(
+        Error::denied(format!("an agent cannot make a token of the kind {kind}"))
+            .with("principal", &access.principal)
+            .hint("use the kind agent, or let a person make the token"),
+    )
 }
 
 fn check(new: &NewToken) -> Result<()> {

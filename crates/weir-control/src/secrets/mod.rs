@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::AnyConnection;
 use uuid::Uuid;
-use weir_protocol::{Error, Result, Secret, yaml};
+use weir_protocol::{Error, ErrorKind, Result, Secret, yaml};
 
 use crate::Store;
 use crate::audit::{self, Ending, Record};
@@ -60,6 +60,17 @@ pub struct StoredSecret {
 #[async_trait]
 pub trait Vault: Send + Sync {
     async fn open(&self, store: &Store, tenant: &str) -> Result<Secrets>;
+
+    /// The files that name a secret: of the project, and of what is applied to the store.
+    /// None where no files are known.
+    async fn named_by(&self, _store: &Store, _tenant: &str, _secret: &str) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+/// The refusal to delete a secret that files name.
+pub fn still_used(name: &str, users: &[String]) -> Error {
+    Error::new(ErrorKind::Gate, format!("secret '{name}' is still used")).with("named by", users.join(", "))
 }
 
 /// A tenant's secrets in the store.

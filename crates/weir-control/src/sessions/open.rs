@@ -10,7 +10,7 @@ use weir_protocol::{Error, Result};
 use super::{idle_ms, rules, sql};
 use crate::Store;
 use crate::audit::{self, Acting, Record};
-use crate::principals::Role;
+use crate::principals::{Permission, Role};
 use crate::store::{Expected, Outcome, Scope};
 
 /// A session that is not over, without its secret. Times are milliseconds since 1970.
@@ -19,6 +19,8 @@ pub struct OpenSession {
     pub id: String,
     pub principal: String,
     pub roles: BTreeSet<Role>,
+    /// Of a program's access token: it gives what both the roles and these give. None for a browser's session.
+    pub scopes: Option<BTreeSet<Permission>>,
     /// As the identity provider said at login.
     pub groups: BTreeSet<String>,
     pub created_at_ms: i64,
@@ -36,6 +38,7 @@ impl TryFrom<sql::Open> for OpenSession {
     fn try_from(row: sql::Open) -> Result<Self> {
         Ok(Self {
             roles: rules::set_of(&row.roles)?,
+            scopes: row.scopes.as_deref().map(rules::set_of).transpose()?,
             groups: rules::set_of(&row.member_of)?,
             role_words: row.role_words.as_deref().map(rules::set_of).transpose()?,
             id: row.id,
@@ -44,6 +47,16 @@ impl TryFrom<sql::Open> for OpenSession {
             last_used_at_ms: row.last_used_at_ms,
             expires_at_ms: row.expires_at_ms,
         })
+    }
+}
+
+impl OpenSession {
+    pub fn permissions(&self) -> BTreeSet<Permission> {
+        let of_roles = self.roles.iter().flat_map(|role| role.permissions());
+        let scopes = self.scopes.as_ref();
+        of_roles
+            .filter(|permission| scopes.is_none_or(|scopes| scopes.contains(permission)))
+            .collect()
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Open {
     pub(super) roles: String,
     pub(super) member_of: String,
     pub(super) role_words: Option<String>,
+    /// Of an access token.
+    pub(super) scopes: Option<String>,
     pub(super) created_at_ms: i64,
     pub(super) last_used_at_ms: i64,
     pub(super) expires_at_ms: i64,
@@ -63,7 +65,7 @@ pub(super) async fn open(
     idle_ms: i64,
 ) -> sqlx::Result<Vec<Open>> {
     sqlx::query_as(
-        "SELECT id, principal, roles, member_of, role_words, created_at_ms, last_used_at_ms, expires_at_ms
+        "SELECT id, principal, roles, member_of, role_words, scopes, created_at_ms, last_used_at_ms, expires_at_ms
          FROM sessions, clock
          WHERE tenant = $1 AND ($2 IS NULL OR principal = $2) AND ($3 IS NULL OR id = $3)
            AND expires_at_ms > now_ms AND (scopes IS NOT NULL OR last_used_at_ms + $4 > now_ms)
@@ -84,14 +86,18 @@ pub(super) async fn narrow(
     roles: &str,
     groups: &str,
 ) -> sqlx::Result<()> {
-    sqlx::query("UPDATE sessions SET roles = $3, member_of = $4 WHERE tenant = $1 AND id = $2")
-        .bind(tenant)
-        .bind(id)
-        .bind(roles)
-        .bind(groups)
-        .execute(db)
-        .await
-        .map(drop)
+    // One that was revoked meanwhile stays so.
+    sqlx::query(
+        "UPDATE sessions SET roles = $3, member_of = $4
+         WHERE tenant = $1 AND id = $2 AND (scopes IS NULL OR roles <> '[]')",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(roles)
+    .bind(groups)
+    .execute(db)
+    .await
+    .map(drop)
 }
 
 /// It ends after its life, and not before the other moment.

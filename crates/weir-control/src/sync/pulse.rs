@@ -49,10 +49,10 @@ impl Pulse {
         self.life().last = Instant::now();
     }
 
-    /// From now on the source has to say something.
-    pub(super) fn wait(&self) {
+    /// Since then the source has to say something.
+    pub(super) fn wait(&self, since: Instant) {
         *self.life() = Life {
-            last: Instant::now(),
+            last: since,
             waits: true,
         };
     }

@@ -121,11 +121,13 @@ impl<'a> Pump<'a> {
         };
         let age_max = plan.options.bounds.age;
         let mut grace = None;
+        let mut waiting_since = Instant::now();
         loop {
             let due = self.pending.can_commit().then_some(self.checkpoint_at + age_max);
-            self.job.pulse.wait();
+            self.job.pulse.wait(waiting_since);
             let wake = wake(&self.job.plan.cancel, self.heartbeat, grace, due, events.next()).await;
             self.job.pulse.work();
+            let (is_age, woken) = (matches!(wake, Wake::Age), Instant::now());
             let step = match wake {
                 Wake::Event(event) => self.take(event).await?,
                 Wake::Age => self.checkpoint().await.map(ControlFlow::Continue)?,
@@ -145,6 +147,12 @@ impl<'a> Pump<'a> {
                 ControlFlow::Continue(()) if grace.is_some() && self.pending.covered => break,
                 ControlFlow::Continue(()) => {}
             }
+            // A checkpoint for its age is no word of the source, and the time that it took is not the source's.
+            waiting_since = if is_age {
+                waiting_since + woken.elapsed()
+            } else {
+                Instant::now()
+            };
         }
         drop(events);
         if self.is_worth_keeping() {

@@ -318,6 +318,26 @@ async fn a_lost_answer_leaves_it_uncertain_and_a_closed_port_does_not() {
 }
 
 #[tokio::test]
+async fn what_weir_itself_refuses_to_send_had_no_effect() {
+    let mut foreign = unkeyed();
+    foreign["request"]["path"] = json!("http://evil.example/orders");
+    // The name leads to this machine, which is not allowed then.
+    let mut private = unkeyed();
+    private["request"]["path"] = json!("https://localhost:9/orders");
+    for action in [foreign, private] {
+        let Ok(actions) = connect("http://127.0.0.1:9", json!([action])) else {
+            continue;
+        };
+        let error = failed(
+            actions
+                .perform(&checked(&actions, "create_order", json!({ "item": "a" })))
+                .await,
+        );
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_keyed_call_is_repeated_under_the_same_key() {
     let server = MockServer::start().await;
     Mock::given(header("Idempotency-Key", "call-1"))

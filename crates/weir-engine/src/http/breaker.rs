@@ -49,6 +49,8 @@ pub(super) struct Breaker {
     state: State,
     /// Times of failures within the window, oldest first.
     failures: VecDeque<Duration>,
+    /// When a request was answered last.
+    answered: Option<Duration>,
 }
 
 impl Breaker {
@@ -57,6 +59,7 @@ impl Breaker {
             spec,
             state: State::Closed,
             failures: VecDeque::new(),
+            answered: None,
         }
     }
 
@@ -80,6 +83,9 @@ impl Breaker {
 
     /// `probe` says whether the request had been admitted as one. True when the state changed.
     pub(super) fn report(&mut self, probe: bool, health: Health, now: Duration) -> bool {
+        if health == Health::Good {
+            self.answered = Some(now);
+        }
         match (&self.state, health) {
             (State::HalfOpen { .. }, _) if !probe => false,
             (State::HalfOpen { .. }, Health::Good) => {
@@ -101,6 +107,13 @@ impl Breaker {
         }
     }
 
+    /// Closed, and answered within a cooldown from now.
+    pub(super) fn is_well(&self, now: Duration) -> bool {
+        let cooldown = self.spec.cooldown.get();
+        let answered = self.answered.is_some_and(|at| now.saturating_sub(at) < cooldown);
+        matches!(self.state, State::Closed) && answered
+    }
+
     fn fail(&mut self, now: Duration) -> bool {
         let window = self.spec.window.get();
         while self
@@ -120,6 +133,10 @@ impl Breaker {
 
     /// Lets nothing pass before `until`, also where another process found out that nothing would come of it.
     pub(super) fn open_until(&mut self, until: Duration) {
+        let until = match self.state {
+            State::Open { until: known } => known.max(until),
+            State::Closed | State::HalfOpen { .. } => until,
+        };
         self.failures.clear();
         self.state = State::Open { until };
     }
@@ -189,8 +206,10 @@ mod tests {
         breaker.report(true, Health::Bad, at(33));
         assert_eq!(breaker.state(at(34)), BreakerState::Open);
         assert_eq!(breaker.admit(at(63)), Admission::Probe);
+        assert!(!breaker.is_well(at(63)));
         breaker.report(true, Health::Good, at(64));
         assert_eq!(breaker.admit(at(64)), Admission::Pass);
+        assert!(breaker.is_well(at(93)) && !breaker.is_well(at(94)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(crate) trait Carrier: Send + Sync {
 #[async_trait]
 impl Carrier for Transport {
     async fn carry(&self, out: &Outgoing) -> Result<Answer> {
+        self.refuse(out)?;
         out.delivery.begins();
         self.send(out).await
     }

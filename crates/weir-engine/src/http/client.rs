@@ -402,6 +402,11 @@ impl Client {
         before_sending(breaker_open(wait))
     }
 
+    /// Whether the source answered here so lately that others' failures are theirs: of another endpoint, or another input.
+    pub(super) fn is_well(&self) -> bool {
+        self.breaker().is_well(self.clock.elapsed())
+    }
+
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }

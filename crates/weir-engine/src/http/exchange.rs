@@ -88,7 +88,7 @@ impl Client {
     /// Leave by the count of all processes. It counts from now on: whoever has to wait after it asks anew.
     async fn leave(&self) -> Result<Taken> {
         match &self.shared {
-            Some(shared) => shared.take(1, Duration::MAX).await,
+            Some(shared) => shared.take(1, Duration::MAX, self.is_well()).await,
             None => Ok(Taken::Leave),
         }
     }

@@ -85,7 +85,8 @@ impl SharedLimiter {
 
     /// Takes leave to send a request that counts `weight` times, waiting for it no longer than `longest`
     /// at a time.
-    pub(crate) async fn take(&self, weight: u32, longest: Duration) -> Result<Taken> {
+    /// `is_well` where the source answered this process a moment ago, whatever others found.
+    pub(crate) async fn take(&self, weight: u32, longest: Duration, is_well: bool) -> Result<Taken> {
         if self.at_hand(weight) {
             return Ok(Taken::Leave);
         }
@@ -95,7 +96,7 @@ impl SharedLimiter {
             if self.at_hand(weight) {
                 return Ok(Taken::Leave);
             }
-            let wait = match self.draw(weight).await? {
+            let wait = match self.draw(weight, is_well).await? {
                 Drawn::Permits { in_ms: 0, .. } => continue,
                 Drawn::Held { wait_ms } => return Ok(Taken::Held(Duration::from_millis(wait_ms))),
                 Drawn::Shut { wait_ms } => return Ok(Taken::Shut(Duration::from_millis(wait_ms))),
@@ -127,7 +128,7 @@ impl SharedLimiter {
         self.permits.draw(&draw).await.map(drop)
     }
 
-    async fn draw(&self, least: u32) -> Result<Drawn> {
+    async fn draw(&self, least: u32, is_well: bool) -> Result<Drawn> {
         let began = self.clock.elapsed();
         let (spent, size) = {
             let mut inner = self.lock();
@@ -135,6 +136,7 @@ impl SharedLimiter {
         };
         let draw = Draw {
             wanted: size.max(least),
+            is_well,
             spent,
             ..self.ask(least)
         };

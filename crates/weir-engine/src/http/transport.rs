@@ -65,6 +65,11 @@ impl Transport {
         self.send_within(out, &self.settings.hosts.with_host(host)?).await
     }
 
+    /// Refuses what is not to be asked, before anything could have left.
+    pub(super) fn refuse(&self, out: &Outgoing) -> Result<()> {
+        self.settings.hosts.check(&out.url).map_err(before_sending)
+    }
+
     async fn send_within(&self, out: &Outgoing, hosts: &HostRules) -> Result<Answer> {
         hosts.check(&out.url)?;
         let client = match (out.url.scheme(), &self.plain) {
@@ -118,15 +123,14 @@ impl Transport {
     /// Turns a failure of the library into ours: refused by a rule, too slow, or cut off.
     fn failed(&self, error: reqwest::Error, out: &Outgoing) -> Error {
         if let Some(refused) = refusal(&error) {
-            return refused;
+            return before_sending(refused);
         }
         if error.is_timeout() && !error.is_connect() {
             return timed_out(out, "no complete answer in time", self.settings.patience.timeout);
         }
         if error.is_builder() {
-            return Error::spec("request cannot be made")
-                .with("url", show_url(&out.url))
-                .caused_by(error.without_url());
+            let unmade = Error::spec("request cannot be made").with("url", show_url(&out.url));
+            return before_sending(unmade).caused_by(error.without_url());
         }
         if is_damaged(&error) {
             return Error::source_failed("the answer's compressed body is damaged")

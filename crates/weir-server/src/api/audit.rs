@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -7,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::Semaphore;
 use weir_control::audit::{self, Broken, Entry, EntryFilter, Export, SealKey, Verified};
 use weir_control::connections;
@@ -131,13 +133,16 @@ async fn verify(
 ) -> Result<Json<Verification>, Problem> {
     let noted = against.head.as_deref().map(audit::noted_head).transpose()?;
     let noted = noted.as_ref().map(|(number, hash)| (*number, hash.as_str()));
-    let keys = [key(&state)?.public()];
+    let keys: &[String] = match &*state.audit_keys {
+        [] => &[key(&state)?.public()],
+        known => known,
+    };
     let _turn = VERIFYING.acquire().await.map_err(|error| {
         Error::internal("nothing is verified any more")
             .caused_by(error)
             .hint("report it")
     })?;
-    let found = audit::verify(&state.store, &access.tenant, &keys, noted).await?;
+    let found = audit::verify(&state.store, &access.tenant, keys, noted).await?;
     Ok(Json(match found {
         Ok(verified) => Verification::Holds(verified),
         Err(broken) => Verification::Broken(broken),
@@ -149,8 +154,16 @@ async fn sees_all(state: &ServerState, access: &Access) -> Result<()> {
     if state.policies.policies().is_empty() {
         return Ok(());
     }
-    for connection in connections::list(&state.store, &access.tenant).await? {
-        let target = Target::Connection(connection.name);
+    let listed = connections::list(&state.store, &access.tenant).await?;
+    let mut targets: HashSet<Target> = listed
+        .into_iter()
+        .map(|one| Target::Connection(one.name))
+        .collect();
+    // Things that are gone have their records still.
+    for subject in audit::subjects(&state.store, &access.tenant).await? {
+        targets.extend(policy::noted(&json!({ "subject": subject })));
+    }
+    for target in targets {
         let asked = state
             .policies
             .allows(&state.store, access, Permission::AuditRead, &target, policy::VIA);

@@ -85,7 +85,15 @@ fn operation(
             "The same key again: the same answer, and no second change",
         )]
     };
-    for (name, what) in headers {
+    let matching: &[(&str, &str)] = if endpoint.conditional {
+        &[(
+            "If-Match",
+            "The ETag of what is to be changed: 412 where it changed since",
+        )]
+    } else {
+        &[]
+    };
+    for (name, what) in headers.iter().chain(matching) {
         let mut schema = json!({ "type": "string" });
         if name.eq_ignore_ascii_case(IDEMPOTENCY_KEY) {
             schema = json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" });

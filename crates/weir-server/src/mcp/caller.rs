@@ -95,6 +95,15 @@ impl Caller {
         calls::note_refusal(&self.state.store, &self.access, &wanted, ErrorKind::Usage, VIA).await
     }
 
+    /// Notes that they wanted what neither roles nor scopes give, where they do not.
+    pub(super) async fn note_unallowed(&self, permission: Permission, subject: &str) -> Result<()> {
+        if self.may(permission).is_ok() {
+            return Ok(());
+        }
+        let store = &self.state.store;
+        principals::note_refusal(store, store.acting().clone(), &self.access, permission, subject).await
+    }
+
     /// Where this caller's bundles are made.
     pub(super) fn bundles(&self) -> Result<bundles::Desk> {
         let desk = self.state.bundles.as_ref().ok_or_else(|| {

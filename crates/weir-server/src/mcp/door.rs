@@ -168,17 +168,20 @@ async fn refuse_withheld(
     if withheld.is_empty() {
         return Ok(());
     }
-    if access.permissions.is_empty() {
-        let scopes: Vec<Permission> = SCOPES
-            .into_iter()
-            .filter(|scope| withheld.contains(scope))
-            .collect();
+    let wanted = needed(message).filter(|permission| withheld.contains(permission));
+    if let Some(permission) = wanted {
+        let request = extensions.get::<RequestId>().map(|id| id.0.as_str());
+        let acting = access.acting(request);
+        principals::note_refusal(&state.store, acting, access, permission, "route:/mcp").await?;
+        return Err(step_up(state, &[permission]));
+    }
+    let scopes: Vec<Permission> = SCOPES
+        .into_iter()
+        .filter(|scope| withheld.contains(scope))
+        .collect();
+    // With no role that gives one of these, no scope would help.
+    if access.permissions.is_empty() && !scopes.is_empty() {
         return Err(step_up(state, &scopes));
     }
-    let wanted = needed(message).filter(|permission| withheld.contains(permission));
-    let Some(permission) = wanted else { return Ok(()) };
-    let request = extensions.get::<RequestId>().map(|id| id.0.as_str());
-    let acting = access.acting(request);
-    principals::note_refusal(&state.store, acting, access, permission, "route:/mcp").await?;
-    Err(step_up(state, &[permission]))
+    Ok(())
 }

@@ -146,6 +146,10 @@ fn written(result: CallToolResult) -> Result<rmcp::model::JsonObject, ErrorData>
 
 /// Takes the call back. One that has begun goes on; the task tells.
 pub(super) async fn cancel(caller: &Caller, id: &str) -> Result<(), ErrorData> {
+    let noted = caller
+        .note_unallowed(Permission::ActionsWrite, "route:/mcp")
+        .await;
+    noted.map_err(|error| refused(&error))?;
     if own_run(caller, id, Permission::ActionsWrite).await?.is_some() {
         let desk = caller.bundles().map_err(|error| refused(&error))?;
         return match desk.cancel(&caller.access, id).await {

@@ -110,3 +110,23 @@ async fn a_server_without_the_key_says_so() {
             .problem(503);
     }
 }
+
+#[tokio::test]
+async fn a_key_from_before_is_known_to_the_server() {
+    let (old, new) = (SealKey::generate().unwrap(), SealKey::generate().unwrap());
+    let (old, new) = (SealKey::parse(&old).unwrap(), SealKey::parse(&new).unwrap());
+    for (known, outcome) in [
+        (vec![new.public()], "broken"),
+        (vec![new.public(), old.public()], "holds"),
+    ] {
+        let served = served_with(Settings {
+            audit_keys: known,
+            ..able()
+        })
+        .await;
+        note(&served, 3).await;
+        audit::seal(&served.store, &served.tenant, &old).await.unwrap();
+        let found = served.ask("GET", "/api/v1/audit/verification", "").await.json();
+        assert_eq!(found["outcome"], outcome, "{found}");
+    }
+}

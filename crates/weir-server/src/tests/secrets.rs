@@ -135,3 +135,20 @@ async fn what_changed_meanwhile_is_neither_overwritten_nor_deleted() {
         served.ask("PUT", wrong, value).await.problem(400);
     }
 }
+
+#[tokio::test]
+async fn what_files_name_is_deleted_only_by_who_accepts_the_loss() {
+    let served = served().await;
+    let path = "/api/v1/secrets/named";
+    for days in ["0", "36501"] {
+        let body = format!(r#"{{"value": "x", "expires_in_days": {days}}}"#);
+        served.ask("PUT", path, &body).await.problem(400);
+    }
+    assert_eq!(served.ask("PUT", path, r#"{"value": "x"}"#).await.status, 200);
+    let refused = served.ask("DELETE", path, "").await;
+    let body = refused.problem(422);
+    assert_eq!(body["context"]["named by"], "connections/shop.yaml");
+    let accepted = format!("{path}?accept_loss=true");
+    assert_eq!(served.ask("DELETE", &accepted, "").await.status, 200);
+    served.ask("GET", path, "").await.problem(404);
+}

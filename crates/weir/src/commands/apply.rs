@@ -53,12 +53,17 @@ pub(crate) async fn run(args: &ApplyArgs, context: &Context) -> Result<()> {
     if !args.yes {
         ask(&plan)?;
     }
+    let given_up = given_up(&plan, &args.accept_orphans);
+    if !given_up.is_empty() {
+        // What giving up needs is asked for before anything is changed.
+        grants::grants(&wiring).await?;
+    }
     let before = projects::current(&store, &plan.tenant).await?.files;
     let version = projects::apply(&store, &plan, &wanted, &args.accept_orphans).await?;
     if context.format() == Format::Table {
         line(format!("applied: version {version}"));
     }
-    grants::give_up(&wiring, &before, &given_up(&plan, &args.accept_orphans)).await?;
+    grants::give_up(&wiring, &before, &given_up).await?;
     store.close().await;
     Ok(())
 }

@@ -200,7 +200,7 @@ async fn verify(
             let wiring = Wiring::open(context)?;
             let mut known = keys.to_vec();
             if known.is_empty() {
-                known.push(wiring.audit_key()?.public());
+                known = wiring.audit_keys()?;
             }
             let store = wiring.store().await?;
             tenants::get(&store, tenant).await?;

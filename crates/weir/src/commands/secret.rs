@@ -2,9 +2,10 @@ use std::io::{IsTerminal as _, Read as _};
 use std::process::{Command, Stdio};
 
 use clap::{Args, Subcommand};
-use weir_control::{DEFAULT_TENANT, projects, secrets};
+use weir_control::DEFAULT_TENANT;
+use weir_control::secrets::{self, Vault as _};
 use weir_protocol::units::Span;
-use weir_protocol::{Error, ErrorKind, Result, Secret};
+use weir_protocol::{Error, Result, Secret};
 use zeroize::Zeroizing;
 
 use super::Context;
@@ -118,28 +119,16 @@ pub(crate) async fn run(args: &SecretArgs, context: &Context) -> Result<()> {
 
 /// Refuses to take away what a file names: of this folder, or of what servers without a folder serve.
 async fn refuse_used(wiring: &Wiring, name: &str) -> Result<()> {
-    let applied = projects::current(&wiring.store().await?, DEFAULT_TENANT).await?;
-    let here = wiring.project.files()?;
-    let names_it = |text: &str| {
-        // A sample that nobody uses is in a comment.
-        let mut used = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-        used.any(|line| projects::references(line).contains(name))
-    };
-    let files = here.iter().map(|(path, text)| (path.clone(), text));
-    let stored = applied.files.iter();
-    let stored = stored.map(|(path, text)| (format!("{path} as applied"), text));
-    let users: Vec<String> = files
-        .chain(stored)
-        .filter_map(|(path, text)| names_it(text).then_some(path))
-        .collect();
+    let users = wiring
+        .named_by(&wiring.store().await?, DEFAULT_TENANT, name)
+        .await?;
     if users.is_empty() {
         return Ok(());
     }
-    Err(
-        Error::new(ErrorKind::Gate, format!("secret '{name}' is still used"))
-            .with("named by", users.join(", "))
-            .hint("name another secret there first (and apply that), or say with --accept-loss that they may fail; `weir auth rotate` exchanges a value without a break"),
-    )
+    Err(secrets::still_used(name, &users).hint(
+        "name another secret there first (and apply that), or say with --accept-loss that they may fail; \
+         `weir auth rotate` exchanges a value without a break",
+    ))
 }
 
 /// From standard input; a person is asked, and what they type is not shown.

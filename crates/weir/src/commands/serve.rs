@@ -155,6 +155,7 @@ async fn serve(args: &ServeArgs, context: &Arc<Context>, stand_in: Option<StandI
         office: Some(office(context, &store)),
         channels: wiring.project.file.alerts.channels.keys().cloned().collect(),
         audit_key: Some(Arc::new(wiring.audit_key()?)),
+        audit_keys: wiring.audit_keys()?,
         vault: Some(wiring),
         trace_join: trace_join(context),
         requests_per_minute: args.requests_per_minute,
@@ -244,7 +245,7 @@ fn take_care(parts: &mut Parts, wiring: &Arc<Wiring>, store: &Store, stop: &Canc
     parts.start("look at the store's schema and keys", done(looking));
     let rotating = weir_control::secrets::keep(store.clone(), tenant, SECRETS_LOOK, stop.clone());
     parts.start("care of secrets", done(rotating));
-    let verifying = audit_trail::keep_verified(store.clone(), wiring.audit_key()?, stop.clone());
+    let verifying = audit_trail::keep_verified(store.clone(), wiring.audit_keys()?, stop.clone());
     parts.start("verifying of the audit trail", done(verifying));
     let kept = wiring.project.file.calls.kept();
     let erasing = calls::keep(store.clone(), kept, stop.clone());

@@ -194,10 +194,12 @@ impl Policy {
         };
         let weight = u32::try_from(self.weight(out)).unwrap_or(u32::MAX);
         loop {
-            match shared.take(weight, longest).await? {
-                // A breaker is heeded where the request is sent.
-                Taken::Leave | Taken::Shut(_) => return Ok(()),
-                Taken::Held(wait) | Taken::TooLong(wait) => wait_at_most(clock, wait, longest).await?,
+            // Breakers are heeded where the request is sent.
+            match shared.take(weight, longest, true).await? {
+                Taken::Leave => return Ok(()),
+                Taken::Held(wait) | Taken::Shut(wait) | Taken::TooLong(wait) => {
+                    wait_at_most(clock, wait, longest).await?;
+                }
             }
         }
     }

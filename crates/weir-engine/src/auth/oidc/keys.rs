@@ -41,6 +41,18 @@ impl Keys {
         if let Ok(key) = self.known(provider, kid, algorithm) {
             return decoding(&key);
         }
+        // Whoever goes away while the provider is asked does not end the asking: it may not be asked again soon.
+        let (own, kid) = (provider.clone(), kid.map(ToOwned::to_owned));
+        let asking = tokio::spawn(async move { own.keys.ask(&own, kid.as_deref(), algorithm).await });
+        asking.await.map_err(|error| {
+            Error::internal("the reading of the provider's keys broke off")
+                .caused_by(error)
+                .hint("report it")
+        })?
+    }
+
+    /// The same, of the provider, unless it was asked a moment ago.
+    async fn ask(&self, provider: &Oidc, kid: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey> {
         let mut asked = self.asked.lock().await;
         // Somebody else may have asked meanwhile.
         let count = match self.known(provider, kid, algorithm) {

@@ -59,12 +59,13 @@ struct Metadata {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
-/// One identity provider.
+/// One identity provider. Clones share what is known of it.
+#[derive(Clone)]
 pub struct Oidc {
     settings: OidcSettings,
     transport: Arc<Transport>,
-    metadata: Mutex<Option<(Duration, Metadata)>>,
-    keys: Keys,
+    metadata: Arc<Mutex<Option<(Duration, Metadata)>>>,
+    keys: Arc<Keys>,
 }
 
 impl fmt::Debug for Oidc {
@@ -102,8 +103,8 @@ impl Oidc {
         Ok(Self {
             settings,
             transport: Transport::new(&ClientSettings::new(hosts, patience))?,
-            metadata: Mutex::new(None),
-            keys: Keys::default(),
+            metadata: Arc::default(),
+            keys: Arc::default(),
         })
     }
 

@@ -323,3 +323,15 @@ async fn made_up_keys_and_a_provider_that_is_away_cost_one_question() {
     }
     assert_eq!(away.asked("/.well-known/openid-configuration").await, 1);
 }
+
+#[tokio::test]
+async fn who_goes_away_while_the_keys_are_read_does_not_keep_others_from_them() {
+    let rig = Rig::new("one").await;
+    let token = signed(&rig.shown(), "two");
+    // It is asked, and given up before there is an answer.
+    let mut given_up = Box::pin(rig.reads(&token));
+    assert!(futures::poll!(&mut given_up).is_pending());
+    drop(given_up);
+    rig.reads(&signed(&rig.shown(), "one")).await.unwrap();
+    assert_eq!(rig.asked("/jwks").await, 1);
+}
