@@ -67,7 +67,7 @@ impl Transport {
 
     /// Refuses what is not to be asked, before anything could have left.
     pub(super) fn refuse(&self, out: &Outgoing) -> Result<()> {
-        self.settings.hosts.check(&out.url).map_err(before_sending)
+        self.settings.hosts.check(&out.url)
     }
 
     async fn send_within(&self, out: &Outgoing, hosts: &HostRules) -> Result<Answer> {
@@ -123,14 +123,18 @@ impl Transport {
     /// Turns a failure of the library into ours: refused by a rule, too slow, or cut off.
     fn failed(&self, error: reqwest::Error, out: &Outgoing) -> Error {
         if let Some(refused) = refusal(&error) {
-            return before_sending(refused);
+            // By the look-up of its name, before there was a connection.
+            out.delivery.is_known();
+            return refused;
         }
         if error.is_timeout() && !error.is_connect() {
             return timed_out(out, "no complete answer in time", self.settings.patience.timeout);
         }
         if error.is_builder() {
-            let unmade = Error::spec("request cannot be made").with("url", show_url(&out.url));
-            return before_sending(unmade).caused_by(error.without_url());
+            out.delivery.is_known();
+            return Error::spec("request cannot be made")
+                .with("url", show_url(&out.url))
+                .caused_by(error.without_url());
         }
         if is_damaged(&error) {
             return Error::source_failed("the answer's compressed body is damaged")

@@ -173,7 +173,6 @@ async fn refuse_withheld(
         let request = extensions.get::<RequestId>().map(|id| id.0.as_str());
         let acting = access.acting(request);
         principals::note_refusal(&state.store, acting, access, permission, "route:/mcp").await?;
-        return Err(step_up(state, &[permission]));
     }
     let scopes: Vec<Permission> = SCOPES
         .into_iter()
@@ -183,5 +182,5 @@ async fn refuse_withheld(
     if access.permissions.is_empty() && !scopes.is_empty() {
         return Err(step_up(state, &scopes));
     }
-    Ok(())
+    wanted.map_or(Ok(()), |permission| Err(step_up(state, &[permission])))
 }
