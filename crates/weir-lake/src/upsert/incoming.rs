@@ -23,10 +23,9 @@ pub(crate) const SPILL_FOLDER: &str = "_spill";
 const BUCKET: &str = "_bucket";
 /// Spilled rows are split into so many files, which parts are made of.
 const SPILL_BUCKETS: u64 = 32;
-/// A part stands in memory as it is read, and as one batch.
-const PART_COPIES: u64 = 2;
-/// Of the memory budget rows may wait in so many parts of so many: the rest is for writing them.
-const HELD_SHARE: (u64, u64) = (3, 5);
+/// Rows may wait in so many halves of what a stage may hold: while they do, the stages before them are empty,
+/// and a load in one part costs half of one in several.
+const HELD_HALVES: u64 = 3;
 /// A Parquet byte is about so many in memory.
 const INFLATION: u64 = 6;
 
@@ -99,7 +98,7 @@ impl Incoming {
         let mut incoming = Self::new(keys, memory_bytes, place);
         let inflated: u64 = files.iter().map(|file| file.size).sum::<u64>() * INFLATION;
         let mut rows = scan::read_all(store, files, schema.clone());
-        if inflated > memory_bytes {
+        if inflated > incoming.held_max() {
             incoming.start_spill(schema)?;
         }
         while let Some(batch) = rows.try_next().await? {
@@ -110,6 +109,11 @@ impl Incoming {
 
     pub(crate) fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Bytes of rows that may stand in memory at a time.
+    fn held_max(&self) -> u64 {
+        (self.memory_bytes / 2 * HELD_HALVES).max(1)
     }
 
     pub(crate) async fn push(&mut self, batch: RecordBatch) -> Result<()> {
@@ -123,7 +127,7 @@ impl Incoming {
         let batch = without_slack(batch)?;
         self.bytes += used_bytes(&batch);
         self.batches.push(batch);
-        if self.bytes <= self.memory_bytes / HELD_SHARE.1 * HELD_SHARE.0 {
+        if self.bytes <= self.held_max() {
             return Ok(());
         }
         for batch in std::mem::take(&mut self.batches) {
@@ -189,7 +193,7 @@ impl Incoming {
             }]);
         }
         // Every part means another look at the table's keys, so there are no more than memory asks for.
-        let parts = (self.spilled_bytes * PART_COPIES).div_ceil(self.memory_bytes.max(1));
+        let parts = self.spilled_bytes.div_ceil(self.held_max());
         let parts = parts.clamp(1, SPILL_BUCKETS);
         let buckets = (0..parts).map(|number| {
             let is_of = |file: &&DataFile| bucket_of(file).is_some_and(|bucket| bucket % parts == number);

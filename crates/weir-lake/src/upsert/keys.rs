@@ -50,6 +50,16 @@ impl Keys {
         roots
     }
 
+    /// The top-level columns by which cursors are compared: the field's own, or its text where that has no order.
+    pub(crate) fn cursor_roots(&self, schema: &Schema) -> Vec<String> {
+        let Some(path) = &self.cursor else {
+            return Vec::new();
+        };
+        let is_plain = kind(schema, path).is_some_and(|kind| !kind.is_nested());
+        let own = root(schema, path).filter(|_| is_plain);
+        vec![own.unwrap_or_else(|| CURSOR.to_owned())]
+    }
+
     /// The top-level columns that hold the key alone.
     pub(crate) fn key_roots(&self, schema: &Schema) -> Vec<String> {
         self.key.iter().filter_map(|path| root(schema, path)).collect()
@@ -156,6 +166,22 @@ fn root(schema: &Schema, path: &str) -> Option<String> {
     }
     let first = path.split('.').next()?;
     schema.column_with_name(first).map(|_| first.to_owned())
+}
+
+/// What [`column`] would find.
+fn kind<'a>(schema: &'a Schema, path: &str) -> Option<&'a DataType> {
+    if let Ok(field) = schema.field_with_name(path) {
+        return Some(field.data_type());
+    }
+    let mut parts = path.split('.');
+    let mut kind = schema.field_with_name(parts.next()?).ok()?.data_type();
+    for part in parts {
+        let DataType::Struct(fields) = kind else {
+            return None;
+        };
+        kind = fields.find(part)?.1.data_type();
+    }
+    Some(kind)
 }
 
 /// A column by name, or by the path of names through structs.

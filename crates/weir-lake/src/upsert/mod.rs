@@ -2,11 +2,13 @@
 //! incoming key are left alone, of the others only the key columns are read, and only files with a
 //! hit are written again, or, where the table allows it, only told which of their rows are gone.
 
+mod ascending;
 mod by_parent;
 mod duplicates;
 mod incoming;
 pub(crate) mod keys;
 mod load;
+mod lookup;
 mod mark;
 mod pages;
 mod prune;
@@ -28,9 +30,8 @@ pub(crate) use duplicates::{SeenKeys, has_duplicates};
 pub(crate) use incoming::{Bucket, Incoming, Place, SPILL_FOLDER};
 pub(crate) use keys::Keys;
 use load::Load;
-use prune::Wanted;
+use lookup::{Found, Lookup};
 pub(crate) use removal::Removal;
-use sieve::Sieve;
 
 use crate::children::ChildRows;
 use crate::table::columns::{self, CHILDREN_DIGEST, DELETED_AT, IS_CURRENT, RUN, VALID_FROM, VALID_TO};
@@ -102,7 +103,6 @@ struct Hit {
 
 struct Merging<'a> {
     upsert: &'a Upsert<'a>,
-    files: Vec<DataFile>,
     children: Option<&'a mut ChildRows>,
     /// By file: the rows that go.
     hits: BTreeMap<usize, Vec<Hit>>,
@@ -129,7 +129,6 @@ impl Upsert<'_> {
         let mut merging = Merging {
             upsert: self,
             children,
-            files: self.files.clone(),
             hits: BTreeMap::new(),
             removal: Removal::new(self.table)?,
             writer: FileWriter::new(layout, self.memory_bytes),
@@ -147,7 +146,10 @@ impl Merging<'_> {
     async fn merge(&mut self, bucket: &Bucket) -> Result<()> {
         let mut batches = bucket.batches(&self.upsert.schema).await?;
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        if rows == 0 && (self.upsert.vanish.is_none() || self.files.is_empty()) {
+        if rows == 0 && (self.upsert.vanish.is_none() || self.upsert.files.is_empty()) {
+            return Ok(());
+        }
+        if self.add_ascending(&batches).await? {
             return Ok(());
         }
         if self.upsert.rule == Rule::History {
@@ -160,25 +162,13 @@ impl Merging<'_> {
         let slim = incoming::joined(&batches, &keys::project(&self.upsert.schema, &names))?;
         let keys = self.upsert.keys.keys(&slim)?;
         let mut load = Load::choose(&batches, &slim, &keys, &self.upsert.keys)?;
-        let wanted = self.wanted(&slim)?;
-        let stored: u64 = self.files.iter().map(|file| file.rows).sum();
-        // Where rows vanish, those that the load lacks are looked for too.
-        let is_worth = self.upsert.vanish.is_none() && sieve::is_worth(rows, stored);
-        let sieve = is_worth
-            .then(|| Sieve::new(&self.upsert.keys, &slim, &self.upsert.schema))
-            .transpose()?;
-        for index in 0..self.files.len() {
-            if self.upsert.vanish.is_none() && !prune::may_hold(&self.files[index], &wanted)? {
-                continue;
-            }
-            let original = Original::open(&self.upsert.table.store(), &self.files[index]).await?;
-            let places = match &sieve {
-                Some(sieve) => sieve.candidates(&original, &wanted).await?,
-                None => None,
-            };
-            let matches = self.find(index, &original, places, bucket, &mut load).await?;
+        let lookup = Lookup::new(self.upsert, &slim)?;
+        let mut files = lookup.files()?;
+        while let Some(mut found) = files.try_next().await? {
+            let matches = self.find(&mut found, bucket, &mut load).await?;
             if !matches.is_empty() {
-                self.judge(index, &original, &matches, &mut load).await?;
+                let (index, original) = (found.index, &found.original);
+                self.judge(index, original, &matches, &mut load).await?;
             }
         }
         let survivors = load.survivors();
@@ -209,45 +199,13 @@ impl Merging<'_> {
         self.hits.entry(file).or_default().push(Hit { row, place });
     }
 
-    fn wanted(&self, batch: &RecordBatch) -> Result<Vec<Wanted>> {
-        let columns = self.upsert.keys.key_columns(batch)?;
-        let mut wanted = Vec::new();
-        for (path, values) in self.upsert.keys.paths().iter().zip(columns) {
-            wanted.extend(Wanted::new(path, values)?);
-        }
-        Ok(wanted)
-    }
-
-    /// Reads key, cursor and what else decides of a file's rows, of those at `places` or of all, and
-    /// finds the rows that the load is about.
-    async fn find(
-        &mut self,
-        index: usize,
-        original: &Original,
-        places: Option<Vec<u32>>,
-        bucket: &Bucket,
-        load: &mut Load<'_>,
-    ) -> Result<Vec<Match>> {
+    /// Finds the rows of a file that the load is about.
+    async fn find(&mut self, found: &mut Found, bucket: &Bucket, load: &mut Load<'_>) -> Result<Vec<Match>> {
         let mut matches = Vec::new();
-        if places.as_ref().is_some_and(Vec::is_empty) {
-            return Ok(matches);
-        }
-        let mut names = self.upsert.keys.roots(&self.upsert.schema);
-        names.extend([IS_CURRENT, DELETED_AT, VALID_FROM, VALID_TO, RUN].map(str::to_owned));
-        let schema = keys::project(&self.upsert.schema, &names);
-        let selection = places.as_ref().map(|places| select(places.iter().copied()));
-        let mut places: Box<dyn Iterator<Item = u32> + Send> = match places {
-            Some(places) => Box::new(places.into_iter()),
-            None => Box::new(0..),
-        };
-        let mut rows = scan::read_of(original, &schema, selection, scan::BATCH_ROWS)
-            .boxed()
-            .await?;
-        while let Some(batch) = rows.try_next().await? {
-            let places: Vec<u32> = places.by_ref().take(batch.num_rows()).collect();
+        while let Some((batch, places)) = found.next().await? {
             let replaced = self.find_in(&batch, &places, bucket, load, &mut matches)?;
             if !replaced.is_empty() {
-                self.hits.entry(index).or_default().extend(replaced);
+                self.hits.entry(found.index).or_default().extend(replaced);
             }
         }
         Ok(matches)
@@ -441,7 +399,7 @@ impl Merging<'_> {
 
     async fn finish(mut self) -> Result<Outcome> {
         for (index, hits) in std::mem::take(&mut self.hits) {
-            let (file, outcome) = (&self.files[index], &mut self.outcome);
+            let (file, outcome) = (&self.upsert.files[index], &mut self.outcome);
             let rows = hits.into_iter().map(|hit| hit.row).collect();
             let removal = &mut self.removal;
             removal.take_out(file, rows, &mut self.writer, outcome).await?;

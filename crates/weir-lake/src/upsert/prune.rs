@@ -10,11 +10,14 @@ use weir_protocol::Result;
 use super::keys::encode;
 use crate::table::DataFile;
 
-/// One key column's incoming values, sorted.
+/// One key column's incoming values.
 pub(crate) struct Wanted {
     column: String,
+    /// None of them: their type.
     values: ArrayRef,
-    sorted: Vec<Box<[u8]>>,
+    rows: Rows,
+    /// Rows in the order of their values.
+    sorted: Vec<u32>,
 }
 
 impl Wanted {
@@ -29,14 +32,20 @@ impl Wanted {
             return Ok(None);
         }
         let rows = encode(std::slice::from_ref(&values))?;
-        let mut sorted: Vec<Box<[u8]>> = rows.iter().map(|row| row.data().into()).collect();
-        sorted.sort_unstable();
-        sorted.dedup();
+        let mut sorted: Vec<u32> = (0..u32::try_from(values.len()).unwrap_or(u32::MAX)).collect();
+        if !rows.iter().is_sorted() {
+            sorted.sort_unstable_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)));
+        }
         Ok(Some(Self {
             column: column.to_owned(),
             values: values.slice(0, 0),
+            rows,
             sorted,
         }))
+    }
+
+    fn value(&self, place: u32) -> &[u8] {
+        self.rows.row(place as usize).data()
     }
 
     /// Whether any wanted value lies between the file's smallest and largest.
@@ -49,8 +58,10 @@ impl Wanted {
 
     /// Whether any wanted value lies between two, given as the rows of its type.
     pub(super) fn is_between(&self, low: &[u8], high: &[u8]) -> bool {
-        let first = self.sorted.partition_point(|value| value.as_ref() < low);
-        self.sorted.get(first).is_some_and(|value| value.as_ref() <= high)
+        let first = self.sorted.partition_point(|place| self.value(*place) < low);
+        self.sorted
+            .get(first)
+            .is_some_and(|place| self.value(*place) <= high)
     }
 
     pub(super) fn column(&self) -> &str {
@@ -95,13 +106,29 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
+fn stats(file: &DataFile) -> Value {
+    let stats = file.stats.as_deref();
+    stats
+        .and_then(|stats| serde_json::from_str(stats).ok())
+        .unwrap_or(Value::Null)
+}
+
+/// Whether all of `wanted` are smaller than the smallest value of the file, or larger than the largest.
+pub(super) fn is_beside(file: &DataFile, wanted: &Wanted) -> Result<bool> {
+    let (Some(first), Some(last)) = (wanted.sorted.first(), wanted.sorted.last()) else {
+        return Ok(true);
+    };
+    let partition = file.partition.get(&wanted.column);
+    let Some(bounds) = wanted.bounds(&stats(file), partition)? else {
+        return Ok(false);
+    };
+    let (low, high) = (bounds.row(0), bounds.row(1));
+    Ok(wanted.value(*last) < low.data() || wanted.value(*first) > high.data())
+}
+
 /// Whether a file may hold a wanted key.
 pub(crate) fn may_hold(file: &DataFile, wanted: &[Wanted]) -> Result<bool> {
-    let stats = file
-        .stats
-        .as_deref()
-        .and_then(|stats| serde_json::from_str(stats).ok())
-        .unwrap_or(Value::Null);
+    let stats = stats(file);
     for column in wanted {
         if !column.may_be_in(&stats, file.partition.get(&column.column))? {
             return Ok(false);
@@ -140,6 +167,8 @@ mod tests {
             let (min, max) = (stored.iter().min().unwrap(), stored.iter().max().unwrap());
             let file = file(&format!(r#"{{"minValues":{{"id":{min}}},"maxValues":{{"id":{max}}}}}"#));
             let column = Wanted::new("id", Arc::new(Int64Array::from(wanted.clone()))).unwrap().unwrap();
+            let beside = wanted.iter().all(|key| key < min) || wanted.iter().all(|key| key > max);
+            prop_assert_eq!(is_beside(&file, &column).unwrap(), beside);
             let may = may_hold(&file, &[column]).unwrap();
             prop_assert_eq!(may, wanted.iter().any(|key| min <= key && key <= max));
         }
@@ -150,6 +179,7 @@ mod tests {
             let batch = arrow::array::RecordBatch::try_from_iter([("id", array.clone())]).unwrap();
             let file = file(&crate::table::stats::of_batch(&batch));
             let column = Wanted::new("id", array).unwrap().unwrap();
+            prop_assert!(!is_beside(&file, &column).unwrap());
             prop_assert!(may_hold(&file, &[column]).unwrap());
             let other: ArrayRef = Arc::new(StringArray::from(vec![format!("~{tail}")]));
             prop_assert!(!may_hold(&file, &[Wanted::new("id", other).unwrap().unwrap()]).unwrap());

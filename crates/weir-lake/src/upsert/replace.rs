@@ -36,7 +36,7 @@ impl Merging<'_> {
                 .map(|(row, place)| (row, load.lead(place)));
             let mut replacements = Replacements::new(load, rows.collect());
             let gone = hits.iter().map(|hit| hit.row).collect();
-            let (file, outcome, writer) = (&self.files[index], &mut self.outcome, &mut self.writer);
+            let (file, outcome, writer) = (&self.upsert.files[index], &mut self.outcome, &mut self.writer);
             self.removal
                 .replace(file, gone, &mut replacements, writer, outcome)
                 .await?;

@@ -1,5 +1,7 @@
 //! What each mode makes of the same records.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use weir_protocol::{Books, SyncMode};
 
@@ -209,6 +211,37 @@ async fn partitions_are_derived_and_merged_over() {
             r#"{"id":2,"total":2.0,"_month_at":"2026-02"}"#
         ]
     );
+}
+
+#[tokio::test]
+async fn loads_in_the_order_of_their_keys_replace_what_they_overlap() {
+    for text in [false, true] {
+        let lake = TestLake::new();
+        let key = |n: i64| match text {
+            true => json!(format!("k{n:06}")),
+            false => json!(n),
+        };
+        let mut rows = BTreeMap::new();
+        // Beside what is there, before it, over its edge by one, within it, and all of it.
+        let loads = [100..200, 200..300, 0..50, 299..350, 120..130, 0..400];
+        for (load, keys) in loads.into_iter().enumerate() {
+            let records: Vec<_> = keys
+                .clone()
+                .map(|n| json!({ "id": key(n), "at": format!("2026-01-0{}T00:00:00Z", load + 1), "total": load }))
+                .collect();
+            rows.extend(keys.map(|n| (n, load)));
+            let run = plan(SyncMode::IncrementalMerge, &format!("r{load}"));
+            let (first, rest) = records.split_at(records.len() / 3);
+            let receipt = lake.sync(&run, &[first, rest]).await;
+            assert_eq!(receipt.books.landed, records.len() as u64, "load {load}");
+        }
+        let mut wanted: Vec<String> = rows
+            .iter()
+            .map(|(n, load)| format!("{{\"id\":{},\"total\":{load}}}", key(*n)))
+            .collect();
+        wanted.sort_unstable();
+        assert_eq!(lake.rows(TABLE, &["id", "total"]).await, wanted);
+    }
 }
 
 #[tokio::test]
