@@ -48,7 +48,7 @@ use crate::config::Settings;
 use crate::telemetry::Telemetry;
 
 fn main() -> ExitCode {
-    allocator::share_pools();
+    allocator::set();
     core_dumps::forbid();
     let settings = Settings::from_environment();
     let cli = match Cli::try_parse() {
