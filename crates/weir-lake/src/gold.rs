@@ -91,7 +91,7 @@ impl Lake {
             GoldMode::Merge { keys } => {
                 let keys = Keys::new(keys.clone(), None);
                 let place = Place::of(&self.storage, table.folder());
-                let mut incoming = Incoming::new(keys.clone(), memory_bytes, place);
+                let mut incoming = Incoming::new(keys.clone(), memory_bytes / 2, place);
                 while let Some(batch) = rows.try_next().await? {
                     incoming.push(batch).await?;
                 }

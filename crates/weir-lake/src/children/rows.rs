@@ -105,7 +105,8 @@ impl ChildRows {
             let memory = (*memory_bytes / family.names.len().max(1) as u64).max(1 << 20);
             let rows = if rule.by_parent() {
                 let keys = Keys::new(family.exploder.parent_columns(), None);
-                Gathered::keyed(keys, memory, storage, &folder)
+                // A part of them is joined to one batch, and stands in memory twice.
+                Gathered::keyed(keys, memory / 2, storage, &folder)
             } else {
                 Gathered::plain(storage, &folder, Vec::new(), memory)
             };

@@ -186,7 +186,7 @@ impl Forgetting<'_> {
 
     async fn run(&self, table: &mut Table, sequence: u64, files: &[DataFile]) -> Result<i64> {
         let place = Place::of(self.parent.storage(), table.folder());
-        let mut load = Incoming::new(self.keys(), self.memory_bytes, place);
+        let mut load = Incoming::new(self.keys(), self.memory_bytes / 2, place);
         let mut names: Vec<String> = Keys::new(self.primary_key.to_vec(), None).roots(self.parent.schema());
         names.extend([CURSOR.to_owned(), EMITTED_AT.to_owned()]);
         let schema = keys::project(self.parent.schema(), &names);

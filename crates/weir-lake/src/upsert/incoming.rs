@@ -23,16 +23,22 @@ pub(crate) const SPILL_FOLDER: &str = "_spill";
 const BUCKET: &str = "_bucket";
 /// Spilled rows are split into so many files, which parts are made of.
 const SPILL_BUCKETS: u64 = 32;
-/// Rows may wait in so many halves of what a stage may hold: while they do, the stages before them are empty,
-/// and a load in one part costs half of one in several.
-const HELD_HALVES: u64 = 3;
+/// Of more parts, but fewer than there are files, one alone would be twice as large as another.
+const MIXED_PARTS_MAX: u64 = SPILL_BUCKETS / 2;
 /// A Parquet byte is about so many in memory.
 const INFLATION: u64 = 6;
+
+/// Bytes that the rows of a checkpoint may wait in, where each stage may hold `memory_bytes`: while they are merged the
+/// stages before are empty, and a load in one part costs half of one in several.
+pub(crate) fn held_max(memory_bytes: u64) -> u64 {
+    memory_bytes / 2 * 3
+}
 
 /// Rows of one load.
 pub(crate) struct Incoming {
     keys: Keys,
-    memory_bytes: u64,
+    /// Bytes of rows that may stand in memory at a time, more than none.
+    held_max: u64,
     place: Place,
     batches: Vec<RecordBatch>,
     bytes: u64,
@@ -71,10 +77,10 @@ enum Rows {
 }
 
 impl Incoming {
-    pub(crate) fn new(keys: Keys, memory_bytes: u64, place: Place) -> Self {
+    pub(crate) fn new(keys: Keys, held_max: u64, place: Place) -> Self {
         Self {
             keys,
-            memory_bytes,
+            held_max: held_max.max(1),
             place,
             batches: Vec::new(),
             bytes: 0,
@@ -88,17 +94,17 @@ impl Incoming {
     /// Rows that lie in files already. They are split first where they would not fit into memory.
     pub(crate) async fn from_files(
         keys: Keys,
-        memory_bytes: u64,
+        held_max: u64,
         place: Place,
         mut files: Vec<DataFile>,
         schema: &SchemaRef,
     ) -> Result<Self> {
         files.sort_by(|a, b| age(a).cmp(age(b)));
         let store = place.store.clone();
-        let mut incoming = Self::new(keys, memory_bytes, place);
+        let mut incoming = Self::new(keys, held_max, place);
         let inflated: u64 = files.iter().map(|file| file.size).sum::<u64>() * INFLATION;
         let mut rows = scan::read_all(store, files, schema.clone());
-        if inflated > incoming.held_max() {
+        if inflated > held_max {
             incoming.start_spill(schema)?;
         }
         while let Some(batch) = rows.try_next().await? {
@@ -109,11 +115,6 @@ impl Incoming {
 
     pub(crate) fn rows(&self) -> u64 {
         self.rows
-    }
-
-    /// Bytes of rows that may stand in memory at a time.
-    fn held_max(&self) -> u64 {
-        (self.memory_bytes / 2 * HELD_HALVES).max(1)
     }
 
     pub(crate) async fn push(&mut self, batch: RecordBatch) -> Result<()> {
@@ -127,7 +128,7 @@ impl Incoming {
         let batch = without_slack(batch)?;
         self.bytes += used_bytes(&batch);
         self.batches.push(batch);
-        if self.bytes <= self.held_max() {
+        if self.bytes <= self.held_max {
             return Ok(());
         }
         for batch in std::mem::take(&mut self.batches) {
@@ -146,7 +147,7 @@ impl Incoming {
             partitions: vec![BUCKET.to_owned()],
             purpose: Purpose::Spill,
         };
-        self.spill = Some(FileWriter::new(layout, self.memory_bytes));
+        self.spill = Some(FileWriter::new(layout, self.held_max / 2));
         Ok(())
     }
 
@@ -193,8 +194,10 @@ impl Incoming {
             }]);
         }
         // Every part means another look at the table's keys, so there are no more than memory asks for.
-        let parts = self.spilled_bytes.div_ceil(self.held_max());
-        let parts = parts.clamp(1, SPILL_BUCKETS);
+        let parts = match self.spilled_bytes.div_ceil(self.held_max) {
+            parts @ 0..=MIXED_PARTS_MAX => parts.max(1),
+            _ => SPILL_BUCKETS,
+        };
         let buckets = (0..parts).map(|number| {
             let is_of = |file: &&DataFile| bucket_of(file).is_some_and(|bucket| bucket % parts == number);
             let mut files: Vec<DataFile> = self.spilled.iter().filter(is_of).cloned().collect();

@@ -19,7 +19,9 @@ use crate::table::original::Original;
 use crate::table::scan::{self, Rows};
 
 /// Files in which few keys are looked for are read beside each other: little of each, and a store may answer late.
-const FILES_AT_ONCE: usize = 16;
+const FILES_AT_ONCE_MAX: usize = 16;
+/// What may be read of one of them at a time: the keys of a row group, where they are in no order.
+const FILE_BYTES: u64 = 4 << 20;
 
 /// How one part of a load is looked up.
 pub(super) struct Lookup<'a> {
@@ -69,8 +71,13 @@ impl<'a> Lookup<'a> {
                 looks.push(self.look(index, file).boxed());
             }
         }
-        let at_once = if self.sieve.is_some() { FILES_AT_ONCE } else { 1 };
+        let at_once = if self.sieve.is_some() { self.at_once() } else { 1 };
         Ok(stream::iter(looks).buffered(at_once))
+    }
+
+    fn at_once(&self) -> usize {
+        let affordable = usize::try_from(self.upsert.memory_bytes / FILE_BYTES).unwrap_or(usize::MAX);
+        affordable.clamp(1, FILES_AT_ONCE_MAX)
     }
 
     async fn look(&self, index: usize, file: &DataFile) -> Result<Found> {

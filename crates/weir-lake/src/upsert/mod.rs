@@ -27,7 +27,7 @@ use weir_protocol::Result;
 
 pub(crate) use by_parent::ByParent;
 pub(crate) use duplicates::{SeenKeys, has_duplicates};
-pub(crate) use incoming::{Bucket, Incoming, Place, SPILL_FOLDER};
+pub(crate) use incoming::{Bucket, Incoming, Place, SPILL_FOLDER, held_max};
 pub(crate) use keys::Keys;
 use load::Load;
 use lookup::{Found, Lookup};

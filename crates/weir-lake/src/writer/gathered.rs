@@ -36,8 +36,8 @@ pub(crate) struct Plain {
 }
 
 impl Gathered {
-    pub(crate) fn keyed(keys: Keys, memory_bytes: u64, storage: &Storage, folder: &Path) -> Self {
-        Self::Keyed(Incoming::new(keys, memory_bytes, Place::of(storage, folder)))
+    pub(crate) fn keyed(keys: Keys, held_max: u64, storage: &Storage, folder: &Path) -> Self {
+        Self::Keyed(Incoming::new(keys, held_max, Place::of(storage, folder)))
     }
 
     pub(crate) fn plain(

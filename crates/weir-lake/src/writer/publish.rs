@@ -16,7 +16,7 @@ use crate::storage::Storage;
 use crate::table::file_writer;
 use crate::table::widen::ATTEMPTS_MAX;
 use crate::table::{Attempt, DataFile, Table, schema};
-use crate::upsert::{Incoming, Outcome, Place, Rule, Upsert, has_duplicates};
+use crate::upsert::{Incoming, Outcome, Place, Rule, Upsert, has_duplicates, held_max};
 
 pub(crate) struct Publish<'a> {
     pub(crate) storage: &'a Storage,
@@ -174,7 +174,7 @@ impl Publish<'_> {
         let place = Place::of(self.storage, staged.folder());
         let mut incoming = Incoming::from_files(
             self.shape.keys(),
-            self.memory_bytes,
+            held_max(self.memory_bytes),
             place,
             staged.files()?,
             staged.schema(),

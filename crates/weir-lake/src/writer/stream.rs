@@ -26,6 +26,7 @@ use crate::children::{ChildRows, ChildRule};
 use crate::lake::{Lake, Layer, folder};
 use crate::maintenance::tidy;
 use crate::table::Table;
+use crate::upsert::held_max;
 
 const REASONS_MAX: usize = 10;
 /// The version that a receipt names when no table could be made yet: no row, and a partition
@@ -437,7 +438,9 @@ pub(super) fn new_rows(
     memory_bytes: u64,
 ) -> Gathered {
     match shape.rule() {
-        Some(_) if !shape.is_staged() => Gathered::keyed(shape.keys(), memory_bytes, &lake.storage, folder),
+        Some(_) if !shape.is_staged() => {
+            Gathered::keyed(shape.keys(), held_max(memory_bytes), &lake.storage, folder)
+        }
         _ => {
             let children = shape
                 .children()
