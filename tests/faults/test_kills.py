@@ -231,8 +231,8 @@ def die_and_go_on(world, point, deed):
         deed.before(world)
     nth = world.dice.randint(1, deed.nth)
     died = world.dies_at(point, nth, *deed.command)
-    if not died and nth > 1:
-        # It passed the point less often. What it did stands; the next one dies at once.
+    if not died:
+        # It passed the point less often, or had too little to do to pass it. What it did stands; the next one dies at once.
         if deed.command[0] == "sync":
             world.ended()
             world.change(30)
