@@ -11,6 +11,7 @@ use super::Answer;
 /// Numbers above this are epoch milliseconds, above [`EPOCH_SECONDS_MIN`] epoch seconds, below seconds from now.
 const EPOCH_MILLIS_MIN: f64 = 100_000_000_000.0;
 const EPOCH_SECONDS_MIN: f64 = 1_000_000_000.0;
+const CENTURY_S: f64 = 100.0 * 365.25 * 86_400.0;
 
 /// Names that vendors use where the spec declares none, in the order in which they are believed.
 const REMAINING_NAMES: &[&str] = &[
@@ -103,13 +104,11 @@ fn moment(value: &str, now: Timestamp) -> Option<Duration> {
     seconds(then.as_duration().as_secs_f64() - now.as_duration().as_secs_f64())
 }
 
-/// A past moment is now; nonsense is nothing.
+/// A past moment is now, one beyond all patience a century away: who names it does not want to be asked. What is no
+/// number is nothing.
 fn seconds(number: f64) -> Option<Duration> {
-    if number.is_nan() {
-        None
-    } else {
-        Duration::try_from_secs_f64(number.max(0.0)).ok()
-    }
+    let number = (!number.is_nan()).then(|| number.clamp(0.0, CENTURY_S))?;
+    Duration::try_from_secs_f64(number).ok()
 }
 
 #[cfg(test)]
@@ -141,6 +140,10 @@ mod tests {
         assert_eq!(wait("retry-after", "Sat, 21 Nov 2026 09:00:30 GMT"), Some(0));
         assert_eq!(wait("retry-after-ms", "250"), Some(250));
         assert_eq!(wait("retry-after", "-3"), Some(0));
+        let century = Some(3_155_760_000_000);
+        for far in ["99999999999999999999999", "inf", "Thu, 21 Oct 9999 07:28:00 GMT"] {
+            assert_eq!(wait("retry-after", far), century, "{far}");
+        }
         assert_eq!(wait("retry-after", "soon"), None);
         assert_eq!(wait("other", "7"), None);
     }
