@@ -81,7 +81,7 @@ fn read(reader: impl Read, left: u64, bytes_max: u64, format: &str) -> Result<By
         return Err(
             Error::limit(format!("{format} content is too large once decompressed"))
                 .with("limit", format!("{bytes_max} bytes"))
-                .hint("ask for narrower slices, or raise reliability.response_max"),
+                .hint("ask for narrower slices, or raise reliability.response_max (unless it is set, a quarter of --memory)"),
         );
     }
     Ok(bytes.into())

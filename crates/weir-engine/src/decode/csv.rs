@@ -2,25 +2,40 @@
 //! from the schema.
 
 use bytes::Bytes;
-use csv::{ByteRecord, ErrorKind, ReaderBuilder};
+use csv::{ByteRecord, ErrorKind, Position, ReaderBuilder};
 use weir_protocol::spec::Decode;
 use weir_protocol::{Error, Result};
 
+use super::quoting::{self, Misquoted};
 use super::{Decoded, looks_like_html, not_in_format, offset};
 
 pub(super) fn decode(text: &Bytes, spec: &Decode, content_type: Option<&str>) -> Result<Decoded> {
     if looks_like_html(text) {
         return Err(not_in_format("CSV", text, content_type));
     }
+    let (delimiter, quote) = (
+        sign("delimiter", spec.delimiter.unwrap_or(','))?,
+        sign("quote", spec.quote.unwrap_or('"'))?,
+    );
     let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter(spec)?)
+        .delimiter(delimiter)
+        .quote(quote)
         .has_headers(false)
         .flexible(true)
         .from_reader(text.as_ref());
     let mut row = ByteRecord::new();
+    let mut read = |row: &mut ByteRecord| {
+        let begin = reader.position().clone();
+        let is_row = read(&mut reader, row)?;
+        let raw = span(text, &begin, reader.position());
+        match quoting::misquoted(raw, delimiter, quote) {
+            Some(misquoted) => Err(refuse(misquoted, &begin)),
+            None => Ok(is_row),
+        }
+    };
     let columns = match &spec.columns {
         Some(columns) => columns.clone(),
-        None if read(&mut reader, &mut row)? => row
+        None if read(&mut row)? => row
             .iter()
             .map(|name| utf8(name).map(str::to_owned))
             .collect::<Result<_>>()?,
@@ -29,7 +44,7 @@ pub(super) fn decode(text: &Bytes, spec: &Decode, content_type: Option<&str>) ->
     let keys = keys(&columns)?;
     let mut buffer = Vec::with_capacity(text.len() * 2);
     let mut lines = Vec::new();
-    while read(&mut reader, &mut row)? {
+    while read(&mut row)? {
         if row.len() != keys.len() {
             return Err(ragged(&row, keys.len()));
         }
@@ -47,12 +62,36 @@ pub(super) fn decode(text: &Bytes, spec: &Decode, content_type: Option<&str>) ->
     Ok(Decoded::Lines(buffer.into(), lines))
 }
 
-fn delimiter(spec: &Decode) -> Result<u8> {
-    let delimiter = spec.delimiter.unwrap_or(',');
-    u8::try_from(delimiter).ok().filter(u8::is_ascii).ok_or_else(|| {
-        Error::spec(format!("CSV delimiter '{delimiter}' is not one byte"))
-            .hint("use an ASCII character such as ',' or ';'")
+fn sign(field: &str, sign: char) -> Result<u8> {
+    u8::try_from(sign).ok().filter(u8::is_ascii).ok_or_else(|| {
+        Error::spec(format!("CSV {field} '{sign}' is not one byte"))
+            .hint("use an ASCII character such as ',' or ';' or '\"'")
     })
+}
+
+/// What the reader took between two of its positions.
+fn span<'a>(text: &'a [u8], begin: &Position, end: &Position) -> &'a [u8] {
+    let at = |position: &Position| usize::try_from(position.byte()).unwrap_or(usize::MAX);
+    text.get(at(begin)..at(end)).unwrap_or_default()
+}
+
+fn refuse(misquoted: Misquoted, begin: &Position) -> Error {
+    Error::decode(misquoted.message())
+        .with("row from line", begin.line())
+        .hint(
+            "the text may be cut, or hold quotes that are not doubled: have the vendor mend it; \
+             where quotes mean nothing, set decode.quote to a character that never occurs, such as \"\\u0001\"",
+        )
+}
+
+/// For Airbyte's readers: refuses a row in which a quote may have taken other rows. A value that only lost its quotes
+/// is what the reference makes of it, too.
+pub(crate) fn refuse_swallowed(text: &[u8], begin: &Position, end: &Position, delimiter: u8) -> Result<()> {
+    match quoting::misquoted(span(text, begin, end), delimiter, b'"') {
+        Some(misquoted) if misquoted.is_over_lines() => Err(refuse(misquoted, begin)
+            .hint("the text may be cut, or hold quotes that are not doubled: have the vendor mend it")),
+        _ => Ok(()),
+    }
 }
 
 /// What stands before each value: `{"name":` or `,"name":`.
@@ -82,7 +121,7 @@ fn read(reader: &mut csv::Reader<&[u8]>, row: &mut ByteRecord) -> Result<bool> {
 }
 
 fn ragged(row: &ByteRecord, columns: usize) -> Error {
-    let line = row.position().map_or(0, csv::Position::line);
+    let line = row.position().map_or(0, Position::line);
     Error::decode(format!("CSV row has {} values for {columns} columns", row.len()))
         .with("line", line)
         .hint("check decode.delimiter, and the quotes around values that hold it or a line end")

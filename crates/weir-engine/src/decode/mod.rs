@@ -2,9 +2,10 @@
 
 mod archive;
 mod charset;
-mod csv;
+pub(crate) mod csv;
 mod json;
 mod jsonl;
+pub(crate) mod quoting;
 mod xml;
 
 use std::ops::Range;

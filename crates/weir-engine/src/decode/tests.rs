@@ -135,6 +135,20 @@ fn csv_errors_name_the_line_and_the_column() {
 }
 
 #[test]
+fn csv_quotes_that_may_have_taken_rows_are_errors() {
+    let fails = |spec: &Decode, body: &[u8]| run(spec, body).unwrap_err().to_string();
+    let csv = spec(DecodeFormat::Csv);
+    insta::assert_snapshot!(fails(&csv, b"a,b\n1,\"x\n2,y\n3,z\n"), @"a CSV value begins with a quote that is never closed (row from line: 2)");
+    insta::assert_snapshot!(fails(&csv, b"a,b\n1,2\n1,\"x\n2,\"y\"\n3,z\n"), @"a CSV value goes on after its closing quote (row from line: 3)");
+    insta::assert_snapshot!(fails(&csv, b"\"a,b\n1,2\n"), @"a CSV value begins with a quote that is never closed (row from line: 1)");
+    let unquoted = Decode {
+        quote: Some('\u{1}'),
+        ..csv
+    };
+    assert_eq!(texts(run(&unquoted, b"a,b\n1,\"x\n")), r#"{"a":"1","b":"\"x"}"#);
+}
+
+#[test]
 fn xml_elements_attributes_and_text() {
     let body = b"<?xml version='1.0'?><r v='1&amp;2'><i>a &lt; &#66;</i><i k='x'>b</i><e/><n><![CDATA[<c>]]></n></r>";
     insta::assert_snapshot!(texts(run(&spec(DecodeFormat::Xml), body)), @r##"{"r":{"@v":"1&2","i":["a < B",{"@k":"x","#text":"b"}],"e":null,"n":"<c>"}}"##);

@@ -156,6 +156,9 @@ pub struct Decode {
     /// CSV: field separator, one byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
+    /// CSV: what stands around values that hold a delimiter or a line end, one byte; `"` unless told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quote: Option<char>,
     /// CSV: column names where the file has no header line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,

@@ -12,6 +12,7 @@ use super::super::node::Node;
 use super::super::template::py_text;
 use super::decode::offset;
 use crate::decode::Decoded;
+use crate::decode::csv::refuse_swallowed;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -109,7 +110,12 @@ pub(super) fn decode(body: &Bytes, options: &Options) -> Result<Decoded> {
             .caused_by(error)
             .hint("check the delimiter of the CsvDecoder")
     };
-    while reader.read_byte_record(&mut row).map_err(failed)? {
+    loop {
+        let begin = reader.position().clone();
+        if !reader.read_byte_record(&mut row).map_err(failed)? {
+            break;
+        }
+        refuse_swallowed(text.as_bytes(), &begin, reader.position(), options.delimiter)?;
         let cells = row.iter().map(|cell| String::from_utf8_lossy(cell).into_owned());
         let Some(names) = &names else {
             names = Some(cells.collect());

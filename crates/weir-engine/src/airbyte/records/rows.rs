@@ -12,6 +12,7 @@ use weir_protocol::spec::Encoding;
 use weir_protocol::{Error, Result};
 
 use super::decode::offset;
+use crate::decode::csv::refuse_swallowed;
 use crate::decode::{Decoded, unpack};
 
 const NOTHING: &[&str] = &[
@@ -47,7 +48,12 @@ fn rows(body: &[u8], keeps_words: bool) -> Result<Decoded> {
     // How many cells of a row come before those that have names.
     let mut index = None;
     let (mut out, mut spans) = (Vec::with_capacity(body.len() * 2), Vec::new());
-    while reader.read_byte_record(&mut row).map_err(unreadable)? {
+    loop {
+        let begin = reader.position().clone();
+        if !reader.read_byte_record(&mut row).map_err(unreadable)? {
+            break;
+        }
+        refuse_swallowed(&body, &begin, reader.position(), b',')?;
         let cells = row.iter().map(cell).collect::<Result<Vec<_>>>()?;
         let Some(names) = &names else {
             names = Some(named(&cells));

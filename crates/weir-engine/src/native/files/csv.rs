@@ -1,5 +1,5 @@
-//! CSV: a row becomes a JSON object. A row with more or fewer fields than there are columns, or
-//! with bytes that are not UTF-8, is passed on as it stands in the file: the lake keeps it in quarantine.
+//! CSV: a row becomes a JSON object. A row with more or fewer fields than there are columns, with quotes that do
+//! not add up, or with bytes that are not UTF-8, is passed on as it stands in the file: the lake keeps it in quarantine.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -11,6 +11,7 @@ use weir_protocol::{Error, Result};
 use super::column::{ColumnType, Guess, types_of, write_text};
 use super::config::CsvOptions;
 use super::sink::{self, Sink};
+use crate::decode::quoting::{self, Misquoted};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -24,6 +25,10 @@ struct Tee<R> {
 
 impl<R: Read> Read for Tee<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        // A row so long, such as one whose quote is never closed, is not waited for.
+        if self.is_full() {
+            return Err(io::Error::other("a row is too large"));
+        }
         let count = self.inner.read(out)?;
         self.seen.extend_from_slice(&out[..count]);
         Ok(count)
@@ -31,6 +36,10 @@ impl<R: Read> Read for Tee<R> {
 }
 
 impl<R> Tee<R> {
+    fn is_full(&self) -> bool {
+        self.seen.len() > sink::RECORD_BYTES_MAX + 2 * BUFFER_BYTES
+    }
+
     /// The content between two positions, and forgets what lies before `end` from time to time.
     fn between(&self, start: u64, end: u64) -> &[u8] {
         let at = |position: u64| usize::try_from(position - self.base).unwrap_or(usize::MAX);
@@ -46,13 +55,18 @@ impl<R> Tee<R> {
     }
 }
 
-fn builder(options: &CsvOptions) -> ReaderBuilder {
-    // Both were checked to be ASCII with the settings.
+/// Delimiter and quote; both were checked to be ASCII with the settings.
+fn signs(options: &CsvOptions) -> (u8, u8) {
     let byte = |sign: char| u8::try_from(sign).unwrap_or(b',');
+    (byte(options.delimiter), byte(options.quote))
+}
+
+fn builder(options: &CsvOptions) -> ReaderBuilder {
+    let (delimiter, quote) = signs(options);
     let mut builder = ReaderBuilder::new();
     builder
-        .delimiter(byte(options.delimiter))
-        .quote(byte(options.quote))
+        .delimiter(delimiter)
+        .quote(quote)
         .has_headers(false)
         .flexible(true)
         .buffer_capacity(BUFFER_BYTES);
@@ -66,7 +80,7 @@ pub(super) fn columns(content: impl Read, options: &CsvOptions, file: &str) -> R
     }
     let mut row = ByteRecord::new();
     builder(options)
-        .from_reader(content)
+        .from_reader(content.take(sink::RECORD_BYTES_MAX as u64))
         .read_byte_record(&mut row)
         .map_err(|error| broken(error, file))?;
     names(&row, file)
@@ -101,7 +115,7 @@ pub(super) fn sample(
     file: &str,
     rows_max: usize,
 ) -> Result<(Vec<String>, Vec<Guess>)> {
-    let mut reader = builder(options).from_reader(content);
+    let mut reader = builder(options).from_reader(content.take(sink::RECORD_BYTES_MAX as u64));
     let mut row = ByteRecord::new();
     let columns = match &options.columns {
         Some(columns) => columns.clone(),
@@ -149,28 +163,39 @@ pub(super) fn read(content: impl Read, offset: u64, rows: &Rows<'_>, sink: &mut 
         seen: Vec::new(),
         base: 0,
     };
+    let (delimiter, quote) = signs(rows.options);
     let mut reader = builder(rows.options).from_reader(tee);
     let mut row = ByteRecord::new();
     let mut skip_header = offset == 0 && rows.options.columns.is_none();
     loop {
         let begin = reader.position().byte();
-        let more = reader
-            .read_byte_record(&mut row)
-            .map_err(|error| broken(error, rows.file))?;
+        let more = match reader.read_byte_record(&mut row) {
+            Ok(more) => more,
+            Err(_) if reader.get_ref().is_full() => {
+                return sink::check_record_size(reader.get_ref().seen.len(), rows.file);
+            }
+            Err(error) => return Err(broken(error, rows.file)),
+        };
         let end = reader.position().byte();
         if !more {
             return sink.finish();
         }
+        let raw = reader.get_ref().between(begin, end);
+        let misquoted = quoting::misquoted(raw, delimiter, quote);
         if std::mem::take(&mut skip_header) {
-            continue;
+            match misquoted {
+                Some(misquoted) => return Err(misquoted_header(misquoted, rows.file)),
+                None => continue,
+            }
         }
         sink::check_record_size(row.as_slice().len(), rows.file)?;
         let start = sink.body().len();
-        let found = if row.len() == keys.len() && std::str::from_utf8(row.as_slice()).is_ok() {
+        let is_whole =
+            row.len() == keys.len() && std::str::from_utf8(row.as_slice()).is_ok() && misquoted.is_none();
+        let found = if is_whole {
             write_row(&row, &keys, &types, cursor, sink.body())
         } else {
-            let raw = reader.get_ref().between(begin, end).trim_ascii();
-            sink.body().extend_from_slice(raw);
+            sink.body().extend_from_slice(raw.trim_ascii());
             None
         };
         sink.record(start, found)?;
@@ -213,6 +238,13 @@ fn write_row(
     }
     out.push(b'}');
     found
+}
+
+fn misquoted_header(misquoted: Misquoted, file: &str) -> Error {
+    Error::decode(format!("in the header of '{file}' {}", misquoted.message())).hint(
+        "mend the file's first line, or name the columns in config.csv.columns; \
+         where quotes mean nothing, set config.csv.quote to a character that never occurs",
+    )
 }
 
 fn broken(error: csv::Error, file: &str) -> Error {

@@ -81,9 +81,22 @@ async fn csv_values_get_the_types_that_all_of_them_fit() {
 async fn bad_rows_are_passed_on_as_they_stand() {
     let folder = folder(&[
         ("a.csv", b"\xef\xbb\xbfx,y\n1,2\n3\n\"4\n4\",5,6\n7,\xff\n8,9"),
+        ("c.csv", b"x,y\n1,\"one\n2,\"two\"\n3,three\n4,\"four\n5,five\n"),
+        ("d.csv", b"x,\"y\n1,2\n"),
         ("b.jsonl", b"\xef\xbb\xbf{\"n\":1}\r\n\n{\"n\":\n{\"n\":3}"),
     ]);
     let source = source(folder.path(), json!({})).unwrap();
+    insta::assert_debug_snapshot!(all(&source, "c").await, @r#"
+    [
+        "1,\"one\n2,\"two\"",
+        "{\"x\":3,\"y\":\"three\"}",
+        "4,\"four\n5,five",
+    ]
+    "#);
+    let error = read(&source, ReadRequest::full("d"), usize::MAX)
+        .await
+        .unwrap_err();
+    insta::assert_snapshot!(error, @"in the header of 'd.csv' a CSV value begins with a quote that is never closed");
     insta::assert_debug_snapshot!(all(&source, "a").await, @r#"
     [
         "{\"x\":1,\"y\":2}",
