@@ -45,7 +45,8 @@ impl Document {
     }
 }
 
-/// The place of the value that `path` leads to within the value at `within`. Wildcards find nothing here.
+/// The place of the value that `path` leads to within the value at `within`. Wildcards find nothing here. Of a member
+/// that is there twice the last counts, as it does for whoever types the record.
 pub fn find(text: &[u8], within: &Range<usize>, path: &Path) -> Result<Option<Range<usize>>> {
     let mut at = within.clone();
     for step in &path.steps {
@@ -101,6 +102,22 @@ pub fn parse(text: &[u8]) -> Result<Value> {
     })
 }
 
+/// Whether `key` stands in quotes somewhere in `rest`, `known` left out: a cheap look that spares nearly every record a
+/// scan to its end.
+fn is_named_again(text: &[u8], rest: Range<usize>, key: &str, known: Option<&Range<usize>>) -> bool {
+    let is_in = |range: Range<usize>| {
+        let part = text.get(range).unwrap_or_default();
+        memchr::memmem::find_iter(part, key.as_bytes()).any(|at| {
+            let before = at.checked_sub(1).and_then(|before| part.get(before));
+            before == Some(&b'"') && part.get(at + key.len()) == Some(&b'"')
+        })
+    };
+    match known.filter(|known| known.start >= rest.start && known.end <= rest.end) {
+        Some(known) => is_in(rest.start..known.start) || is_in(known.end..rest.end),
+        None => is_in(rest),
+    }
+}
+
 /// One step down: a member by name, or an element by index. The end of `known` need not be looked for.
 fn child(
     text: &[u8],
@@ -109,13 +126,19 @@ fn child(
     known: Option<&Range<usize>>,
 ) -> Result<Option<Range<usize>>> {
     let mut scanner = Scanner::over(text, at);
+    let mut found = None;
     if scanner.take(b'{') {
         let mut first = true;
         while let Some(name) = scanner.key(first)? {
             first = false;
             let value = scanner.value_or(known)?;
-            if key_is(text, &name, key) {
-                return Ok(Some(value));
+            if !key_is(text, &name, key) {
+                continue;
+            }
+            let rest = value.end..at.end;
+            found = Some(value);
+            if !is_named_again(text, rest, key, known) {
+                break;
             }
         }
     } else if scanner.take(b'[') {
@@ -131,5 +154,5 @@ fn child(
             index += 1;
         }
     }
-    Ok(None)
+    Ok(found)
 }

@@ -117,6 +117,27 @@ fn value_at(body: &str, path: &Path) -> Result<Option<Value>> {
     Ok(found)
 }
 
+#[test]
+fn the_last_of_repeated_members_counts() {
+    for (record, last) in [
+        (r#"{"at":1,"x":2,"at":3}"#, "3"),
+        (r#"{"at":{"a":"at"},"x":"at"}"#, r#"{"a":"at"}"#),
+        (r#"{"at":1, "at" : 2,"b":{"at":3},"c":"\"at\":4"}"#, "2"),
+        (r#"{"at":1,"at":null}"#, "null"),
+    ] {
+        let found = find(record.as_bytes(), &(0..record.len()), &Path::parse("at").unwrap());
+        assert_eq!(&record[found.unwrap().unwrap()], last, "{record}");
+    }
+    let body = Bytes::from(r#"{"next":1,"data":{"list":[{"next":5}]},"next":2}"#);
+    let list = body.windows(12).position(|part| part == b"[{\"next\":5}]");
+    let list = list.map(|at| at..at + 12);
+    let document = Document { body, list };
+    assert_eq!(
+        document.value_at(&Path::parse("next").unwrap()).unwrap(),
+        Some(Value::from(2))
+    );
+}
+
 proptest! {
     #[test]
     fn spans_are_the_values(items in prop::collection::vec(any_json(), 0..8), pretty in any::<bool>()) {
