@@ -240,10 +240,10 @@ pub(super) fn newest_version(world: &World) -> i64 {
 
 /// Every version that can still be read, one after the other. Gives the newest record.
 fn history(story: &mut Story) -> Result<Value, String> {
+    let turns = story.world.turns();
     let world = &story.world;
     let conf = world.place.conf;
-    let order = run_order(world)?;
-    let mut newest_run = 0;
+    let mut turn = 0;
     let mut record = Value::Null;
     let mut before: BTreeMap<u64, u64> = BTreeMap::new();
     for entry in log(world) {
@@ -252,12 +252,14 @@ fn history(story: &mut Story) -> Result<Value, String> {
         }
         if matches!(entry.operation.as_str(), "WRITE" | "PUBLISH FULL REFRESH") && !entry.record.is_null() {
             let run = entry.record["run"].as_str().unwrap_or_default();
-            let number = order.iter().position(|known| known == run);
-            let number = number.ok_or_else(|| format!("nobody knows the run of {entry:?}"))?;
-            ensure(number >= newest_run, || {
-                format!("a commit under a term that was over: {entry:?}")
+            ensure(turns.iter().any(|holder| holder == run), || {
+                format!("nobody knows the run of {entry:?}")
             })?;
-            newest_run = number;
+            // A run may have had several turns: the first that is not over is its.
+            let mut left = turns.iter().skip(turn);
+            turn += left
+                .position(|holder| holder == run)
+                .ok_or_else(|| format!("a commit under a term that was over: {entry:?}"))?;
         }
         // A version of the log that changes no row (none adds or takes files) shows what the one before did.
         if !entry.has_files {
@@ -294,13 +296,6 @@ fn history(story: &mut Story) -> Result<Value, String> {
     }
     ensure(!record.is_null(), || "nothing was ever committed".to_owned())?;
     Ok(record)
-}
-
-/// Runs in the order in which they took the lease.
-fn run_order(world: &World) -> Result<Vec<String>, String> {
-    let mut runs: Vec<String> = all_runs(world)?.into_iter().map(|run| run.id).collect();
-    runs.reverse();
-    Ok(runs)
 }
 
 fn all_runs(world: &World) -> Result<Vec<weir_control::Run>, String> {

@@ -156,6 +156,12 @@ fn empty_store() -> &'static [u8] {
                 "CREATE TABLE sim_time (now_ms INTEGER NOT NULL) STRICT",
                 "INSERT INTO sim_time VALUES (0)",
                 "CREATE VIEW clock AS SELECT now_ms FROM sim_time",
+                // Who took the stream, one after the other: a run may be made long before it has its turn.
+                "CREATE TABLE sim_turns (turn INTEGER PRIMARY KEY, run TEXT NOT NULL) STRICT",
+                "CREATE TRIGGER sim_first AFTER INSERT ON leases
+                    BEGIN INSERT INTO sim_turns (run) VALUES (NEW.run); END",
+                "CREATE TRIGGER sim_next AFTER UPDATE ON leases WHEN NEW.term > OLD.term
+                    BEGIN INSERT INTO sim_turns (run) VALUES (NEW.run); END",
             ] {
                 sqlx::query(statement).execute(&mut db).await.unwrap();
             }
@@ -205,6 +211,12 @@ impl World {
         };
         world.jump(START_MS);
         world
+    }
+
+    /// The run of each term of the stream's lease, in the order of the terms.
+    pub(super) fn turns(&mut self) -> Vec<String> {
+        let turns = sqlx::query_scalar("SELECT run FROM sim_turns ORDER BY turn");
+        self.runtime.block_on(turns.fetch_all(&mut self.clock)).unwrap()
     }
 
     /// Moves the clock of the store, back too.
