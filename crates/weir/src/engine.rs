@@ -40,6 +40,8 @@ pub(crate) struct Supplied {
     pub(crate) permits: Option<Arc<dyn Permits>>,
     /// Who keeps what it was sent.
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
+    /// What a run of it may hold, in bytes; none where nothing is run.
+    pub(crate) memory_bytes: Option<u64>,
     /// Names whose account it is; empty where nobody asks.
     pub(crate) account: String,
     /// Tools of its server that somebody accepted.
@@ -50,14 +52,19 @@ pub(crate) struct Supplied {
 
 impl Supplied {
     fn settings(self) -> Result<EngineSettings> {
+        let own = settings()?;
         Ok(EngineSettings {
+            defaults: match self.memory_bytes {
+                Some(memory_bytes) => own.defaults.within(memory_bytes),
+                None => own.defaults,
+            },
             tokens: self.tokens,
             permits: self.permits,
             inbox: self.inbox,
             account: self.account,
             accepted_tools: self.accepted_tools,
             tool_watch: self.tool_watch,
-            ..settings()?
+            ..own
         })
     }
 }
@@ -203,6 +210,7 @@ pub(crate) fn settings() -> Result<EngineSettings> {
                 .map_or(own.retry_base_delay, Duration::from_millis),
             timeout: given.timeout_ms.map_or(own.timeout, Duration::from_millis),
             breaker_threshold: given.breaker_failures.unwrap_or(own.breaker_threshold),
+            ..own
         },
         document_reader: std::env::current_exe().ok(),
         process_env: crate::config::for_programs(),

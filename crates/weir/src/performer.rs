@@ -52,7 +52,10 @@ impl ProjectPerformer {
         // Opened anew each time, so that an edited file counts from the next run on.
         let wiring = Wiring::open(&self.context)?.over(self.store.acting_as(self.acting(&claimed.run)));
         let connection = wiring.connection(&claimed.connection)?;
-        let wiring = wiring.with_production(&connection.connector).await?;
+        let wiring = wiring
+            .within(self.memory_bytes)
+            .with_production(&connection.connector)
+            .await?;
         let source = wiring.source_for(&connection, Urgency::Sync).await?;
         let asked = &claimed.options;
         let streams = chosen_streams(source.as_ref(), &connection, &asked.streams).await?;
@@ -95,7 +98,10 @@ impl Helper for ProjectPerformer {
         refuse_without_files(run)?;
         let wiring = Wiring::open(&self.context)?.over(self.store.acting_as(self.acting(&run.run)));
         let connection = wiring.connection(&run.connection)?;
-        let wiring = wiring.with_production(&connection.connector).await?;
+        let wiring = wiring
+            .within(self.memory_bytes)
+            .with_production(&connection.connector)
+            .await?;
         Ok(Tools {
             source: wiring.source_for(&connection, Urgency::Sync).await?,
             spools: Arc::new(wiring.lake()?),

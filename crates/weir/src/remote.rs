@@ -66,6 +66,7 @@ impl RemotePerformer {
             permits: Some(self.remote.permits(run)),
             inbox: Some(self.remote.inbox(run)),
             account: lent.account.clone(),
+            memory_bytes: Some(self.memory_bytes),
             ..Supplied::default()
         };
         let pii_key = lent.give_to(&mut connection);

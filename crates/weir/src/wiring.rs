@@ -36,6 +36,8 @@ pub(crate) struct Wiring {
     pub(crate) project: Project,
     pub(crate) catalog: Catalog,
     settings: Settings,
+    /// What a run may hold, in bytes; none where nothing is run.
+    memory_bytes: Option<u64>,
     /// Opened by the first who needs it.
     store: OnceCell<Store>,
 }
@@ -55,6 +57,7 @@ impl Wiring {
             project,
             catalog,
             settings: context.settings.clone(),
+            memory_bytes: None,
             store: OnceCell::new(),
         })
     }
@@ -62,6 +65,12 @@ impl Wiring {
     /// The same over a store that is open already.
     pub(crate) fn over(mut self, store: Store) -> Self {
         self.store = OnceCell::new_with(Some(store));
+        self
+    }
+
+    /// The same for runs that may hold `memory_bytes`.
+    pub(crate) fn within(mut self, memory_bytes: u64) -> Self {
+        self.memory_bytes = Some(memory_bytes);
         self
     }
 
@@ -135,6 +144,7 @@ impl Wiring {
                 // Nobody reads a part of it elsewhere.
                 Urgency::Interactive => String::new(),
             },
+            memory_bytes: self.memory_bytes,
             ..Supplied::default()
         };
         crate::engine::connect_with(connector, resolved, supplied)

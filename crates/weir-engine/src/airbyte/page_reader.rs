@@ -16,11 +16,12 @@ use super::slices::{CursorPlan, Slice};
 use super::template::json_is_true;
 use super::time::Moment;
 use crate::http::Answer;
+use crate::pagination::Rounds;
 
 /// Pages of one slice.
 const PAGES_MAX: u64 = 1_000_000;
-/// Pages in a row that may hold the very same records.
-const SAME_MAX: u32 = 100;
+/// How often pages may come round with the very same records: a hundredth time is no accident.
+const ROUNDS_MAX: usize = 99;
 
 /// How far the pages of a slice are read.
 pub(crate) struct PageReader {
@@ -42,8 +43,7 @@ pub(crate) struct PageReader {
     size: PageSize,
     seen: Seen,
     emitted: u64,
-    /// What the last page held, and how many in a row held the same.
-    last: (u64, u32),
+    rounds: Rounds,
 }
 
 /// What the requests of one page gave.
@@ -84,7 +84,7 @@ impl PageReader {
             size: PageSize::default(),
             seen: Seen::default(),
             emitted: 0,
-            last: (0, 0),
+            rounds: Rounds::default(),
         }
     }
 
@@ -388,19 +388,20 @@ impl PageReader {
 
     /// A source that takes no heed of the page token answers the same for ever.
     fn check_progress(&mut self, selected: &Selected) -> Result<()> {
-        if self.is_done || selected.records.is_empty() {
-            self.last = (0, 0);
+        if self.is_done {
+            self.rounds = Rounds::default();
             return Ok(());
         }
-        let digest = foldhash::fast::FixedState::default().hash_one(&selected.body);
-        self.last = match self.last {
-            (known, count) if known == digest => (digest, count + 1),
-            _ => (digest, 1),
+        let has_records = !selected.records.is_empty();
+        let digest = has_records.then(|| foldhash::fast::FixedState::default().hash_one(&selected.body));
+        let Some(period) = self.rounds.goes_round(digest, ROUNDS_MAX) else {
+            return Ok(());
         };
-        if self.last.1 < SAME_MAX {
-            return Ok(());
-        }
-        Err(Error::source_failed(format!("the source answers {SAME_MAX} pages in a row with the same records"))
+        let what = match period {
+            1 => "the same records in page after page".to_owned(),
+            pages => format!("the same {pages} pages again and again"),
+        };
+        Err(Error::source_failed(format!("the source answers {what}"))
             .with("slice", &self.slice.key)
             .with("pages", self.pages)
             .hint("the source takes no heed of what the paginator sends; check page_token_option and the names of the parameters"))

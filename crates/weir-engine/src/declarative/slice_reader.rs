@@ -20,7 +20,7 @@ use super::turn::Outlet;
 use crate::cursor::Bounds;
 use crate::http::{Answer, HeaderMap, Outgoing, Sent, show_url};
 use crate::interpolate::{Scope, hex};
-use crate::pagination::{Carried, PageFacts, PageState};
+use crate::pagination::{Carried, PageFacts, PageState, Rounds};
 use crate::request::Injection;
 use crate::slicing::Slice;
 
@@ -32,9 +32,11 @@ pub(super) struct SliceReader {
     tracker: Tracker,
     /// Stored ETag of the slice's first page, with the digest of its URL before it.
     etag: Option<String>,
+    /// The last read of the slice came to its end, as far as is known.
+    is_whole_before: bool,
     pages: u64,
     seen: HashSet<u64>,
-    last_records: Option<u64>,
+    rounds: Rounds,
     outlet: Outlet,
 }
 
@@ -54,13 +56,11 @@ impl SliceReader {
         if let Some(cursor) = cursor {
             scope.set("cursor", cursor.scope_value(&bounds)?);
         }
-        let mut stored = context.stored(&slice.key);
-        if slice.window.is_none() && stored.cursor.is_none() && context.is_incremental() {
-            stored.cursor = context.state.cursor_of(&slice.base).cloned();
-        }
+        let stored = context.begins_with(&slice);
         let tracking = context.tracking(slice.window.is_some());
         Ok(Self {
             etag: stored.etag.clone(),
+            is_whole_before: stored.page.is_none() && stored.pending.is_none(),
             tracker: Tracker::new(tracking, cursor, stored),
             context,
             slice,
@@ -68,7 +68,7 @@ impl SliceReader {
             scope,
             pages: 0,
             seen: HashSet::new(),
-            last_records: None,
+            rounds: Rounds::default(),
             outlet: Outlet::default(),
         })
     }
@@ -95,7 +95,7 @@ impl SliceReader {
                         .note(Oddity::PageRefused, error.message().as_bytes());
                     page = first.clone();
                     self.seen.clear();
-                    self.last_records = None;
+                    self.rounds = Rounds::default();
                 }
                 Err(error) => return Err(error),
             }
@@ -130,7 +130,9 @@ impl SliceReader {
             .with("page", self.context.plan.pagination.scope_value(page));
         let mut outgoing = self.request(page, &scope)?;
         let url_digest = short_digest(outgoing.url.as_str());
+        // An interrupted read is not made whole by an answer that only says that its first page is the same.
         let asks_etag = is_first
+            && self.is_whole_before
             && self.context.plan.etag
             && self.context.is_incremental()
             && self.slice.window.is_none();
@@ -374,14 +376,16 @@ impl SliceReader {
         Err(self.repeats(text))
     }
 
-    /// The same records twice in a row, though another page was asked for.
+    /// The same pages once more, though others were asked for.
     fn guard_records(&mut self, answer: &Answer, out: &PageOut) -> Result<()> {
-        let repeats = out.digest.is_some() && out.digest == self.last_records;
-        self.last_records = out.digest;
-        if repeats {
-            return Err(self.repeats(show_url(&answer.url)));
+        match self.rounds.goes_round(out.digest, 1) {
+            None => Ok(()),
+            Some(1) => Err(self.repeats(show_url(&answer.url))),
+            Some(period) => {
+                let error = self.repeats(show_url(&answer.url));
+                Err(error.with("pages come round after", period))
+            }
         }
-        Ok(())
     }
 
     fn name_slice(&self, error: Error) -> Error {

@@ -84,13 +84,12 @@ fn refuse(misquoted: Misquoted, begin: &Position) -> Error {
         )
 }
 
-/// For Airbyte's readers: refuses a row in which a quote may have taken other rows. A value that only lost its quotes
-/// is what the reference makes of it, too.
+/// The same for readers without options.
 pub(crate) fn refuse_swallowed(text: &[u8], begin: &Position, end: &Position, delimiter: u8) -> Result<()> {
     match quoting::misquoted(span(text, begin, end), delimiter, b'"') {
-        Some(misquoted) if misquoted.is_over_lines() => Err(refuse(misquoted, begin)
+        Some(misquoted) => Err(refuse(misquoted, begin)
             .hint("the text may be cut, or hold quotes that are not doubled: have the vendor mend it")),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

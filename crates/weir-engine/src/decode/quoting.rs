@@ -1,5 +1,6 @@
-//! Quotes of CSV that do not add up. The reader takes them all: a quote that nobody closes takes the rest of the text
-//! into one value, and one in the middle of a value joins the rows up to the next quote.
+//! Quotes of CSV by which rows may be lost. The reader takes them all: a quote that nobody closes takes the rest of the
+//! text into one value, and one that should not be there joins the rows up to the next. A quote within a line that
+//! is not doubled takes nothing, and is left to the reader.
 
 use memchr::{memchr, memchr2};
 
@@ -10,19 +11,15 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 pub(crate) enum Misquoted {
     /// A value begins with a quote, and none closes it.
     Unclosed,
-    /// A value goes on after the quote that closes it.
-    GoesOn { over_lines: bool },
+    /// A value of several lines ends with a quote that looks like another one's beginning.
+    Swallows,
 }
 
 impl Misquoted {
-    pub(crate) fn is_over_lines(self) -> bool {
-        self != Self::GoesOn { over_lines: false }
-    }
-
     pub(crate) fn message(self) -> &'static str {
         match self {
             Self::Unclosed => "a CSV value begins with a quote that is never closed",
-            Self::GoesOn { .. } => "a CSV value goes on after its closing quote",
+            Self::Swallows => "a CSV value of several lines ends where another one seems to begin",
         }
     }
 }
@@ -47,9 +44,12 @@ pub(crate) fn misquoted(row: &[u8], delimiter: u8, quote: u8) -> Option<Misquote
             }
             close += 1;
         }
-        if !ends_value(row.get(close..)?, delimiter) {
-            let over_lines = memchr2(b'\n', b'\r', row.get(open..close)?).is_some();
-            return Some(Misquoted::GoesOn { over_lines });
+        let value = row.get(open..close.saturating_sub(1))?;
+        if !ends_value(row.get(close..)?, delimiter)
+            && memchr2(b'\n', b'\r', value).is_some()
+            && begins_value(value, delimiter)
+        {
+            return Some(Misquoted::Swallows);
         }
         from = close;
     }
@@ -86,6 +86,9 @@ mod tests {
             "\"1\",\"a \"\"b\"\" c\"",
             "\n\"1\" ,\"two\nlines\"\t\n",
             "1,5\" nail\n",
+            "1,\"5\" nail\",x\n",
+            "1,\"a\" b,x\n",
+            "1,\"two\nlines \\\"x\\\" y\"\n",
             "\u{feff}\"id\",name\n",
             "\"\",\"\"\"\"\n",
         ] {
@@ -96,15 +99,13 @@ mod tests {
 
     #[test]
     fn those_that_do_not_are_told() {
-        let goes_on = |over_lines| Some(Misquoted::GoesOn { over_lines });
         for (row, found) in [
             ("1,\"abc\n2,def\n", Some(Misquoted::Unclosed)),
             ("1,\"", Some(Misquoted::Unclosed)),
             ("\u{feff}\"id,name\n", Some(Misquoted::Unclosed)),
             ("1,\"a\"\"", Some(Misquoted::Unclosed)),
-            ("1,\"abc\n2,\"def\"\n", goes_on(true)),
-            ("1,\"5\" nail\",x\n", goes_on(false)),
-            ("1,\"a\" b,x\n", goes_on(false)),
+            ("1,\"abc\n2,\"def\"\n", Some(Misquoted::Swallows)),
+            ("\"a,1\n\"b\",2\n", Some(Misquoted::Swallows)),
         ] {
             assert_eq!(misquoted(row.as_bytes(), b',', b'"'), found, "{row}");
         }

@@ -139,7 +139,7 @@ fn csv_quotes_that_may_have_taken_rows_are_errors() {
     let fails = |spec: &Decode, body: &[u8]| run(spec, body).unwrap_err().to_string();
     let csv = spec(DecodeFormat::Csv);
     insta::assert_snapshot!(fails(&csv, b"a,b\n1,\"x\n2,y\n3,z\n"), @"a CSV value begins with a quote that is never closed (row from line: 2)");
-    insta::assert_snapshot!(fails(&csv, b"a,b\n1,2\n1,\"x\n2,\"y\"\n3,z\n"), @"a CSV value goes on after its closing quote (row from line: 3)");
+    insta::assert_snapshot!(fails(&csv, b"a,b\n1,2\n1,\"x\n2,\"y\"\n3,z\n"), @"a CSV value of several lines ends where another one seems to begin (row from line: 3)");
     insta::assert_snapshot!(fails(&csv, b"\"a,b\n1,2\n"), @"a CSV value begins with a quote that is never closed (row from line: 1)");
     let unquoted = Decode {
         quote: Some('\u{1}'),

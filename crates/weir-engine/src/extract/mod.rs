@@ -107,10 +107,12 @@ pub fn parse(text: &[u8]) -> Result<Value> {
 fn is_named_again(text: &[u8], rest: Range<usize>, key: &str, known: Option<&Range<usize>>) -> bool {
     let is_in = |range: Range<usize>| {
         let part = text.get(range).unwrap_or_default();
-        memchr::memmem::find_iter(part, key.as_bytes()).any(|at| {
+        let named = memchr::memmem::find_iter(part, key.as_bytes()).any(|at| {
             let before = at.checked_sub(1).and_then(|before| part.get(before));
             before == Some(&b'"') && part.get(at + key.len()) == Some(&b'"')
-        })
+        });
+        // Letters of a name may be written by their numbers.
+        named || memchr::memmem::find(part, b"\\u00").is_some()
     };
     match known.filter(|known| known.start >= rest.start && known.end <= rest.end) {
         Some(known) => is_in(rest.start..known.start) || is_in(known.end..rest.end),

@@ -124,6 +124,7 @@ fn the_last_of_repeated_members_counts() {
         (r#"{"at":{"a":"at"},"x":"at"}"#, r#"{"a":"at"}"#),
         (r#"{"at":1, "at" : 2,"b":{"at":3},"c":"\"at\":4"}"#, "2"),
         (r#"{"at":1,"at":null}"#, "null"),
+        (r#"{"at":1,"\u0061t":2}"#, "2"),
     ] {
         let found = find(record.as_bytes(), &(0..record.len()), &Path::parse("at").unwrap());
         assert_eq!(&record[found.unwrap().unwrap()], last, "{record}");

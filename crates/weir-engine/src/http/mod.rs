@@ -8,6 +8,7 @@ mod carrier;
 mod classify;
 mod client;
 mod clock;
+mod content;
 mod delivery;
 mod exchange;
 mod hosts;

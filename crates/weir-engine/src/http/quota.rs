@@ -61,19 +61,31 @@ pub(super) fn customary(answer: &Answer) -> Quota {
     }
 }
 
-/// `retry-after-ms`, or Retry-After in seconds or as a date.
+/// `retry-after-ms`, or Retry-After in seconds, as a date, or with a unit as some write it. Of several the longest: no
+/// request is to come before any of them allows.
 pub(crate) fn retry_after(answer: &Answer) -> Option<Duration> {
-    let millis = answer
-        .header("retry-after-ms")
-        .and_then(|value| value.trim().parse::<f64>().ok());
-    if let Some(millis) = millis {
-        return seconds(millis / 1000.0);
+    let values = |name| {
+        let values = answer.headers.get_all(name).into_iter();
+        values.filter_map(|value| value.to_str().ok())
+    };
+    let millis =
+        values("retry-after-ms").filter_map(|value| seconds(value.trim().parse::<f64>().ok()? / 1000.0));
+    if let Some(millis) = millis.max() {
+        return Some(millis);
     }
-    let value = answer.header("retry-after")?.trim();
-    match value.parse::<f64>() {
-        Ok(number) => seconds(number),
-        Err(_) => moment(value, answer.received_at),
-    }
+    values("retry-after")
+        .filter_map(|value| {
+            let one = |value| moment(value, answer.received_at).or_else(|| with_unit(value));
+            // A date has a comma of its own.
+            one(value).or_else(|| value.split(',').filter_map(one).max())
+        })
+        .max()
+}
+
+/// `2s`, `500 ms`, `1 minute`, `PT2S`.
+fn with_unit(value: &str) -> Option<Duration> {
+    let time: jiff::SignedDuration = value.trim().parse().ok()?;
+    seconds(time.as_secs_f64())
 }
 
 fn count(value: &str) -> Option<u64> {
@@ -97,13 +109,21 @@ fn moment(value: &str, now: Timestamp) -> Option<Duration> {
             n => seconds(n),
         };
     }
-    let then = match httpdate::parse_http_date(value) {
-        Ok(time) => Timestamp::try_from(time).ok()?,
-        Err(_) => value.parse().ok()?,
-    };
-    seconds(then.as_duration().as_secs_f64() - now.as_duration().as_secs_f64())
+    seconds(date(value)?.as_duration().as_secs_f64() - now.as_duration().as_secs_f64())
 }
 
+/// Also as mail writes it, and with the zone's other name.
+fn date(value: &str) -> Option<Timestamp> {
+    let value = match value.strip_suffix("UTC") {
+        Some(head) => format!("{head}GMT"),
+        None => value.to_owned(),
+    };
+    if let Ok(time) = httpdate::parse_http_date(&value) {
+        return Timestamp::try_from(time).ok();
+    }
+    let mail = jiff::fmt::rfc2822::parse(&value).map(|time| time.timestamp());
+    mail.ok().or_else(|| value.parse().ok())
+}
 /// A past moment is now, one beyond all patience a century away: who names it does not want to be asked. What is no
 /// number is nothing.
 fn seconds(number: f64) -> Option<Duration> {
@@ -144,6 +164,21 @@ mod tests {
         for far in ["99999999999999999999999", "inf", "Thu, 21 Oct 9999 07:28:00 GMT"] {
             assert_eq!(wait("retry-after", far), century, "{far}");
         }
+        for (told, ms) in [
+            ("2s", 2_000),
+            ("500 ms", 500),
+            ("1 minute", 60_000),
+            ("2, 3", 3_000),
+            ("1795255230", 30_000),
+            ("Sat, 21 Nov 2026 10:00:30 UTC", 30_000),
+            ("Sat, 21 Nov 2026 12:00:30 +0200", 30_000),
+            ("Saturday, 21-Nov-26 10:00:30 GMT", 30_000),
+        ] {
+            assert_eq!(wait("retry-after", told), Some(ms), "{told}");
+        }
+        let mut twice = answer("retry-after", "2");
+        twice.headers.append("retry-after", "5".parse().unwrap());
+        assert_eq!(retry_after(&twice), Some(Duration::from_secs(5)));
         assert_eq!(wait("retry-after", "soon"), None);
         assert_eq!(wait("other", "7"), None);
     }

@@ -1,8 +1,10 @@
 //! A client's settings, and how connector, connection and defaults become one patience.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use weir_protocol::permits::Permits;
 use weir_protocol::spec::{Backoff, Breaker, RateLimit, Reliability};
 use weir_protocol::units::{ByteSize, Span};
@@ -15,7 +17,14 @@ use super::shared::{ALL_REQUESTS, SharedLimiter, rates};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(15);
 const CONCURRENCY: usize = 4;
-const RESPONSE_MAX_BYTES: u64 = 256 << 20;
+/// Largest answer where nobody says how much memory there is.
+const RESPONSE_MAX_BYTES: u64 = 64 << 20;
+/// What an answer may always have, and what it never has unless somebody says `response_max`.
+const RESPONSE_MAX_BOUNDS: RangeInclusive<u64> = (16 << 20)..=(256 << 20);
+/// Large answers that a connection holds at once.
+const LARGE_ANSWERS_MAX: usize = 2;
+/// An answer is held whole while its records are typed, written and packed: a part of the memory is all it may have.
+const RESPONSE_SHARE: u64 = 4;
 
 /// What applies where neither connector nor connection says anything.
 #[derive(Debug, Clone)]
@@ -26,6 +35,19 @@ pub struct ReliabilityDefaults {
     pub timeout: Duration,
     /// Failures that open the breaker.
     pub breaker_threshold: u32,
+    /// Largest answer, in bytes, decompressed.
+    pub response_max_bytes: u64,
+}
+
+impl ReliabilityDefaults {
+    /// The same for a run that may hold `memory_bytes`.
+    pub fn within(self, memory_bytes: u64) -> Self {
+        let (least, most) = RESPONSE_MAX_BOUNDS.into_inner();
+        Self {
+            response_max_bytes: (memory_bytes / RESPONSE_SHARE).clamp(least, most),
+            ..self
+        }
+    }
 }
 
 impl Default for ReliabilityDefaults {
@@ -35,6 +57,7 @@ impl Default for ReliabilityDefaults {
             retry_base_delay: Duration::from_millis(100),
             timeout: Duration::from_secs(30),
             breaker_threshold: 5,
+            response_max_bytes: RESPONSE_MAX_BYTES,
         }
     }
 }
@@ -111,7 +134,7 @@ impl Patience {
                 .max(1),
             // Spans within an answer are 32 bits wide.
             response_max_bytes: response_max
-                .map_or(RESPONSE_MAX_BYTES, ByteSize::bytes)
+                .map_or(defaults.response_max_bytes, ByteSize::bytes)
                 .min(u64::from(u32::MAX)),
         })
     }
@@ -151,6 +174,8 @@ pub struct ClientSettings {
     pub secrets: Vec<Secret>,
     /// Names the trace that a request is of; none where the vendor is not to be told.
     pub traceparent: Option<Traceparent>,
+    /// Turns at holding a large answer, however many streams read.
+    pub(super) large_answers: Arc<Semaphore>,
     /// The connection's rate, where other processes may send requests for it too.
     pub(crate) shared: Option<Arc<SharedLimiter>>,
 }
@@ -165,6 +190,7 @@ impl ClientSettings {
             clock: Arc::new(SystemClock::default()),
             secrets: Vec::new(),
             traceparent: None,
+            large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS_MAX)),
             shared: None,
         }
     }
@@ -208,6 +234,23 @@ mod tests {
         let silent = Reliability::default();
         let patience = Patience::resolve(&silent, &silent, &ReliabilityDefaults::default()).unwrap();
         assert_eq!((patience.attempts, patience.base_delay.as_millis()), (3, 100));
+    }
+
+    #[test]
+    fn an_answer_has_a_part_of_the_memory_unless_somebody_says_how_much() {
+        let silent = Reliability::default();
+        let largest = |connector: &Reliability, memory_mib: u64| {
+            let defaults = ReliabilityDefaults::default().within(memory_mib << 20);
+            let patience = Patience::resolve(connector, &silent, &defaults).unwrap();
+            patience.response_max_bytes >> 20
+        };
+        let sizes = [16, 256, 512, 8192].map(|memory_mib| largest(&silent, memory_mib));
+        assert_eq!(sizes, [16, 64, 128, 256]);
+        let said = Reliability {
+            response_max: Some("1GiB".parse().unwrap()),
+            ..Reliability::default()
+        };
+        assert_eq!(largest(&said, 16), 1024);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! One request to one allowed host, one whole answer, within time and size limits. No redirects, no
 //! retries, no signing: those stand above.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use tokio::sync::OwnedSemaphorePermit;
 use weir_protocol::{Error, Result};
 
+use super::content::{self, Broken, Content};
 use super::hosts::HostRules;
 use super::redact::show_url;
 use super::resolver::GuardedResolver;
@@ -16,6 +19,22 @@ use super::{Answer, Body, Clock, Outgoing, Patience};
 
 /// Of an announced length so much is reserved at once; a lie costs no more than this.
 const BODY_RESERVED_MAX: u64 = 8 << 20;
+
+/// An answer that has more than this waits for its turn.
+const LARGE_BYTES: usize = 8 << 20;
+const TURN_WAIT: Duration = Duration::from_secs(5);
+
+/// A large answer, which ends its turn when nobody holds a part of it any more.
+struct Large(
+    BytesMut,
+    #[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit,
+);
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Shared by a client and its authenticator, whose token requests obey the same rules.
 pub struct Transport {
@@ -88,36 +107,75 @@ impl Transport {
         self.receive(response, out).await
     }
 
-    async fn receive(&self, mut response: reqwest::Response, out: &Outgoing) -> Result<Answer> {
+    async fn receive(&self, response: reqwest::Response, out: &Outgoing) -> Result<Answer> {
         let limit = self.settings.patience.response_max_bytes;
         let idle = out.idle_timeout.unwrap_or(self.settings.patience.idle_timeout);
         let announced = response.content_length().unwrap_or(0);
         if announced > limit {
             return Err(too_large(out, limit));
         }
+        let status = response.status().as_u16();
+        let headers = content::headers(&response);
+        let broken = |error| self.broken(error, out, limit, idle);
+        let mut content = Content::of(response, limit, idle).await.map_err(broken)?;
+        let (mut turn, mut is_large) = (None, false);
         let mut body =
             BytesMut::with_capacity(usize::try_from(announced.min(BODY_RESERVED_MAX)).unwrap_or(0));
         loop {
-            let chunk = tokio::time::timeout(idle, response.chunk()).await;
-            let chunk = chunk.map_err(|_| timed_out(out, "answer stopped midway", idle))?;
-            let Some(chunk) = chunk.map_err(|error| self.failed(error, out))? else {
+            let piece = content.piece().await.map_err(broken)?;
+            if piece.is_empty() {
                 break;
-            };
-            if (body.len() as u64).saturating_add(chunk.len() as u64) > limit {
+            }
+            if (body.len() as u64).saturating_add(piece.len() as u64) > limit {
                 return Err(too_large(out, limit));
             }
-            body.extend_from_slice(&chunk);
+            if !is_large && body.len() + piece.len() > LARGE_BYTES {
+                is_large = true;
+                turn = self.turn().await;
+            }
+            body.extend_from_slice(piece);
+            let taken = piece.len();
+            content.consume(taken);
             if out.is_enough.as_ref().is_some_and(|is_enough| is_enough(&body)) {
                 break;
             }
         }
         Ok(Answer {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            body: body.freeze(),
+            status,
+            headers,
+            body: match turn {
+                Some(turn) => Bytes::from_owner(Large(body, turn)),
+                None => body.freeze(),
+            },
             url: out.url.clone(),
             received_at: self.settings.clock.now(),
         })
+    }
+
+    /// Waits while other streams of the connection hold large answers: each may be a quarter of the memory. Not for
+    /// long: the connection must not break over it, and whoever holds one may be waiting for this one's stream. A
+    /// wait in vain makes one more turn, so that nobody waits so for every page.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let turns = &self.settings.large_answers;
+        let turn = Arc::clone(turns).acquire_owned();
+        match tokio::time::timeout(TURN_WAIT, turn).await {
+            Ok(turn) => turn.ok(),
+            Err(_) => {
+                turns.add_permits(1);
+                None
+            }
+        }
+    }
+
+    /// Turns what ended a body too soon into ours.
+    fn broken(&self, error: io::Error, out: &Outgoing, limit: u64, idle: Duration) -> Error {
+        match error.downcast::<Broken>() {
+            Ok(Broken::Connection(error)) => self.failed(error, out),
+            Ok(Broken::Silent) => timed_out(out, "answer stopped midway", idle),
+            Ok(Broken::TooLarge) => too_large(out, limit),
+            Ok(broken @ (Broken::Followed | Broken::Nested)) => damaged(out, broken),
+            Err(error) => damaged(out, error),
+        }
     }
 
     /// Turns a failure of the library into ours: refused by a rule, too slow, or cut off.
@@ -135,15 +193,6 @@ impl Transport {
             return Error::spec("request cannot be made")
                 .with("url", show_url(&out.url))
                 .caused_by(error.without_url());
-        }
-        if is_damaged(&error) {
-            return Error::source_failed("the answer's compressed body is damaged")
-                .with("url", show_url(&out.url))
-                .caused_by(error.without_url())
-                .hint(
-                    "try again; if it stays, a proxy in between or the vendor breaks compressed answers: \
-                     ask for uncompressed ones with the header Accept-Encoding: identity",
-                );
         }
         let (message, hint) = if error.is_connect() {
             (
@@ -181,15 +230,6 @@ pub(super) fn never_sent(error: &Error) -> bool {
     error.context().iter().any(|(key, _)| *key == NEVER_SENT)
 }
 
-/// Whether the body came, and does not decompress. The library wraps errors of the connection and of
-/// the decoder alike; a decoder's cause is an I/O error, a connection's is one of HTTP.
-fn is_damaged(error: &reqwest::Error) -> bool {
-    let whole: &(dyn std::error::Error + 'static) = error;
-    let cause = std::iter::successors(Some(whole), |cause| cause.source())
-        .find(|cause| !cause.is::<reqwest::Error>());
-    error.is_decode() && cause.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
-}
-
 /// Our own error, where the resolver refused an address deep inside of the library.
 fn refusal(error: &reqwest::Error) -> Option<Error> {
     let mut cause = std::error::Error::source(error);
@@ -214,11 +254,24 @@ fn timed_out(out: &Outgoing, message: &str, limit: Duration) -> Error {
         .hint("raise reliability.timeout, or ask for smaller pages")
 }
 
+fn damaged(out: &Outgoing, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::source_failed("the answer's compressed body is damaged")
+        .with("url", show_url(&out.url))
+        .caused_by(cause)
+        .hint(
+            "try again; if it stays, a proxy in between or the vendor breaks compressed answers: \
+             ask for uncompressed ones with the header Accept-Encoding: identity",
+        )
+}
+
 fn too_large(out: &Outgoing, limit: u64) -> Error {
     Error::limit("answer is larger than reliability.response_max")
         .with("url", show_url(&out.url))
         .with("limit", format!("{limit} bytes"))
-        .hint("ask for smaller pages or narrower slices, or raise reliability.response_max")
+        .hint(
+            "ask for smaller pages or narrower slices, or raise reliability.response_max; \
+             unless it is set, it is a quarter of --memory",
+        )
 }
 
 fn prepare(client: &reqwest::Client, out: &Outgoing) -> Result<reqwest::Request> {
@@ -234,12 +287,15 @@ fn prepare(client: &reqwest::Client, out: &Outgoing) -> Result<reqwest::Request>
         Body::Bare(text) => (None, Some(Bytes::from(text.clone()))),
         Body::Multipart(content_type, bytes) => (Some(content_type.as_str()), Some(bytes.clone())),
     };
-    let typed = out
-        .headers
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str()));
-    if let Some(content_type) = content_type.filter(|_| !typed) {
+    let names = |wanted: HeaderName| {
+        let mut named = out.headers.iter();
+        named.any(|(name, _)| name.eq_ignore_ascii_case(wanted.as_str()))
+    };
+    if let Some(content_type) = content_type.filter(|_| !names(CONTENT_TYPE)) {
         builder = builder.header(CONTENT_TYPE, content_type);
+    }
+    if !names(ACCEPT_ENCODING) {
+        builder = builder.header(ACCEPT_ENCODING, content::ACCEPTED);
     }
     for (name, value) in &out.headers {
         let bad = |what: &str| {
@@ -282,6 +338,10 @@ fn base(settings: &ClientSettings, plain: bool) -> reqwest::ClientBuilder {
         .retry(reqwest::retry::never())
         .no_proxy()
         .referer(false)
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .timeout(settings.patience.timeout)
         .connect_timeout(settings.patience.connect_timeout)
         .dns_resolver(Arc::new(resolver))

@@ -6,6 +6,7 @@ mod next_url;
 mod offset;
 mod page_number;
 mod page_token;
+mod rounds;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::interpolate::{Scope, Templates};
 
 pub use link_header::{Link, parse_links};
 pub(crate) use page_token::headers_value;
+pub(crate) use rounds::Rounds;
 
 /// What leads to a page; kept in the state while a slice is partly read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -63,6 +63,7 @@ use misfit::{Misfit, Problem};
 use object::Object;
 use pii::{Hasher, PiiRules, split_path};
 use tape::{Kept, Parsed, Parser};
+pub(crate) use time::moment;
 
 /// The records of a first batch, whose types are not known, are parsed once for both looks at them
 /// if they have no more bytes together.
@@ -241,14 +242,20 @@ impl Typer {
 
     /// Types a batch. What does not fit goes to `quarantined`, unless the contract is `freeze`.
     pub fn decode(&mut self, batch: &Batch) -> Result<Decoded> {
+        self.decode_part(batch, batch)
+    }
+
+    /// Types a part of a page. Where the schema must begin or grow, it does by all of the page: what follows in it
+    /// would else not fit a type that its first records alone ask for.
+    pub fn decode_part(&mut self, batch: &Batch, page: &Batch) -> Result<Decoded> {
         let mut changes = std::mem::take(&mut self.pending);
         let refused = if self.members.is_empty() {
-            self.begin(batch)?
+            self.begin(batch, page)?
         } else {
             match self.pass(batch, &[], self.contract == Contract::Evolve)? {
                 Some(refused) => refused,
                 None => {
-                    changes.extend(self.evolve(batch, &[])?);
+                    changes.extend(self.evolve(page, &[])?);
                     // Whatever still does not fit does not fit at all.
                     self.pass(batch, &[], false)?.unwrap_or_default()
                 }
@@ -266,7 +273,11 @@ impl Typer {
     }
 
     /// The first batch of a new table: its types are no change of it.
-    fn begin(&mut self, batch: &Batch) -> Result<Refused> {
+    fn begin(&mut self, batch: &Batch, page: &Batch) -> Result<Refused> {
+        if page.records.len() > batch.records.len() {
+            self.evolve(page, &[])?;
+            return Ok(self.pass(batch, &[], false)?.unwrap_or_default());
+        }
         let is_small = batch.body.len() <= KEPT_BYTES_MAX;
         let mut texts = vec![Vec::new(); if is_small { batch.records.len() } else { 0 }];
         let places = texts.iter_mut().zip(&batch.records);

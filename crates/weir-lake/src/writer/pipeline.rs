@@ -10,6 +10,7 @@
 //! Channels between them hold few batches, so that a slow stage pushes back to the source.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +25,9 @@ use crate::typed::{Decoded, Typer};
 /// A batch of no more bytes is typed where the task runs; a larger one on a thread of its own, so that
 /// it holds nobody up.
 const INLINE_BYTES_MAX: usize = 512 << 10;
+/// What passes the stages at once of a larger batch.
+const PART_BYTES_MAX: usize = 8 << 20;
+const PART_RECORDS_MAX: usize = 50_000;
 /// Batches that may wait between two stages.
 const WAITING_BATCHES_MAX: usize = 2;
 
@@ -42,7 +46,7 @@ pub(super) struct Flushed {
 
 enum ToBronze {
     /// With the places of the records that are no JSON.
-    Batch(Batch, Vec<usize>),
+    Batch(Arc<Batch>, Vec<usize>),
     Flush(u64, oneshot::Sender<u64>),
 }
 
@@ -140,42 +144,54 @@ async fn type_batches(
     next: mpsc::Sender<ToGathering>,
 ) -> Result<()> {
     while let Some(message) = batches.recv().await {
-        let (raw, typed) = match message {
-            ToTyping::Batch(batch) => {
-                let (back, batch, decoded) = decode(typer, batch).await?;
-                typer = back;
-                let mut decoded = decoded?;
-                let unreadable = std::mem::take(&mut decoded.unreadable);
-                let typed = ToGathering::Typed(Box::new(decoded));
-                (ToBronze::Batch(batch, unreadable), typed)
+        let batch = match message {
+            ToTyping::Batch(batch) => batch,
+            ToTyping::Flush(turn, raw_reply) => {
+                let raw = ToBronze::Flush(turn.sequence, raw_reply);
+                let typed = ToGathering::Flush(turn, typer.row_schema(), typer.vanished());
+                if bronze.send(raw).await.is_err() || next.send(typed).await.is_err() {
+                    // The next stage stopped, and says why itself.
+                    return Ok(());
+                }
+                continue;
             }
-            ToTyping::Flush(turn, raw_reply) => (
-                ToBronze::Flush(turn.sequence, raw_reply),
-                ToGathering::Flush(turn, typer.row_schema(), typer.vanished()),
-            ),
         };
-        if bronze.send(raw).await.is_err() || next.send(typed).await.is_err() {
-            // The next stage stopped, and says why itself.
-            return Ok(());
+        let parts = batch.parts(PART_BYTES_MAX, PART_RECORDS_MAX);
+        let page = Arc::new(batch);
+        let parts = match parts.is_empty() {
+            true => vec![Arc::clone(&page)],
+            false => parts.into_iter().map(Arc::new).collect(),
+        };
+        for part in parts {
+            let (back, mut decoded) = decode(typer, Arc::clone(&part), Arc::clone(&page)).await?;
+            typer = back;
+            let unreadable = std::mem::take(&mut decoded.unreadable);
+            let typed = ToGathering::Typed(Box::new(decoded));
+            if bronze.send(ToBronze::Batch(part, unreadable)).await.is_err()
+                || next.send(typed).await.is_err()
+            {
+                return Ok(());
+            }
         }
     }
     Ok(())
 }
 
-async fn decode(mut typer: Typer, batch: Batch) -> Result<(Typer, Batch, Result<Decoded>)> {
-    let is_small = batch.body.len() <= INLINE_BYTES_MAX;
+/// Types a part of a page, or all of it, by what the whole page says about the schema.
+async fn decode(mut typer: Typer, part: Arc<Batch>, page: Arc<Batch>) -> Result<(Typer, Decoded)> {
+    let is_small = part.body.len() <= INLINE_BYTES_MAX;
     let work = move || {
-        let decoded = typer.decode(&batch);
-        (typer, batch, decoded)
+        let decoded = typer.decode_part(&part, &page)?;
+        Ok((typer, decoded))
     };
     if is_small {
-        return Ok(work());
+        return work();
     }
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         Error::internal("the typing of a page broke off")
             .hint("report this defect with the run's log")
             .caused_by(error)
-    })
+    })?
 }
 
 async fn gather(

@@ -24,7 +24,7 @@ pub struct Reliability {
     /// Requests in flight at once, over all streams and slices of a connection. Default 4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<usize>,
-    /// Largest answer after decompression. Default 256MiB.
+    /// Largest answer after decompression. Default: a quarter of the run's memory, from 16MiB to 256MiB (64MiB).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_max: Option<ByteSize>,
     /// Most pages of one slice before the read is stopped as endless. Default 1,000,000.

@@ -104,7 +104,7 @@ fn described(error: &Error) -> String {
 }
 
 pub(crate) async fn run(args: &SyncArgs, context: &Context) -> Result<()> {
-    let wiring = Wiring::open(context)?;
+    let wiring = Wiring::open(context)?.within(args.memory.bytes());
     let connection = wiring.connection(&args.connection)?;
     let wiring = Arc::new(wiring.with_production(&connection.connector).await?);
     let source = wiring.source_for(&connection, Urgency::Sync).await?;

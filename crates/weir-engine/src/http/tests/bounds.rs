@@ -127,6 +127,30 @@ async fn large_and_bomb_answers_stop_at_the_limit() {
     }
 }
 
+#[tokio::test]
+async fn a_body_of_several_gzip_members_is_read_to_its_end() {
+    let member = |text: &[u8]| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(text).unwrap();
+        packed.finish().unwrap()
+    };
+    let packed = status(200).insert_header("content-encoding", "gzip");
+    let whole = packed
+        .clone()
+        .set_body_bytes([member(b"{\"id\":1}\n"), member(b""), member(b"{\"id\":2}\n")].concat());
+    let server = server(vec![whole]).await;
+    let rig = rig(Reliability::default());
+    let answer = rig.get(&server.uri()).await.unwrap();
+    assert_eq!(body(&answer), b"{\"id\":1}\n{\"id\":2}\n");
+    let asked = server.received_requests().await.unwrap();
+    assert_eq!(asked[0].headers["accept-encoding"], content::ACCEPTED);
+
+    let cut = packed.set_body_bytes([member(b"{}"), member(b"{}")[..12].to_vec()].concat());
+    let server = self::server(vec![cut]).await;
+    let error = rig.get(&server.uri()).await.unwrap_err();
+    assert!(error.to_string().contains("body is damaged"), "{error:?}");
+}
+
 /// Answers raw text per connection, the last one for ever; `None` keeps silent.
 async fn raw_server(answers: Vec<Option<&'static str>>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -134,6 +134,10 @@ pub(super) fn sample(
         {
             break;
         }
+        // What was cut by the limit is no row.
+        if reader.position().byte() >= sink::RECORD_BYTES_MAX as u64 {
+            break;
+        }
         if row.len() == columns.len() && std::str::from_utf8(row.as_slice()).is_ok() {
             for (guess, value) in guesses.iter_mut().zip(row.iter()) {
                 guess.see(std::str::from_utf8(value).unwrap_or_default());

@@ -81,10 +81,39 @@ impl Job {
         if sink.stopped() { Ok(()) } else { result }
     }
 
+    /// A whole read that was cut off goes on only with the files as they were: rows of a version that is no more have
+    /// been read already, and where no key tells them apart they would stand there beside those of the new one.
+    fn refuse_changed(&self, stream: &Stream) -> Result<()> {
+        let is_whole = self.request.mode == ReadMode::FullRefresh && self.request.skip_edge;
+        let state = self
+            .request
+            .state
+            .as_ref()
+            .filter(|state| is_whole && !state.complete);
+        for (key, slice) in state.iter().flat_map(|state| &state.slices) {
+            let read = slice.cursor.as_ref().or(slice.pending.as_ref());
+            let Some(version) = read.and_then(Value::as_str) else {
+                continue;
+            };
+            let mut files = stream.files.iter().map(|typed| &typed.file);
+            let now = files.find(|file| **key == key_of(file));
+            if now.is_none_or(|file| file.version != version) {
+                return Err(
+                    Error::source_failed("a file changed while a whole read of it was interrupted")
+                        .with("file", key)
+                        .with("now", if now.is_some() { "another version" } else { "gone" })
+                        .hint("begin the read anew: weir sync CONNECTION --full --restart"),
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn read_files(&self, runtime: &Handle, stream: &Stream, sink: &mut Sink) -> Result<()> {
+        self.refuse_changed(stream)?;
         let mut slices = BTreeMap::new();
         for typed in &stream.files {
-            let key: Arc<str> = Arc::from(json!({ "file": typed.file.name }).to_string());
+            let key: Arc<str> = Arc::from(key_of(&typed.file));
             let state = SliceState {
                 cursor: Some(Value::String(typed.file.version.clone())),
                 ..SliceState::default()
@@ -160,6 +189,11 @@ impl Job {
         }
         .map_err(|error| describe(error, typed))
     }
+}
+
+/// The slice that a file is.
+fn key_of(file: &File) -> String {
+    json!({ "file": file.name }).to_string()
 }
 
 fn describe(error: Error, typed: &Typed) -> Error {

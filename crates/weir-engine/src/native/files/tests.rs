@@ -180,6 +180,38 @@ fn large(format: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_whole_read_does_not_go_on_in_files_that_changed() {
+    let folder = folder(&[("t/a.jsonl", &large("jsonl"))]);
+    let source = source(folder.path(), json!({})).unwrap();
+    let request = |state, skip_edge| ReadRequest {
+        state,
+        skip_edge,
+        ..ReadRequest::full("t")
+    };
+    let (_, state) = read(&source, request(None, true), 1).await.unwrap();
+    std::fs::write(folder.path().join("t/a.jsonl"), b"{\"id\":1}\n").unwrap();
+    let error = read(&source, request(Some(state.clone()), true), usize::MAX)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("changed while a whole read"),
+        "{error}"
+    );
+    // Where a key tells the rows apart, the newer ones count.
+    let (records, _) = read(&source, request(Some(state.clone()), false), usize::MAX)
+        .await
+        .unwrap();
+    assert_eq!(records, [r#"{"id":1}"#]);
+    std::fs::remove_file(folder.path().join("t/a.jsonl")).unwrap();
+    std::fs::write(folder.path().join("t/b.jsonl"), b"{\"id\":1}\n").unwrap();
+    assert!(
+        read(&source, request(Some(state), true), usize::MAX)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_goes_on_in_the_middle_of_a_file() {
     for (name, format) in [
         ("t.csv", "csv"),
