@@ -4,11 +4,12 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::{cast, cast_with_options};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use weir_protocol::{Error, Result};
 
+use super::order::{Cursor, Order};
 use crate::table::columns::{CURSOR, EMITTED_AT};
 
 /// The key and the cursor of a table's rows, by path.
@@ -80,21 +81,15 @@ impl Keys {
         encode(&self.key_columns(batch)?)
     }
 
-    /// The cursor's value as columns that order rows; empty where there is no cursor.
-    pub(crate) fn cursor_columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    /// What orders rows by their cursor; none where there is no cursor.
+    fn cursor_of(&self, batch: &RecordBatch) -> Result<Option<Cursor>> {
         let Some(path) = &self.cursor else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         if let Some(array) = column(batch, path).filter(|array| !array.data_type().is_nested()) {
-            return Ok(vec![array]);
+            return Ok(Some(Cursor::of_column(&array)));
         }
-        let Some(text) = batch.column_by_name(CURSOR) else {
-            return Ok(Vec::new());
-        };
-        // Raw JSON: a number orders by its value, anything else by its text.
-        let number = cast_with_options(text, &DataType::Float64, &arrow::compute::CastOptions::default())
-            .map_err(unordered)?;
-        Ok(vec![number, text.clone()])
+        batch.column_by_name(CURSOR).map(Cursor::of_json).transpose()
     }
 
     /// The timestamp that a row's version is valid from, where its cursor is one.
@@ -103,20 +98,19 @@ impl Keys {
         matches!(array.data_type(), DataType::Timestamp(..)).then_some(array)
     }
 
-    /// Cursor, then time of emission, as comparable bytes.
-    pub(crate) fn order(&self, batch: &RecordBatch) -> Result<Rows> {
-        let mut columns = self.cursor_columns(batch)?;
-        columns.extend(batch.column_by_name(EMITTED_AT).cloned());
-        encode_with_rows(&columns, batch.num_rows())
+    /// The rows by cursor, then by time of emission.
+    pub(crate) fn order(&self, batch: &RecordBatch) -> Result<Order> {
+        let emitted = batch.column_by_name(EMITTED_AT);
+        let rest = emitted.map(std::slice::from_ref).unwrap_or_default();
+        Order::new(self.cursor_of(batch)?, rest, batch.num_rows())
     }
 
-    /// The cursor alone as comparable bytes; none where there is no cursor.
-    pub(crate) fn cursors(&self, batch: &RecordBatch) -> Result<Option<Rows>> {
-        let columns = self.cursor_columns(batch)?;
-        if columns.is_empty() {
-            return Ok(None);
-        }
-        encode(&columns).map(Some)
+    /// The rows by cursor alone; none where there is no cursor.
+    pub(crate) fn cursors(&self, batch: &RecordBatch) -> Result<Option<Order>> {
+        let cursor = self.cursor_of(batch)?;
+        cursor
+            .map(|cursor| Order::new(Some(cursor), &[], batch.num_rows()))
+            .transpose()
     }
 
     /// A number that equal keys share, also when a key's column was widened in between.
@@ -152,7 +146,7 @@ pub(crate) fn encode(columns: &[ArrayRef]) -> Result<Rows> {
 }
 
 /// As [`encode`], also for no columns at all.
-fn encode_with_rows(columns: &[ArrayRef], rows: usize) -> Result<Rows> {
+pub(super) fn encode_with_rows(columns: &[ArrayRef], rows: usize) -> Result<Rows> {
     if columns.is_empty() {
         let nulls = arrow::array::new_null_array(&DataType::Boolean, rows);
         return encode(&[nulls]);
@@ -222,7 +216,7 @@ pub(crate) fn project(schema: &Schema, names: &[String]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn unordered(error: arrow::error::ArrowError) -> Error {
+pub(super) fn unordered(error: arrow::error::ArrowError) -> Error {
     Error::schema("key or cursor values cannot be compared")
         .hint("choose a primary key and a cursor of plain types")
         .caused_by(error)

@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 use weir_protocol::{Error, Result};
 
 use super::keys::Keys;
+use super::order::Order;
 
 /// Rows of a load by key: of several with the same key the newest leads, the last one on a tie.
 pub(crate) struct Load<'a> {
@@ -24,9 +25,9 @@ pub(crate) struct Load<'a> {
     chosen: Vec<(u32, bool)>,
     /// By leading row: when the key's stored versions end at the latest (µs).
     floors: HashMap<u32, i64>,
-    cursors: Option<Rows>,
+    cursors: Option<Order>,
     /// Cursor, then time of emission.
-    order: Rows,
+    order: Order,
     keys: &'a Rows,
 }
 
@@ -51,7 +52,7 @@ impl<'a> Load<'a> {
                 }
                 Entry::Occupied(entry) => {
                     let lead = &mut chosen[*entry.get()];
-                    if order.row(row) >= order.row(lead.0 as usize) {
+                    if order.compare(row, &order, lead.0 as usize).is_ge() {
                         lead.0 = position;
                     }
                 }
@@ -107,26 +108,26 @@ impl<'a> Load<'a> {
     }
 
     /// Whether a stored row's cursor is newer than the incoming one's.
-    pub(crate) fn is_older_than(&self, place: usize, cursors: Option<&Rows>, row: usize) -> bool {
+    pub(crate) fn is_older_than(&self, place: usize, cursors: Option<&Order>, row: usize) -> bool {
         self.compare(place, cursors, row) == Some(Ordering::Less)
     }
 
     /// Whether a stored row's cursor is older than the incoming one's.
-    pub(crate) fn is_newer_than(&self, place: usize, cursors: Option<&Rows>, row: usize) -> bool {
+    pub(crate) fn is_newer_than(&self, place: usize, cursors: Option<&Order>, row: usize) -> bool {
         self.compare(place, cursors, row) == Some(Ordering::Greater)
     }
 
     /// The incoming row's cursor beside the stored one's; none where rows have no cursor.
-    fn compare(&self, place: usize, cursors: Option<&Rows>, row: usize) -> Option<Ordering> {
+    fn compare(&self, place: usize, cursors: Option<&Order>, row: usize) -> Option<Ordering> {
         let incoming = self.chosen[place].0 as usize;
-        let ours = self.cursors.as_ref()?.row(incoming);
-        Some(ours.data().cmp(cursors?.row(row).data()))
+        let ours = self.cursors.as_ref()?;
+        Some(ours.compare(incoming, cursors?, row))
     }
 
     /// Whether a stored row is as new as the incoming one or newer, by cursor and time of emission.
-    pub(crate) fn is_late(&self, place: usize, order: &Rows, row: usize) -> bool {
+    pub(crate) fn is_late(&self, place: usize, order: &Order, row: usize) -> bool {
         let incoming = self.chosen[place].0 as usize;
-        order.row(row).data() >= self.order.row(incoming).data()
+        order.compare(row, &self.order, incoming).is_ge()
     }
 
     /// The rows to write, in the order of their keys.

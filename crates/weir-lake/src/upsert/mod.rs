@@ -10,6 +10,7 @@ pub(crate) mod keys;
 mod load;
 mod lookup;
 mod mark;
+mod order;
 mod pages;
 mod prune;
 mod removal;

@@ -55,6 +55,43 @@ async fn merge_keeps_the_newest_of_each_key() {
 }
 
 #[tokio::test]
+async fn merge_by_a_cursor_that_is_text_keeps_the_newest() {
+    let record = |at: &str, total: i64| json!({ "id": 1, "at": at, "total": total });
+    let run = |run: &str| plan(SyncMode::IncrementalMerge, run);
+    // The clock was set back between the two.
+    let (summer, winter) = ("2024-10-27T02:30:00.000+0200", "2024-10-27T02:15:00.000+0100");
+    for (older, newer) in [("9", "10"), (summer, winter)] {
+        let lake = TestLake::new();
+        lake.sync(&run("r1"), &[&[record(older, 1)]]).await;
+        let receipt = lake
+            .sync(&run("r2"), &[&[record(newer, 2), record(older, 1)]])
+            .await;
+        assert_eq!(
+            (receipt.books.landed, receipt.books.deduplicated),
+            (1, 1),
+            "{newer}"
+        );
+        let receipt = lake.sync(&run("r3"), &[&[record(older, 1)]]).await;
+        assert_eq!(
+            (receipt.books.landed, receipt.books.deduplicated),
+            (0, 1),
+            "{older}"
+        );
+        assert_eq!(lake.rows(TABLE, &["total"]).await, [r#"{"total":2}"#], "{newer}");
+    }
+    // Nobody knows which of these is older: the last to come stays, over runs and in one.
+    for (first, second) in [("10", "x"), ("x", "10"), (winter, "10"), ("10", winter)] {
+        let lake = TestLake::new();
+        lake.sync(&run("r1"), &[&[record(first, 1)]]).await;
+        lake.sync(&run("r2"), &[&[record(second, 2)]]).await;
+        assert_eq!(lake.rows(TABLE, &["total"]).await, [r#"{"total":2}"#], "{second}");
+        lake.sync(&run("r3"), &[&[record(second, 3), record(first, 4)]])
+            .await;
+        assert_eq!(lake.rows(TABLE, &["total"]).await, [r#"{"total":4}"#], "{first}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_changes_twice_in_a_run_lands_once() {
     let lake = TestLake::new();
     let receipt = lake
