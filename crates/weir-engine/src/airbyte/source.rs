@@ -13,12 +13,10 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 use weir_protocol::connection::StreamChoice;
-use weir_protocol::source::Progress;
 use weir_protocol::spec::{Reliability, StreamPolicy};
-use weir_protocol::state::{StateChange, WHOLE};
+use weir_protocol::state::WHOLE;
 use weir_protocol::{
-    Batch, Error, ForeignState, ReadEvent, ReadRequest, Result, SliceState, Source, StreamDescriptor,
-    StreamState, SyncMode,
+    Error, ForeignState, ReadEvent, ReadRequest, Result, Source, StreamDescriptor, StreamState, SyncMode,
 };
 
 use super::check;
@@ -30,8 +28,8 @@ use super::live::OnSettings;
 use super::manifest::Manifest;
 use super::node::Node;
 use super::request::Budget;
-use super::slices::Slice;
-use super::stream::{Stream, StreamRead, Tracking};
+use super::slice_reader::SliceReader;
+use super::stream::{Stream, StreamRead};
 use super::template::Scope;
 use super::time::Moment;
 use super::turns::Turns;
@@ -44,8 +42,6 @@ const PAGES_WAITING: usize = 8;
 const CONCURRENCY: usize = 4;
 /// Slices read at once, whatever the manifest says.
 const CONCURRENCY_MAX: usize = 20;
-/// How often the state of a stream with partitions is told.
-const STATE_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What a connection decides besides its settings.
 #[derive(Clone, Default)]
@@ -174,7 +170,7 @@ impl AirbyteSource {
         )?;
         let mut read = StreamRead::new(Arc::new(stream))?;
         let mut tasks: JoinSet<Result<()>> = JoinSet::new();
-        let reader = SliceReader::new(read.tracking().clone(), out.clone(), request.records_max);
+        let reader = SliceReader::new(read.tracking().clone(), out.clone(), &request);
         while let Some(slice) = Box::pin(read.next_slice()).await? {
             while tasks.len() >= self.concurrency {
                 ended(tasks.join_next().await)?;
@@ -198,12 +194,7 @@ impl AirbyteSource {
             let _closed = out.send(Ok(ReadEvent::Notice(notice))).await;
         }
         read.finish();
-        let floor = Some(read.tracking().state());
-        let complete = StateChange::Complete {
-            floor,
-            slices: BTreeMap::new(),
-        };
-        let _closed = out.send(Ok(ReadEvent::Advance(complete))).await;
+        let _closed = out.send(Ok(ReadEvent::Advance(reader.complete()))).await;
         Ok(())
     }
 }
@@ -268,103 +259,6 @@ fn concurrency(root: &Node<'_>, scope: &Scope<'_>) -> Result<usize> {
     Ok(wanted
         .min(most.unwrap_or(CONCURRENCY_MAX))
         .clamp(1, CONCURRENCY_MAX))
-}
-
-/// Reads slices and tells what they hold.
-#[derive(Clone)]
-struct SliceReader {
-    tracking: Tracking,
-    out: mpsc::Sender<Result<ReadEvent>>,
-    records_max: Option<u64>,
-    counts: Arc<std::sync::Mutex<Counts>>,
-}
-
-#[derive(Default)]
-struct Counts {
-    progress: Progress,
-    records: u64,
-    told: Option<std::time::Instant>,
-}
-
-impl SliceReader {
-    fn new(tracking: Tracking, out: mpsc::Sender<Result<ReadEvent>>, records_max: Option<u64>) -> Self {
-        Self {
-            tracking,
-            out,
-            records_max,
-            counts: Arc::default(),
-        }
-    }
-
-    fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
-        self.counts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn is_full(&self) -> bool {
-        self.records_max.is_some_and(|most| self.counts().records >= most)
-    }
-
-    async fn read(self, slice: Arc<Slice>) -> Result<()> {
-        let mut pages = self.tracking.pages(&slice).await?;
-        while let Some(page) = pages.next().await? {
-            let records = self.tracking.observe(&slice, &page)?;
-            let progress = {
-                let mut counts = self.counts();
-                counts.records += records.len() as u64;
-                counts.progress.pages += 1;
-                counts.progress.requests += 1;
-                counts.progress.bytes += page.bytes;
-                counts.progress
-            };
-            let batch = Batch {
-                slice: WHOLE.into(),
-                body: page.body,
-                records,
-                filtered: page.filtered,
-                deduplicated: 0,
-                emitted_at: page.received_at,
-            };
-            if batch.read() > 0 && self.out.send(Ok(ReadEvent::Batch(batch))).await.is_err() {
-                return Ok(());
-            }
-            let _closed = self.out.send(Ok(ReadEvent::Progress(progress))).await;
-            if self.is_full() {
-                return Ok(());
-            }
-        }
-        self.tracking.close(&slice);
-        self.counts().progress.slices_done += 1;
-        self.tell_state().await;
-        Ok(())
-    }
-
-    /// After each slice; less often where the state is large.
-    async fn tell_state(&self) {
-        if self.tracking.is_partitioned() {
-            let mut counts = self.counts();
-            let now = std::time::Instant::now();
-            let is_due = counts
-                .told
-                .is_some_and(|told| now.duration_since(told) >= STATE_EVERY);
-            if counts.told.is_none() || is_due {
-                counts.told = Some(now);
-            }
-            if !is_due {
-                return;
-            }
-        }
-        let state = SliceState {
-            cursor: Some(self.tracking.state()),
-            ..SliceState::default()
-        };
-        let change = StateChange::Slice {
-            key: WHOLE.into(),
-            state,
-        };
-        let _closed = self.out.send(Ok(ReadEvent::Advance(change))).await;
-    }
 }
 
 #[async_trait]

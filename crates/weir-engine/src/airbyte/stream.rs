@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use weir_protocol::{Error, Record, Result};
 
+use super::edges::SliceEdge;
 use super::env::Env;
 use super::jobs::{JobPages, Jobs};
 use super::node::Node;
@@ -324,8 +325,14 @@ impl Tracking {
         })
     }
 
-    /// Follows the cursor of a page's records; where each record and its cursor lie.
-    pub(crate) fn observe(&self, slice: &Slice, page: &Page) -> Result<Vec<Record>> {
+    /// Follows the cursor of a page's records; where each record and its cursor lie. Records that the
+    /// edge knows are left out.
+    pub(crate) fn observe(
+        &self,
+        slice: &Slice,
+        page: &Page,
+        mut edge: Option<&mut SliceEdge>,
+    ) -> Result<Vec<Record>> {
         let mut records = Vec::with_capacity(page.records.len());
         let mut newest: Option<Moment> = None;
         for span in &page.records {
@@ -337,6 +344,11 @@ impl Tracking {
             if let (Some(at), Some(cursor)) = (&at, &self.stream.cursor) {
                 let parsed = cursor_value(&page.body[at.clone()]).and_then(|value| cursor.parse(&value));
                 newest = newest.max(parsed);
+                if let (Some(edge), Some(parsed)) = (edge.as_deref_mut(), parsed)
+                    && edge.knows(cursor.stored(parsed), &page.body[whole])
+                {
+                    continue;
+                }
             }
             let at = at.unwrap_or(0..0);
             records.push(Record {

@@ -193,6 +193,11 @@ impl CursorPlan {
         }
     }
 
+    /// A cursor value as it is when it was written into a state and read again.
+    pub(crate) fn stored(&self, at: Moment) -> Moment {
+        self.parse(&self.write(at)).unwrap_or(at)
+    }
+
     /// The slice from a moment on.
     pub(crate) fn from(&self, slice: &Slice, at: Moment) -> Slice {
         let mut window = slice.view.cursor.clone();

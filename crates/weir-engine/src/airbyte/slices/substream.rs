@@ -119,7 +119,7 @@ impl Substream {
             if let Some((slice, pages)) = &mut self.slice {
                 match Box::pin(pages.next()).await? {
                     Some(page) => {
-                        read.tracking().observe(slice, &page)?;
+                        read.tracking().observe(slice, &page, None)?;
                         self.records = page.values()?.into_iter();
                         return Ok(true);
                     }

@@ -1,3 +1,4 @@
+mod edges;
 mod exports;
 mod workshop;
 
