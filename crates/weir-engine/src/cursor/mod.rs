@@ -80,6 +80,12 @@ impl Formats {
         self.0.iter().find_map(|format| format.parse_value(value))
     }
 
+    /// Whether all values are moments, which compare with a clock.
+    pub fn are_times(&self) -> bool {
+        let is_time = |format: &Format| !matches!(format, Format::Integer | Format::Text);
+        self.0.iter().all(is_time)
+    }
+
     /// The format in which bounds are written where nothing else is declared.
     pub fn main(&self) -> &Format {
         &self.0[0]

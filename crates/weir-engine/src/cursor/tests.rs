@@ -98,3 +98,13 @@ proptest! {
         format.parse_raw(text.as_bytes());
     }
 }
+
+#[test]
+fn only_formats_that_are_all_times_compare_with_a_clock() {
+    let are_times = |formats: Value| {
+        let formats: CursorFormats = serde_json::from_value(formats).unwrap();
+        Formats::new(&formats).unwrap().are_times()
+    };
+    assert!(are_times(json!(["epoch_s", "rfc3339", "%Y-%m"])));
+    assert!(!are_times(json!(["rfc3339", "integer"])) && !are_times(json!("string")));
+}

@@ -14,12 +14,13 @@ use weir_protocol::{Error, ReadEvent, ReadMode, ReadRequest, Result, SliceState,
 
 use super::Inner;
 use super::elsewhere;
-use super::fold::{Ends, is_reserved, rested};
+use super::fold::{Ends, is_reserved, is_window, rested};
 use super::plan::StreamPlan;
 use super::tracker::Tracking;
 use super::turn::Turn;
 use crate::cursor::{Bounds, Point};
 use crate::interpolate::Scope;
+use crate::slicing::Slice;
 
 /// State entry that says which read is running, so that one that reads on keeps its bounds.
 const RUNNING: &str = "@read";
@@ -43,6 +44,8 @@ pub(super) struct ReadContext {
     pub(super) resumes: bool,
     pub(super) started_at: Timestamp,
     pub(super) until: Timestamp,
+    /// No cursor moves past it: of a read that lists the parents of another read's slices.
+    moves_until: Option<Timestamp>,
     /// What templates may name besides slice, cursor, page and answer.
     pub(super) scope: Scope,
     pub(super) start: Option<Point>,
@@ -99,6 +102,7 @@ impl ReadContext {
         Ok(Self {
             resumes: running.is_some(),
             until: running.map_or(started_at, |running| running.until),
+            moves_until: None,
             ends: Ends::new(is_incremental.then_some(&state), !request.skip_edge),
             start: start.transpose()?.flatten(),
             end: end.transpose()?.flatten(),
@@ -122,6 +126,20 @@ impl ReadContext {
         Self { others, ..self }
     }
 
+    /// The same read, by which no cursor moves past a moment.
+    pub(super) fn moving_until(self, until: Timestamp) -> Self {
+        Self {
+            moves_until: Some(until),
+            ..self
+        }
+    }
+
+    /// How far the cursors of parents may move: not past the moment from which on slices were read,
+    /// be it by an interrupted read. A parent that changes later must be listed by the next read.
+    pub(super) fn parents_until(&self) -> Timestamp {
+        self.moves_until.map_or(self.until, |until| until.min(self.until))
+    }
+
     pub(super) fn is_incremental(&self) -> bool {
         self.request.mode == ReadMode::Incremental && self.plan.cursor.is_some()
     }
@@ -132,6 +150,7 @@ impl ReadContext {
             per_page: self.is_incremental() && is_ascending && !is_window,
             from_cursor: self.is_incremental(),
             keeps_edge: self.request.skip_edge,
+            moves_until: self.moves_until,
         }
     }
 
@@ -148,12 +167,26 @@ impl ReadContext {
         if self.resumes {
             return stored;
         }
-        SliceState {
-            cursor: stored.cursor,
-            edge: stored.edge,
-            etag: stored.etag,
-            ..SliceState::default()
+        given_up(key, &stored)
+    }
+
+    /// The state that a slice's reader begins with.
+    pub(super) fn begins_with(&self, slice: &Slice) -> SliceState {
+        let mut begun = self.stored(&slice.key);
+        if !self.is_incremental() || begun.cursor.is_some() {
+            return begun;
         }
+        if slice.window.is_none() {
+            begun.cursor = self.state.cursor_of(&slice.base).cloned();
+        } else if self.request.skip_edge
+            && let Some(base) = self.state.slices.get(&slice.base)
+        {
+            // Records at the cursor are told apart in each window: which of them the source answers them to
+            // depends on how exactly it compares times.
+            begun.cursor.clone_from(&base.cursor);
+            begun.edge.extend(base.edge.iter().cloned());
+        }
+        begun
     }
 
     /// From where to where a slice without windows is read.
@@ -188,8 +221,9 @@ impl ReadContext {
             .slices
             .iter()
             .filter(|(key, _)| !self.resumes && !is_reserved(key));
-        let stale = stale.filter(|(_, state)| state.done || state.page.is_some() || state.pending.is_some());
-        let reset = stale.map(|(key, state)| (key.clone(), rested(state.clone())));
+        let reset = stale.map(|(key, state)| (key, state, given_up(key, state)));
+        let reset = reset.filter(|(_, state, reset)| *state != reset);
+        let reset = reset.map(|(key, _, reset)| (key.clone(), reset));
         let changes = reset.chain([running]);
         Ok(changes
             .map(|(key, state)| ReadEvent::Advance(StateChange::Slice { key, state }))
@@ -258,6 +292,15 @@ impl ReadContext {
 fn running(state: &StreamState) -> Option<Running> {
     let entry = state.slices.get(RUNNING).filter(|_| !state.complete)?;
     serde_json::from_value(entry.cursor.clone()?).ok()
+}
+
+/// What an interrupted read leaves to one that does not continue it. Windows are of one read only.
+fn given_up(key: &str, state: &SliceState) -> SliceState {
+    if is_window(key) {
+        SliceState::default()
+    } else {
+        rested(state.clone())
+    }
 }
 
 /// What happens often and is told once.

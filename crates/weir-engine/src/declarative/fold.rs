@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use weir_protocol::{SliceState, StateChange, StreamState};
 
+use super::tracker::EDGE_MAX;
 use crate::cursor::{CursorPlan, Point};
 
 /// Slices whose own cursors are kept; more are folded into one floor.
@@ -46,16 +47,21 @@ impl Ends {
                 .as_ref()
                 .and_then(|value| cursor?.formats.parse(value))
         };
-        let is_older = match (point(&state), point(kept)) {
-            (Some(new), Some(old)) => new.is_before(&old),
+        let (new, old) = (point(&state), point(kept));
+        let is_older = match (&new, &old) {
+            (Some(new), Some(old)) => new.is_before(old),
             (None, Some(_)) => true,
             _ => false,
         };
         if is_older {
             kept.etag = state.etag;
-        } else {
-            *kept = rested(state);
+            return;
         }
+        // Of windows that end at one cursor, each may know other records there.
+        let is_same = new.is_some() && new == old;
+        let before = is_same.then(|| std::mem::take(&mut kept.edge));
+        *kept = rested(state);
+        add_edge(&mut kept.edge, before.unwrap_or_default());
     }
 
     pub(super) fn complete(
@@ -72,6 +78,14 @@ impl Ends {
         slices.retain(|_, state| *state != SliceState::default());
         slices.extend(reserved);
         StateChange::Complete { floor, slices }
+    }
+}
+
+fn add_edge(edge: &mut Vec<String>, others: Vec<String>) {
+    for digest in others {
+        if edge.len() < EDGE_MAX && !edge.contains(&digest) {
+            edge.push(digest);
+        }
     }
 }
 
@@ -96,7 +110,10 @@ fn lowest(
 
 /// What of a slice's state outlives the read.
 pub(super) fn rested(state: SliceState) -> SliceState {
+    // Of a read that was cut off: that its first page is the same says nothing of those that were not read.
+    let is_whole = state.page.is_none() && state.pending.is_none();
     SliceState {
+        etag: state.etag.filter(|_| is_whole),
         page: None,
         pending: None,
         done: false,

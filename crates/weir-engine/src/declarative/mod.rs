@@ -23,6 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -213,11 +214,19 @@ impl Inner {
         others: Option<Arc<dyn SliceReaders>>,
     ) -> BoxStream<'static, Result<ReadEvent>> {
         let (out, waiting) = mpsc::channel(PAGES_WAITING);
-        let context = match ReadContext::new(self, request, out) {
-            Ok(context) => Arc::new(context.with_others(others)),
-            Err(error) => return stream::once(async { Err(error) }).boxed(),
-        };
-        Reading::of(drive::drive(context), waiting)
+        let context = ReadContext::new(self, request, out);
+        Reading::start(context.map(|context| context.with_others(others)), waiting)
+    }
+
+    /// Lists the parents of another read's slices. No cursor moves past `until`.
+    fn read_parents(
+        self: Arc<Self>,
+        request: ReadRequest,
+        until: Timestamp,
+    ) -> BoxStream<'static, Result<ReadEvent>> {
+        let (out, waiting) = mpsc::channel(PAGES_WAITING);
+        let context = ReadContext::new(self, request, out);
+        Reading::start(context.map(|context| context.moving_until(until)), waiting)
     }
 }
 
@@ -228,6 +237,16 @@ struct Reading {
 }
 
 impl Reading {
+    fn start(
+        context: Result<ReadContext>,
+        waiting: mpsc::Receiver<Result<Events>>,
+    ) -> BoxStream<'static, Result<ReadEvent>> {
+        match context {
+            Ok(context) => Self::of(drive::drive(Arc::new(context)), waiting),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        }
+    }
+
     /// The events that a task sends, which ends when they are dropped.
     fn of(
         work: impl Future<Output = ()> + Send + 'static,

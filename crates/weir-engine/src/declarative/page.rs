@@ -161,6 +161,10 @@ impl PageReader<'_> {
             emitted_at: answer.received_at,
         };
         let context = self.context;
+        // A page of which the filter left nothing says nothing of where the others lie.
+        let is_judged = !page.records.is_empty();
+        *is_all_old &= is_judged;
+        *is_all_beyond &= is_judged;
         let newest_before = self.tracker.newest_read().cloned();
         let mut lowest: Option<Point> = None;
         for span in &page.records {

@@ -72,24 +72,9 @@ impl Producer {
     async fn each_parent(&mut self, parent: &ParentPlan, sink: &mut Sink<'_>) -> Result<()> {
         let key: Arc<str> = format!("@parent/{}", parent.stream).into();
         let is_incremental = parent.incremental && self.context.request.mode == ReadMode::Incremental;
-        let stored = self
-            .context
-            .state
-            .slices
-            .get(&key)
-            .and_then(|state| state.cursor.clone());
-        let stored: Option<StreamState> = stored
-            .filter(|_| is_incremental)
-            .map(serde_json::from_value)
-            .transpose()
-            .map_err(|error| {
-                Error::state(format!(
-                    "the stored state of parent '{}' cannot be read",
-                    parent.stream
-                ))
-                .caused_by(error)
-                .hint("reset the stream's state with `weir state reset`")
-            })?;
+        let kept = self.context.state.slices.get(&key).cloned().unwrap_or_default();
+        let stored = kept.cursor.clone().filter(|_| is_incremental);
+        let stored = stored.map(|stored| read_state(parent, stored)).transpose()?;
         let mut state = stored.clone().unwrap_or_default();
         let request = ReadRequest {
             mode: if is_incremental {
@@ -100,7 +85,8 @@ impl Producer {
             state: stored,
             ..ReadRequest::full(&parent.stream)
         };
-        let mut events = self.context.source.clone().read(request);
+        let until = self.context.parents_until();
+        let mut events = self.context.source.clone().read_parents(request, until);
         while let Some(event) = events.next().await {
             match event? {
                 ReadEvent::Batch(batch) => self.parent_batch(parent, &batch, sink).await?,
@@ -113,16 +99,9 @@ impl Producer {
             }
         }
         if parent.incremental {
-            let cursor = serde_json::to_value(&state).map_err(|error| {
-                Error::internal("a parent's state cannot be written")
-                    .caused_by(error)
-                    .hint("report this as a bug of weir")
-            })?;
-            let state = SliceState {
-                cursor: Some(cursor),
-                ..SliceState::default()
-            };
-            self.parents.push((key, state));
+            let cursor = &self.context.source.plan(&parent.stream)?.cursor;
+            let is_held_back = cursor.as_ref().is_none_or(|cursor| cursor.formats.are_times());
+            self.parents.push((key, to_keep(kept, &state, is_held_back)?));
         }
         Ok(())
     }
@@ -217,6 +196,43 @@ impl Producer {
     async fn send(&mut self, slice: Slice) {
         self.is_stopped |= self.out.send(slice).await.is_err();
     }
+}
+
+fn read_state(parent: &ParentPlan, stored: Value) -> Result<StreamState> {
+    serde_json::from_value(stored).map_err(|error| {
+        Error::state(format!(
+            "the stored state of parent '{}' cannot be read",
+            parent.stream
+        ))
+        .caused_by(error)
+        .hint("reset the stream's state with `weir state reset`")
+    })
+}
+
+/// What of a parent is kept once all slices are read: where the next read lists it from.
+///
+/// A slice may have been read before its parent was listed as it is now: by an interrupted read, or because
+/// the parent changed while others were listed. Cursors that are times were held back to before that. Others
+/// cannot be compared with a clock, so each read lists from where the one before the last complete one ended
+/// (`cursor`), and leaves its own end to the read after the next (`pending`).
+fn to_keep(kept: SliceState, newest: &StreamState, is_held_back: bool) -> Result<SliceState> {
+    let newest = serde_json::to_value(newest).map_err(|error| {
+        Error::internal("a parent's state cannot be written")
+            .caused_by(error)
+            .hint("report this as a bug of weir")
+    })?;
+    Ok(if is_held_back {
+        SliceState {
+            cursor: Some(newest),
+            ..SliceState::default()
+        }
+    } else {
+        SliceState {
+            cursor: kept.pending.or(kept.cursor),
+            pending: Some(newest),
+            ..SliceState::default()
+        }
+    })
 }
 
 /// What is done with a parent's fields.

@@ -48,7 +48,7 @@ fn handed(context: &ReadContext, slice: &Slice) -> Result<SliceTask> {
         .map(|state| (slice.base.clone(), state))
         .into_iter()
         .collect();
-    states.insert(slice.key.clone(), context.stored(&slice.key));
+    states.insert(slice.key.clone(), context.begins_with(slice));
     let request = &context.request;
     let handed = Handed {
         is_incremental: request.mode == ReadMode::Incremental,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use weir_protocol::{Result, SliceState};
@@ -10,7 +11,7 @@ use crate::cursor::{CursorPlan, Point};
 use crate::interpolate::hex;
 
 /// Digests kept of the records at the cursor.
-const EDGE_MAX: usize = 1_000;
+pub(super) const EDGE_MAX: usize = 1_000;
 /// Bytes of a digest that are kept.
 const DIGEST_BYTES: usize = 8;
 /// Marks a digest that belongs to `pending` instead of `cursor`.
@@ -25,6 +26,15 @@ pub(super) struct Tracking {
     pub(super) from_cursor: bool,
     /// Records at the cursor are told apart by their digests.
     pub(super) keeps_edge: bool,
+    /// Records after it are passed on, but do not move the cursor.
+    pub(super) moves_until: Option<Timestamp>,
+}
+
+impl Tracking {
+    fn moves_to(&self, point: &Point) -> bool {
+        let until = self.moves_until.map(Point::Instant);
+        until.is_none_or(|until| !point.is_after(&until))
+    }
 }
 
 pub(super) struct Tracker {
@@ -38,6 +48,8 @@ pub(super) struct Tracker {
     best_edge: Vec<String>,
     /// Newest value of the pages read so far, whatever an earlier read saw.
     newest_read: Option<Point>,
+    /// A record lay after what the cursor may move to.
+    is_held_back: bool,
 }
 
 impl Tracker {
@@ -71,6 +83,7 @@ impl Tracker {
             best,
             best_edge,
             newest_read: None,
+            is_held_back: false,
         }
     }
 
@@ -96,6 +109,10 @@ impl Tracker {
             .is_none_or(|newest| point.is_after(newest))
         {
             self.newest_read = Some(point.clone());
+        }
+        if !self.tracking.moves_to(point) {
+            self.is_held_back = true;
+            return Ok(());
         }
         let is_newer = match &self.best {
             Some((best, _)) => point.is_after(best),
@@ -147,6 +164,10 @@ impl Tracker {
         self.state.page = None;
         self.state.pending = None;
         self.state.done = true;
+        if self.is_held_back {
+            // "Nothing changed" must not leave out what the cursor did not pass.
+            self.state.etag = None;
+        }
         self.state
     }
 

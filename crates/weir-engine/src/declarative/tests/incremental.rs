@@ -65,6 +65,25 @@ async fn descending_pages_end_where_all_is_old() {
 }
 
 #[tokio::test]
+async fn a_page_that_the_filter_leaves_empty_is_not_where_all_is_old() {
+    let mut list = records(9);
+    list.reverse();
+    for (place, record) in list.iter_mut().enumerate() {
+        record["kind"] = json!(if (3..6).contains(&place) {
+            "credit"
+        } else {
+            "invoice"
+        });
+    }
+    let api = Api::start(json!({ "/items": list }), 3).await;
+    let mut streams = stream(json!({ "field": "at", "order": "descending" }));
+    streams[0]["filter"] = json!("{{ record.kind == 'invoice' }}");
+    let source = source(&api.uri(), streams);
+    let first = read(source.as_ref(), incremental(None)).await.fine();
+    assert_eq!(first.ids(), [9, 8, 7, 3, 2, 1]);
+}
+
+#[tokio::test]
 async fn odd_cursors_are_kept_and_told() {
     let list = json!([record(1, 1), { "id": 2 }, { "id": 3, "at": null }, { "id": 4, "at": "soon" }, record(5, 5), record(6, 9_000)]);
     let api = Api::start(json!({ "/items": list }), 10).await;
@@ -97,6 +116,25 @@ async fn an_unchanged_first_page_is_not_sent_again() {
     // A full refresh must not take "nothing changed" for "there is nothing".
     let whole = read(source.as_ref(), full(Some(second.state))).await.fine();
     assert_eq!(whole.ids().len(), 3);
+}
+
+#[tokio::test]
+async fn an_unchanged_first_page_does_not_end_a_read_that_was_cut_off() {
+    let mut list = records(7);
+    list.reverse();
+    let api = Api::start(json!({ "/items": list }), 3).await;
+    api.data.lock().unwrap().etag = Some("\"v1\"".into());
+    let mut streams = stream(json!({ "field": "at", "order": "descending" }));
+    streams[0]["etag"] = json!(true);
+    let source = source(&api.uri(), streams);
+    let mut state = read(source.as_ref(), incremental(None)).await.fine().state;
+    let slice = state.slices.get_mut("").unwrap();
+    assert!(slice.etag.is_some());
+    // As after its first page alone.
+    slice.pending = slice.cursor.take();
+    (slice.done, state.complete) = (false, false);
+    let second = read(source.as_ref(), incremental(Some(state))).await.fine();
+    assert_eq!(second.ids(), [7, 6, 5, 4, 3, 2, 1]);
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@ mod conformance;
 mod incremental;
 mod job;
 mod paging;
+mod parents;
 mod resume;
 mod share;
 mod slices;
 mod trouble;
+mod windows;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
