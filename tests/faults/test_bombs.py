@@ -6,7 +6,9 @@ the test slow; one test takes the default.
 
 import gzip
 import io
+import ipaddress
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -100,8 +102,7 @@ def test_a_string_of_a_gigabyte(project, source):
     connect(project, source)
     got, err, peak = measured(project, "sync", "demo", "--memory", "64MiB", "--no-progress")
     assert got == 4 and "response_max" in err and "next:" in err, (got, err)
-    # The answer is held up to its limit of 256 MiB, and while its buffer grows twice.
-    assert peak <= 700 * MIB, f"{peak / MIB:.0f} MiB"
+    assert peak <= PEAK_BYTES_MAX, f"{peak / MIB:.0f} MiB"
 
 
 def test_a_length_of_a_terabyte(project, source):
@@ -128,6 +129,20 @@ def test_a_compression_bomb(project, source, form):
     answer(source, body, headers)
     connect(project, source, limit="response_max: 32MiB")
     refused(project, 4)
+
+
+def test_a_body_of_several_gzip_members_is_read_whole(project, source, duck):
+    """As a server sends that appends to compressed files: an array whose end stands in another member than its beginning."""
+    records = [json.dumps(record(number, number)).encode() for number in range(1, 301)]
+    parts = [b"[" + b",".join(records[:100]), b",", b",".join(records[100:]) + b"]"]
+    answer(source, b"".join(gzip.compress(part) for part in parts), {"Content-Encoding": "gzip"})
+    connect(project, source)
+    project.run("sync", "demo")
+    assert duck.execute(f"SELECT count(*) FROM delta_scan('{project.silver('demo_records')}')").fetchone() == (300,)
+    source.faults.clear()
+    cut = b"".join(gzip.compress(part) for part in parts)[:-20]
+    answer(source, cut, {"Content-Encoding": "gzip"})
+    refused(project, 4, "compressed body is damaged")
 
 
 @pytest.mark.parametrize("form", ["gzip", "zstd"])
@@ -293,10 +308,21 @@ def test_no_answer_leads_to_a_metadata_address(project, source, target, how):
 
 
 def test_a_name_of_a_private_address_is_refused(project, source):
-    """A public-looking name that resolves to loopback: looked at after resolution, where the connection is made."""
+    """A name that tells nothing and resolves to a private address: looked at after resolution, where the connection is made."""
+    name = next(filter(is_private, ["localhost.localdomain", socket.gethostname(), "ip6-loopback"]), None)
+    if not name:
+        pytest.skip("no name of this machine but localhost resolves to a private address")
     port = source.url.rsplit(":", 1)[1]
-    text = connection(f"https://localhost.localdomain:{port}").replace("allow_private_hosts: true", "allow_private_hosts: false")
+    text = connection(f"https://{name}:{port}").replace("allow_private_hosts: true", "allow_private_hosts: false")
     project.connection("demo", text)
     done = project.run("sync", "demo", ok=False)
-    assert done.returncode in (4, 7) and "next:" in done.stderr, done.stderr
+    assert done.returncode == 7 and "next:" in done.stderr, done.stderr
     assert not source.requests
+
+
+def is_private(name):
+    try:
+        addresses = {found[4][0] for found in socket.getaddrinfo(name, 443)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address.split("%")[0]).is_private for address in addresses)

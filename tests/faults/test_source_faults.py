@@ -180,6 +180,26 @@ def test_a_repeated_page_is_found(project, source):
     assert done.returncode == 4 and "repeat" in done.stderr, done.stderr
 
 
+def test_pages_that_come_round_are_found(project, source):
+    """Each under another address, and none twice in a row: A, B, C, A, B, C and so on."""
+    fill(source, 300)
+
+    def fault(handler, path, query):
+        if path != "/records":
+            return False
+        page = int(query.get("page", 1))
+        at = (page - 1) % 3 * 100
+        link = f'<{source.url}/records?page={page + 1}&per_page=100>; rel="next"'
+        handler.send(200, source.records[at : at + 100], {"Link": link})
+        return True
+
+    source.faults.append(fault)
+    connect(project, source, mode="full_refresh_replace")
+    done = project.run("sync", "demo", ok=False)
+    assert done.returncode == 4 and "repeat" in done.stderr and "pages come round after: 3" in done.stderr, done.stderr
+    assert len(source.requests) <= 24
+
+
 @pytest.mark.parametrize("mode", ["incremental_merge", "full_refresh_replace"])
 def test_the_same_page_given_twice_doubles_nothing(project, source, duck, mode):
     """Under its own address the second time: as when a record came in front of it."""
