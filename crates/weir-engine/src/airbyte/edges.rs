@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::slices::Slice;
 use super::time::Moment;
+use crate::declarative::Copies;
 use crate::interpolate::hex;
 
 /// Most records that are told apart, of all partitions together; more are taken again.
@@ -101,7 +102,9 @@ impl Edges {
         SliceEdge {
             edges: self.clone(),
             partition: slice.key.clone(),
+            known: Copies::default(),
             newest: None,
+            copies: Copies::default(),
         }
     }
 }
@@ -115,7 +118,11 @@ fn beginning(entry: &str) -> Option<(&str, Moment)> {
 pub(crate) struct SliceEdge {
     edges: Arc<Edges>,
     partition: String,
+    /// Records of the old edge that came.
+    known: Copies,
     newest: Option<Edge>,
+    /// Records at the newest value that came.
+    copies: Copies,
 }
 
 impl SliceEdge {
@@ -123,16 +130,18 @@ impl SliceEdge {
     /// state would tell it, which may be coarser than the record's own: all of its last day is read again.
     pub(crate) fn knows(&mut self, at: Moment, json: &[u8]) -> bool {
         let digest = self.digest(json);
-        let is_known = self.edges.old.contains(&digest);
+        let old = &self.edges.old;
+        let is_known = old.contains(&digest) && old.contains(&self.known.next(digest.clone()));
         match &mut self.newest {
             Some(newest) if at < newest.at => {}
             Some(newest) if at == newest.at => {
                 if newest.digests.len() < RECORDS_MAX {
-                    newest.digests.insert(digest);
+                    newest.digests.insert(self.copies.next(digest));
                 }
             }
             newest => {
-                let digests = [digest].into();
+                self.copies = Copies::default();
+                let digests = [self.copies.next(digest)].into();
                 *newest = Some(Edge { at, digests });
             }
         }
@@ -188,6 +197,14 @@ mod tests {
         let (known, fourth) = read(&third, "x", &[("b", 2), ("d", 2), ("e", 3)]);
         assert_eq!((known, fourth.len()), (vec![true, true, false], 2));
         assert_eq!(read(&third, "x", &[]).1, third);
+    }
+
+    #[test]
+    fn of_records_that_are_alike_as_many_are_known_as_there_were() {
+        let (known, stored) = read(&[], "x", &[("a", 1), ("a", 1)]);
+        assert_eq!((known, stored.len()), (vec![false, false], 3));
+        let (known, stored) = read(&stored, "x", &[("a", 1), ("a", 1), ("a", 1)]);
+        assert_eq!((known, stored.len()), (vec![true, true, false], 4));
     }
 
     #[test]

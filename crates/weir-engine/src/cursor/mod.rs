@@ -80,10 +80,14 @@ impl Formats {
         self.0.iter().find_map(|format| format.parse_value(value))
     }
 
-    /// Whether all values are moments, which compare with a clock.
+    /// Whether all values are moments, which compare with a clock: not times of day of which nobody says where.
     pub fn are_times(&self) -> bool {
-        let is_time = |format: &Format| !matches!(format, Format::Integer | Format::Text);
-        self.0.iter().all(is_time)
+        let has_one = |pattern: &str, parts: &[&str]| parts.iter().any(|part| pattern.contains(part));
+        self.0.iter().all(|format| match format {
+            Format::Integer | Format::Text => false,
+            Format::Pattern(pattern) => has_one(pattern, ZONES) || !has_one(pattern, HOURS),
+            _ => true,
+        })
     }
 
     /// The format in which bounds are written where nothing else is declared.
@@ -91,6 +95,10 @@ impl Formats {
         &self.0[0]
     }
 }
+
+/// Parts of a pattern that say where a time holds, and that say an hour.
+const ZONES: &[&str] = &["%z", "%:z", "%::z", "%Z", "%Q", "%:Q", "%s"];
+const HOURS: &[&str] = &["%H", "%I", "%k", "%l", "%T", "%R", "%r", "%X", "%c"];
 
 /// How far before the stored cursor a read begins.
 #[derive(Debug, Clone, Copy)]

@@ -106,5 +106,6 @@ fn only_formats_that_are_all_times_compare_with_a_clock() {
         Formats::new(&formats).unwrap().are_times()
     };
     assert!(are_times(json!(["epoch_s", "rfc3339", "%Y-%m"])));
+    assert!(are_times(json!("%Y-%m-%dT%H:%M:%S%z")) && !are_times(json!("%Y-%m-%d %H:%M:%S")));
     assert!(!are_times(json!(["rfc3339", "integer"])) && !are_times(json!("string")));
 }

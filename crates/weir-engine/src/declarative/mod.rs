@@ -1,6 +1,7 @@
 //! Reads any API that a spec describes.
 
 mod context;
+mod copies;
 mod descriptor;
 mod drive;
 mod elsewhere;
@@ -36,6 +37,7 @@ use crate::http::{Answer, Client};
 use crate::interpolate::{Scope, Templates};
 use crate::request::RequestPlan;
 use context::{Events, ReadContext};
+pub(crate) use copies::Copies;
 use plan::{StreamPlan, no_such_stream};
 pub(crate) use rules::Rules;
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use weir_protocol::{Result, SliceState};
 
+use super::copies::Copies;
 use crate::cursor::{CursorPlan, Point};
 use crate::interpolate::hex;
 
@@ -43,9 +44,14 @@ pub(super) struct Tracker {
     /// The cursor that the slice began with.
     old: Option<Point>,
     old_edge: HashSet<String>,
+    /// How often each of them came in this read.
+    old_copies: Copies,
+    /// What the record that was just looked at is called, where it is like one of them.
+    looked_at: Option<String>,
     /// Newest value so far, as the source wrote it.
     best: Option<(Point, Value)>,
     best_edge: Vec<String>,
+    best_copies: Copies,
     /// Newest value of the pages read so far, whatever an earlier read saw.
     newest_read: Option<Point>,
     /// A record lay after what the cursor may move to.
@@ -80,8 +86,11 @@ impl Tracker {
             state,
             old: old.map(|(point, _)| point),
             old_edge: old_edge.into_iter().collect(),
+            old_copies: Copies::default(),
+            looked_at: None,
             best,
             best_edge,
+            best_copies: Copies::default(),
             newest_read: None,
             is_held_back: false,
         }
@@ -96,12 +105,24 @@ impl Tracker {
         self.newest_read.as_ref()
     }
 
-    /// Whether an earlier read already had this record, which lies exactly at its cursor.
-    pub(super) fn is_known(&self, point: &Point, json: &[u8]) -> bool {
-        self.tracking.keeps_edge && self.old.as_ref() == Some(point) && self.old_edge.contains(&digest(json))
+    /// Whether an earlier read already had this record, which lies exactly at its cursor. Of records that are alike it
+    /// had as many as its edge names.
+    pub(super) fn is_known(&mut self, point: &Point, json: &[u8]) -> bool {
+        self.looked_at = None;
+        if !self.tracking.keeps_edge || self.old.as_ref() != Some(point) {
+            return false;
+        }
+        let digest = digest(json);
+        if !self.old_edge.contains(&digest) {
+            return false;
+        }
+        let copy = self.old_copies.next(digest);
+        let is_known = self.old_edge.contains(&copy);
+        self.looked_at = Some(copy);
+        is_known
     }
 
-    /// Takes notice of a record that is passed on.
+    /// Takes notice of a record that is passed on, right after [`Self::is_known`].
     pub(super) fn observe(&mut self, point: &Point, raw: &[u8], json: &[u8]) -> Result<()> {
         if self
             .newest_read
@@ -121,11 +142,13 @@ impl Tracker {
         if is_newer {
             self.best = Some((point.clone(), crate::extract::parse(raw)?));
             self.best_edge.clear();
+            self.best_copies = Copies::default();
         }
+        let looked_at = self.looked_at.take();
         if self.tracking.keeps_edge && self.best_edge.len() < EDGE_MAX && self.best() == Some(point) {
-            let digest = digest(json);
-            if !self.best_edge.contains(&digest) {
-                self.best_edge.push(digest);
+            let copy = looked_at.unwrap_or_else(|| self.best_copies.next(digest(json)));
+            if !self.best_edge.contains(&copy) {
+                self.best_edge.push(copy);
             }
         }
         Ok(())

@@ -138,6 +138,24 @@ async fn an_unchanged_first_page_does_not_end_a_read_that_was_cut_off() {
 }
 
 #[tokio::test]
+async fn of_records_that_are_alike_as_many_are_known_as_there_were() {
+    let api = Api::start(json!({ "/items": [record(1, 1), record(1, 1)] }), 10).await;
+    let source = source(&api.uri(), stream(json!({ "field": "at" })));
+    let keyless = |state| ReadRequest {
+        skip_edge: true,
+        ..incremental(state)
+    };
+    let mut state = None;
+    for (alike, given) in [(2, 2), (2, 0), (3, 1), (3, 0)] {
+        let list = vec![record(1, 1); alike];
+        api.data.lock().unwrap().lists.insert("/items".into(), list);
+        let out = read(source.as_ref(), keyless(state)).await.fine();
+        assert_eq!(out.ids().len(), given);
+        state = Some(out.state);
+    }
+}
+
+#[tokio::test]
 async fn integer_cursors_work() {
     let api = Api::start(json!({ "/items": records(5) }), 10).await;
     let cursor =
