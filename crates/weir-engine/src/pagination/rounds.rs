@@ -7,58 +7,53 @@ const ROUNDS_MIN: usize = 3;
 /// The pages of one read since the last one without records, by digests of their records.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
-    pages: Vec<u64>,
+    count: usize,
     /// How many of the last pages repeat the one before them.
     same: usize,
-    /// The page that later ones are compared with. It moves on, and so comes to lie within the round.
-    anchor: usize,
-    turn: Option<Turn>,
-}
-
-/// Pages that repeat those of one period before, as far as was seen.
-#[derive(Debug, Clone, Copy)]
-struct Turn {
-    period: usize,
-    pages: usize,
+    /// From some page on: what comes before a round is left behind as the count doubles.
+    pages: Vec<u64>,
+    /// Of as many of them as its place says: how many of the first are also the last.
+    borders: Vec<usize>,
 }
 
 impl Rounds {
     /// Notes a page; None for one without records, after which all begins anew. The number of pages after which they
-    /// come round: one once a page was the same `repeats` times more, or several after [`ROUNDS_MIN`] rounds.
+    /// come round: one once a page was the same `repeats` times more, or several after [`ROUNDS_MIN`] rounds more.
     pub(crate) fn goes_round(&mut self, page: Option<u64>, repeats: usize) -> Option<usize> {
         let Some(page) = page else {
             *self = Self::default();
             return None;
         };
-        let at = self.pages.len();
-        self.same = if self.pages.last() == Some(&page) {
-            self.same + 1
-        } else {
-            0
-        };
-        self.turn = self.follow(at, page);
-        if self.turn.is_none() && at.is_power_of_two() {
-            self.anchor = at;
+        let is_same = self.pages.last() == Some(&page);
+        self.same = if is_same { self.same + 1 } else { 0 };
+        self.count += 1;
+        if self.count.is_power_of_two() && self.pages.len() < 2 * self.period() {
+            self.pages.clear();
+            self.borders.clear();
         }
-        self.pages.push(page);
+        self.push(page);
         if self.same >= repeats {
             return Some(1);
         }
-        let turn = self.turn?;
-        let is_round = turn.period > 1 && turn.pages >= turn.period.saturating_mul(ROUNDS_MIN.max(repeats));
-        is_round.then_some(turn.period)
+        let period = self.period();
+        let rounds = ROUNDS_MIN.max(repeats);
+        (period > 1 && self.pages.len() > period.saturating_mul(rounds)).then_some(period)
     }
 
-    fn follow(&self, at: usize, page: u64) -> Option<Turn> {
-        let goes_on = |turn: &Turn| self.pages.get(at - turn.period) == Some(&page);
-        if let Some(turn) = self.turn.filter(goes_on) {
-            let pages = turn.pages + 1;
-            return Some(Turn { pages, ..turn });
+    /// The shortest distance at which all pages repeat.
+    fn period(&self) -> usize {
+        self.pages.len() - self.borders.last().copied().unwrap_or(0)
+    }
+
+    /// As Knuth, Morris and Pratt follow a pattern.
+    fn push(&mut self, page: u64) {
+        let mut border = self.borders.last().copied().unwrap_or(0);
+        while border > 0 && self.pages[border] != page {
+            border = self.borders[border - 1];
         }
-        (self.pages.get(self.anchor) == Some(&page)).then(|| Turn {
-            period: at - self.anchor,
-            pages: 1,
-        })
+        let goes_on = self.pages.get(border) == Some(&page);
+        self.pages.push(page);
+        self.borders.push(border + usize::from(goes_on));
     }
 }
 
