@@ -99,6 +99,34 @@ def test_bad_lines_wait_in_quarantine(project, tmp_path):
     assert "2" in held
 
 
+@pytest.mark.parametrize("mode", ["full_refresh_replace", "full_refresh_append"])
+def test_a_read_that_was_cut_off_begins_anew_where_its_file_changed(project, tmp_path, duck, mode):
+    """No key tells rows of the old file from those of the new one: none of the old may stay."""
+    data = tmp_path / "data"
+    data.mkdir()
+    file = data / "many.jsonl"
+    file.write_text("".join(f'{{"n": {n}, "era": "old"}}\n' for n in range(120_000)))
+    project.connection(
+        "files", f"connector: files\nconfig:\n  path: {data}\nstreams:\n  many: {{ mode: {mode} }}\n"
+    )
+    point = {"WEIR_FAILPOINT": "control.before_finish:1"}
+    died = project.run("sync", "files", "--checkpoint-rows", "40000", ok=False, env=point)
+    assert died.returncode != 0
+    file.write_text("".join(f'{{"n": {n}, "era": "new"}}\n' for n in range(60_000)))
+    done = project.run("sync", "files")
+    if mode == "full_refresh_replace":
+        assert "begun anew" in done.stdout + done.stderr, done.stderr
+
+    def rows():
+        scan = f"delta_scan('{project.silver('files_many')}')"
+        return duck.execute(f"SELECT count(*), count(DISTINCT n), min(era) FROM {scan}").fetchone()
+
+    assert rows() == (60_000, 60_000, "new")
+    # Nor does Bronze have any.
+    project.run("lake", "rebuild", "files", "many")
+    assert rows() == (60_000, 60_000, "new")
+
+
 def test_from_s3(project, s3, duck):
     endpoint, bucket = s3
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}

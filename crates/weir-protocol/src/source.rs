@@ -45,6 +45,17 @@ pub trait Source: Send + Sync {
         self.read(request)
     }
 
+    /// Whether [`Self::outdated`] may say so of a full refresh of this stream that was cut off.
+    fn may_be_outdated(&self, _stream: &str) -> bool {
+        false
+    }
+
+    /// Why a full refresh that was cut off at `state` cannot be gone on with, if so: the source holds other records in the
+    /// place of those that it gave, and where no key tells records apart both would stand in the table.
+    async fn outdated(&self, _stream: &str, _state: &StreamState) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Slices of a stream that one process reads at once; 0 where they cannot be read one by one.
     fn slices_at_once(&self, _stream: &str) -> usize {
         0

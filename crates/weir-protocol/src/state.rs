@@ -6,17 +6,25 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod group;
+
+pub use group::{SliceDigest, SliceGroup, SliceSet};
+
 /// The slice key of a stream that is read in one piece.
 pub const WHOLE: &str = "";
 
-/// Everything needed to read one stream on: small (bounded by the source folding finished slices
-/// into `floor`) and self-contained.
+/// Everything needed to read one stream on: small (the source folds many finished slices into `groups`) and
+/// self-contained.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamState {
-    /// Cursor of every slice that has no entry of its own.
+    /// Cursor of every slice that has no entry of its own and is in no group. Without it such a slice is read from
+    /// the stream's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Value>,
+    /// Slices without an entry of their own that share a cursor, none of which is complete beyond its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<SliceGroup>,
     /// Slice key (canonical JSON of its fields, [`WHOLE`] where there is but one) to its state.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slices: BTreeMap<Arc<str>, SliceState>,
@@ -56,9 +64,10 @@ pub enum StateChange {
         key: Arc<str>,
         state: SliceState,
     },
-    /// The read came to its end: `floor` and `slices` are the folded state to start from next time.
+    /// The read came to its end: `floor`, `groups` and `slices` are the folded state to start from next time.
     Complete {
         floor: Option<Value>,
+        groups: Vec<SliceGroup>,
         slices: BTreeMap<Arc<str>, SliceState>,
     },
 }
@@ -70,9 +79,14 @@ impl StreamState {
                 self.complete = false;
                 self.slices.insert(key, state);
             }
-            StateChange::Complete { floor, slices } => {
+            StateChange::Complete {
+                floor,
+                groups,
+                slices,
+            } => {
                 *self = Self {
                     floor,
+                    groups,
                     slices,
                     complete: true,
                 };
@@ -85,6 +99,12 @@ impl StreamState {
         self.slices
             .get(slice)
             .and_then(|state| state.cursor.as_ref())
+            .or_else(|| self.group_of(slice).map(|group| &group.cursor))
             .or(self.floor.as_ref())
+    }
+
+    fn group_of(&self, slice: &str) -> Option<&SliceGroup> {
+        let digest = (!self.groups.is_empty()).then(|| SliceDigest::of(slice))?;
+        self.groups.iter().find(|group| group.slices.contains(&digest))
     }
 }

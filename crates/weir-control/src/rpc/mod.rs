@@ -16,7 +16,7 @@ pub use office::{Office, Supplies};
 pub use remote::{Greeting, Remote};
 
 /// Counts changes of the calls that the other side would misunderstand.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// Bytes that a call or its answer may have: a checkpoint carries a stream's whole state.
 pub const CALL_BYTES_MAX: usize = 64 << 20;
 

@@ -4,6 +4,7 @@
 mod backfill;
 mod heartbeat;
 mod observer;
+mod outdated;
 mod plan;
 mod pulse;
 mod pump;

@@ -56,6 +56,8 @@ pub(super) struct Pump<'a> {
     tally: &'a mut Tally,
     writer: Box<dyn StreamWriter>,
     decision: Decision,
+    /// Whether only the read's end is committed.
+    is_landed_whole: bool,
     /// Covers every batch accepted before the last Advance.
     state: StreamState,
     pending: Pending,
@@ -89,6 +91,7 @@ impl<'a> Pump<'a> {
                 .clone()
                 .or_else(|| decision.state.clone())
                 .unwrap_or_default(),
+            is_landed_whole: job.is_landed_whole(decision.mode),
             decision,
             pending: Pending::none(),
             checkpoint_at: Instant::now(),
@@ -166,6 +169,9 @@ impl<'a> Pump<'a> {
             Some(Ok(ReadEvent::Batch(batch))) => self.accept(batch).await?,
             Some(Ok(ReadEvent::Advance(change))) => {
                 let complete = matches!(change, StateChange::Complete { .. });
+                if self.is_landed_whole && !complete {
+                    return Ok(ControlFlow::Continue(()));
+                }
                 if self.decision.kept.is_none() {
                     self.state.apply(change);
                 }

@@ -157,7 +157,8 @@ pub(super) fn decide(
     }
 }
 
-fn anew(mode: SyncMode, last: Option<&Last<'_>>) -> Decision {
+/// Reads from the beginning. What an interrupted full refresh left is forgotten.
+pub(super) fn anew(mode: SyncMode, last: Option<&Last<'_>>) -> Decision {
     let interrupted = last.is_some_and(|last| !last.committed.state.complete);
     Decision {
         mode,

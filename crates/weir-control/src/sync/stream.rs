@@ -290,6 +290,7 @@ impl StreamJob {
             // It is given up, even if this run commits nothing that would end it.
             self.write(&Entry::FullDone).await?;
         }
+        let decision = Box::pin(self.unless_outdated(decision, last.as_ref())).await?;
         if decision.mode != first || (decision.restart && !restart) {
             drop(writer);
             writer = self
@@ -471,6 +472,11 @@ fn unfinished(decision: &Decision) -> Notice {
         (
             format!("this run ends the {mode} that an earlier run left unfinished"),
             "run again afterwards to fetch what changed since",
+        )
+    } else if decision.restart {
+        (
+            format!("this run makes the {mode} anew that an earlier run left unfinished"),
+            "run again afterwards to fetch what changed since; to give it up instead, run with --restart and without --full",
         )
     } else {
         (

@@ -81,6 +81,9 @@ impl Destination for Lake {
             .committed
             .as_ref()
             .is_none_or(|committed| committed.state.complete);
+        if plan.restart && is_held_back(plan.mode) {
+            table.committed = table.published.clone();
+        }
         if plan.restart || (plan.mode.read() == ReadMode::FullRefresh && complete) {
             table.staged.clear();
             table.seen.clear();
@@ -107,6 +110,11 @@ struct Writer {
     books: Books,
     /// Of accepted batches: what the source itself left out.
     left_out: Books,
+}
+
+/// Whether nobody sees what is read in this mode before it is read to its end.
+fn is_held_back(mode: SyncMode) -> bool {
+    mode.read() == ReadMode::FullRefresh && mode.write() != WriteMode::Append
 }
 
 fn key(record: &Value) -> u64 {
@@ -199,7 +207,7 @@ impl Writer {
                 books: self.books,
             };
             table.committed = Some(committed.clone());
-            if last {
+            if last || !is_held_back(self.plan.mode) {
                 table.published = Some(committed.clone());
             }
             self.committed = Some(committed.clone());

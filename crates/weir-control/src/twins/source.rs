@@ -32,6 +32,8 @@ pub(crate) struct Api {
     /// Never gives this page.
     pub(crate) hangs_at_page: Option<usize>,
     pub(crate) forgets_to_complete: bool,
+    /// Which version it is of something that is read only as a whole, as a file is.
+    pub(crate) version: Option<u64>,
 }
 
 impl Api {
@@ -49,6 +51,7 @@ impl Api {
             fails_at_page: None,
             hangs_at_page: None,
             forgets_to_complete: false,
+            version: None,
         }
     }
 
@@ -116,6 +119,7 @@ impl Api {
                     state: SliceState {
                         cursor: chunk.last().map(|item| item.updated.into()),
                         page: Some(given.into()),
+                        pending: self.version.map(Value::from),
                         ..SliceState::default()
                     },
                 })));
@@ -129,6 +133,7 @@ impl Api {
             let newest = items.last().map(|item| item.updated).or(since);
             events.push(Ok(ReadEvent::Advance(StateChange::Complete {
                 floor: newest.map(Value::from),
+                groups: Vec::new(),
                 slices: Default::default(),
             })));
         }
@@ -148,6 +153,19 @@ impl Source for Api {
             entity: "items".to_owned(),
             ..StreamDescriptor::default()
         }])
+    }
+
+    fn may_be_outdated(&self, _stream: &str) -> bool {
+        self.version.is_some()
+    }
+
+    async fn outdated(&self, _stream: &str, state: &StreamState) -> Result<Option<String>> {
+        self.death.step().await;
+        let whole = state.slices.get(WHOLE);
+        let read = whole
+            .and_then(|slice| slice.pending.as_ref())
+            .and_then(Value::as_u64);
+        Ok((read != self.version).then(|| "it is another version".to_owned()))
     }
 
     fn read(&self, request: ReadRequest) -> BoxStream<'static, Result<ReadEvent>> {

@@ -3,9 +3,11 @@
 use serde_json::Value;
 use weir_protocol::{Error, Result};
 
-use super::records::Selected;
+use super::records::{Selected, Texts, parsed};
+use super::request::Properties;
+use crate::extract::Exact;
 
-pub(super) fn deep_merge(to: &mut Value, from: Value) {
+fn deep_merge(to: &mut Value, from: Value) {
     match (to, from) {
         (Value::Object(to), Value::Object(from)) => {
             for (key, value) in from {
@@ -21,23 +23,36 @@ pub(super) fn deep_merge(to: &mut Value, from: Value) {
     }
 }
 
-/// Values as one text.
-pub(super) fn written(records: &[Value]) -> Result<Selected> {
-    let mut body = Vec::new();
-    let mut spans = Vec::with_capacity(records.len());
-    for record in records {
-        let start = span_end(body.len())?;
-        serde_json::to_writer(&mut body, record).map_err(|error| {
-            Error::internal("a record cannot be written as JSON")
-                .caused_by(error)
-                .hint("report this as a bug of weir")
-        })?;
-        spans.push(start..span_end(body.len())?);
+/// The records of one page that came part by part, for as many lists of properties. Those that have no key stand alone.
+pub(super) fn by_key(properties: &Properties, answers: &[Vec<Selected>]) -> Result<Selected> {
+    let texts: Vec<&[u8]> = answers.iter().flatten().flat_map(Selected::texts).collect();
+    // One for all, since parts of different texts become one record.
+    let exact = Exact::of(&texts);
+    let mut alone = Vec::new();
+    let mut merged: Vec<(String, Value)> = Vec::new();
+    for text in texts {
+        let record = parsed(text, &exact)?;
+        let key = properties
+            .is_chunked()
+            .then(|| properties.merge_key_of(&record))
+            .flatten();
+        match key {
+            None => alone.push(record),
+            Some(key) => match merged.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, there)) => deep_merge(there, record),
+                None => merged.push((key, record)),
+            },
+        }
     }
+    let mut written = Texts::default();
+    for record in alone.iter().chain(merged.iter().map(|(_, record)| record)) {
+        written.push(record, &exact)?;
+    }
+    let (body, records) = written.finish();
     Ok(Selected {
-        body: body.into(),
-        records: spans,
         extracted: records.len() as u64,
+        body,
+        records,
         document: None,
     })
 }

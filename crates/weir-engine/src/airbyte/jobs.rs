@@ -7,11 +7,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use weir_protocol::{Error, ErrorKind, Result};
 
-use super::assemble::written;
 use super::env::Env;
 use super::node::Node;
 use super::page_reader::PageReader;
-use super::records::{Around, Decoder, Extractor, Selector};
+use super::records::{Around, Decoder, Extractor, Selector, Texts};
 use super::request::{CREATION, Call, Outcome, POLLING, Paginator, Requester};
 use super::retriever::{Keeps, Page, Retriever};
 use super::slices::Slice;
@@ -379,16 +378,20 @@ impl JobPages {
                 .map(|keeps| keeps as &(dyn Fn(&Value) -> bool + Sync)),
             ..Around::bare(&self.env, &self.slice)
         };
-        let mut kept = Vec::with_capacity(page.records.len());
-        for record in page.values()?.into_iter().filter(json_is_true) {
-            kept.extend(self.jobs.selector.change(record, &around)?);
+        let mut kept = Texts::default();
+        for (record, exact) in page.values()? {
+            if !json_is_true(&record) {
+                continue;
+            }
+            if let Some(record) = self.jobs.selector.change(record, &around, &exact)? {
+                kept.push(&record, &exact)?;
+            }
         }
-        let filtered = (page.records.len() as u64).saturating_sub(kept.len() as u64) + page.filtered;
-        let selected = written(&kept)?;
+        let (body, records) = kept.finish();
         Ok(Page {
-            body: selected.body,
-            records: selected.records,
-            filtered,
+            filtered: (page.records.len() as u64).saturating_sub(records.len() as u64) + page.filtered,
+            body,
+            records,
             received_at: page.received_at,
             bytes: page.bytes,
         })

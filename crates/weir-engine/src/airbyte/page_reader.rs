@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use weir_protocol::{Error, Result};
 
-use super::assemble::{deep_merge, joined, written};
+use super::assemble::{by_key, joined};
 use super::env::Env;
 use super::patience::{PageSize, Seen};
 use super::records::{Around, Selected};
 use super::request::{Call, Options, Outcome, PageEnd, Paginator, Properties};
 use super::retriever::{Keeps, Page, Retriever, value_of};
-use super::slices::{CursorPlan, Slice};
+use super::slices::{CHILD_RESPONSE, CHILD_TEXT, CursorPlan, Slice};
 use super::template::json_is_true;
 use super::time::Moment;
 use crate::http::Answer;
@@ -176,10 +176,12 @@ impl PageReader {
                 .slice
                 .view
                 .extra
-                .get("child_response")
+                .get(CHILD_RESPONSE)
                 .filter(|response| json_is_true(response))
         {
-            return self.lazily(retriever, response).await;
+            let text = self.slice.view.extra.get(CHILD_TEXT).and_then(Value::as_str);
+            let text = text.map_or_else(|| response.to_string(), str::to_owned);
+            return self.lazily(retriever, text).await;
         }
         let Some(properties) = &retriever.properties else {
             return Ok(match self.send(retriever, &self.slice, None).await? {
@@ -194,7 +196,7 @@ impl PageReader {
     }
 
     /// A page that came with the parent's record.
-    async fn lazily(&self, retriever: &Retriever, response: &Value) -> Result<Fetched> {
+    async fn lazily(&self, retriever: &Retriever, response: String) -> Result<Fetched> {
         let url = "http://localhost/".parse().map_err(|error: url::ParseError| {
             Error::internal("a fixed URL cannot be read")
                 .caused_by(error)
@@ -203,7 +205,7 @@ impl PageReader {
         let answer = Answer {
             status: 200,
             headers: crate::http::HeaderMap::new(),
-            body: response.to_string().into(),
+            body: response.into(),
             url,
             received_at: self.env.clock.now(),
         };
@@ -270,8 +272,7 @@ impl PageReader {
 
     /// The same page once for each part of the properties; parts of a record are put together.
     async fn by_properties(&self, retriever: &Retriever, properties: &Properties) -> Result<Fetched> {
-        let mut alone = Vec::new();
-        let mut merged: Vec<(String, Value)> = Vec::new();
+        let mut answers = Vec::new();
         let mut last = None;
         let mut extracted = 0;
         for part in properties.parts(&self.env).await? {
@@ -288,30 +289,14 @@ impl PageReader {
             };
             let parts = self.select(retriever, &answer, &slice).await?;
             extracted = parts.iter().map(|part| part.extracted).sum();
-            for part in &parts {
-                for span in &part.records {
-                    let record = value_of(&part.body, span)?;
-                    let key = properties
-                        .is_chunked()
-                        .then(|| properties.merge_key_of(&record))
-                        .flatten();
-                    match key {
-                        None => alone.push(record),
-                        Some(key) => match merged.iter_mut().find(|(known, _)| *known == key) {
-                            Some((_, there)) => deep_merge(there, record),
-                            None => merged.push((key, record)),
-                        },
-                    }
-                }
-            }
             let document = parts.first().and_then(|part| part.document.clone());
             last = Some((answer, document));
+            answers.push(parts);
         }
         let Some((answer, document)) = last else {
             return Ok(Fetched::Nothing);
         };
-        alone.extend(merged.into_iter().map(|(_, record)| record));
-        let mut selected = written(&alone)?;
+        let mut selected = by_key(properties, &answers)?;
         selected.document = document;
         selected.extracted = extracted;
         Ok(Fetched::Page(answer, vec![selected]))

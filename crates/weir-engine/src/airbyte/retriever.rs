@@ -6,16 +6,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
-use weir_protocol::{Error, Result};
+use weir_protocol::Result;
 
 use super::env::Env;
 use super::jobs::{JobPages, Jobs};
 use super::node::Node;
 use super::page_reader::PageReader;
 use super::patience::{Reduction, Reset, Splitting, check_actions};
-use super::records::{Decoder, Selector};
+use super::records::{Decoder, Selector, parsed};
 use super::request::{Paginator, Properties, Requester, SliceOption};
 use super::slices::{CursorPlan, Slice};
+use crate::extract::Exact;
 
 /// Decides by a record whether client-side incremental reading keeps it.
 pub(crate) type Keeps = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
@@ -47,20 +48,26 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn values(&self) -> Result<Vec<Value>> {
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &[u8]> {
         self.records
             .iter()
-            .map(|span| value_of(&self.body, span))
-            .collect()
+            .map(move |span| &self.body[span.start as usize..span.end as usize])
+    }
+
+    /// Each with the numbers that it does not hold.
+    pub(crate) fn values(&self) -> Result<Vec<(Value, Exact)>> {
+        let values = self.texts().map(|text| {
+            let exact = Exact::of(&[text]);
+            Ok((parsed(text, &exact)?, exact))
+        });
+        values.collect()
     }
 }
 
+/// A record as a value that is looked at and not written again.
 pub(super) fn value_of(body: &Bytes, span: &Range<u32>) -> Result<Value> {
-    serde_json::from_slice(&body[span.start as usize..span.end as usize]).map_err(|error| {
-        Error::decode("a record is not valid JSON")
-            .caused_by(error)
-            .hint("check what the source answers")
-    })
+    let text = &body[span.start as usize..span.end as usize];
+    parsed(text, &Exact::of(&[text]))
 }
 
 impl Retriever {
@@ -198,9 +205,19 @@ impl Retriever {
         let mut reader = PageReader::new(env.clone(), slice);
         let mut all = Vec::new();
         while let Some(page) = reader.next(self).await? {
-            all.extend(page.values()?);
+            all.extend(page.values()?.into_iter().map(|(record, _)| record));
         }
         Ok(all)
+    }
+
+    /// The same as they came, to be parsed together with what they are written beside.
+    pub(crate) async fn pages_of(&self, env: &Arc<Env>, slice: Arc<Slice>) -> Result<Vec<Page>> {
+        let mut reader = PageReader::new(env.clone(), slice);
+        let mut pages = Vec::new();
+        while let Some(page) = reader.next(self).await? {
+            pages.push(page);
+        }
+        Ok(pages)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use weir_protocol::source::Progress;
+use weir_protocol::source::{Notice, Progress};
 use weir_protocol::state::{StateChange, WHOLE};
 use weir_protocol::{Batch, ReadEvent, ReadMode, ReadRequest, Result, SliceState};
 
@@ -131,16 +131,28 @@ impl SliceReader {
         let _closed = self.out.send(Ok(ReadEvent::Advance(change))).await;
     }
 
+    /// What a person should know of the next read, when all slices are read.
+    pub(crate) fn notice(&self) -> Option<Notice> {
+        self.edges.as_ref()?.notice()
+    }
+
     /// What the next read goes on from, when all slices are read.
     pub(crate) fn complete(&self) -> StateChange {
         let floor = Some(self.tracking.state());
+        if let Some(edges) = &self.edges {
+            edges.settle();
+        }
         let edge = self.edge();
         let slices = if edge.edge.is_empty() {
             BTreeMap::new()
         } else {
             [(Arc::from(WHOLE), edge)].into()
         };
-        StateChange::Complete { floor, slices }
+        StateChange::Complete {
+            floor,
+            groups: Vec::new(),
+            slices,
+        }
     }
 
     /// The digests stand beside the cursor, which is in the reference's format and has no place for them.

@@ -193,6 +193,9 @@ impl AirbyteSource {
             };
             let _closed = out.send(Ok(ReadEvent::Notice(notice))).await;
         }
+        if let Some(notice) = reader.notice() {
+            let _closed = out.send(Ok(ReadEvent::Notice(notice))).await;
+        }
         read.finish();
         let _closed = out.send(Ok(ReadEvent::Advance(reader.complete()))).await;
         Ok(())

@@ -29,7 +29,8 @@ pub(super) fn check(cursor: &CursorPlan, from: &Point, state: &StreamState) -> R
         ));
     }
     let cursors = slices().filter_map(|(_, slice)| slice.cursor.as_ref());
-    for value in state.floor.iter().chain(cursors) {
+    let shared = state.groups.iter().map(|group| &group.cursor);
+    for value in state.floor.iter().chain(shared).chain(cursors) {
         let stored = cursor.stored(value)?;
         if from.is_after(&stored) {
             return Err(refused(

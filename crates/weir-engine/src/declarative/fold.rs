@@ -1,15 +1,17 @@
 //! From the states of all slices to the state that the next read starts from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
+use weir_protocol::state::{SliceDigest, SliceGroup};
 use weir_protocol::{SliceState, StateChange, StreamState};
 
+use super::groups::{self, Member};
 use super::tracker::EDGE_MAX;
-use crate::cursor::{CursorPlan, Point};
+use crate::cursor::CursorPlan;
 
-/// Slices whose own cursors are kept; more are folded into one floor.
+/// Slices whose own cursors are kept; more are folded into groups that share one.
 const SLICES_KEPT_MAX: usize = 200;
 /// First character of state entries that are not slices.
 const RESERVED: char = '@';
@@ -17,8 +19,16 @@ const RESERVED: char = '@';
 /// Collects how slices ended.
 pub(super) struct Ends {
     floor: Option<Value>,
-    slices: Mutex<BTreeMap<Arc<str>, SliceState>>,
+    groups: Vec<SliceGroup>,
+    slices: Mutex<BTreeMap<Arc<str>, End>>,
     may_fold: bool,
+}
+
+#[derive(Clone, Default)]
+struct End {
+    state: SliceState,
+    /// By this read, not by an earlier one.
+    is_read: bool,
 }
 
 impl Ends {
@@ -27,12 +37,14 @@ impl Ends {
         let kept = before.into_iter().flat_map(|state| &state.slices);
         // Windows are entries of a running read only; their base entry carries on.
         let kept = kept.filter(|(key, _)| !is_reserved(key) && !is_window(key));
+        let end = |state: &SliceState| End {
+            state: rested(state.clone()),
+            is_read: false,
+        };
         Self {
             floor: before.and_then(|state| state.floor.clone()),
-            slices: Mutex::new(
-                kept.map(|(key, state)| (key.clone(), rested(state.clone())))
-                    .collect(),
-            ),
+            groups: before.map(|state| state.groups.clone()).unwrap_or_default(),
+            slices: Mutex::new(kept.map(|(key, state)| (key.clone(), end(state))).collect()),
             may_fold,
         }
     }
@@ -40,7 +52,9 @@ impl Ends {
     /// A slice, or one window of it, was read to its end.
     pub(super) fn add(&self, base: &Arc<str>, cursor: Option<&CursorPlan>, state: SliceState) {
         let mut slices = self.slices.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = slices.entry(base.clone()).or_default();
+        let end = slices.entry(base.clone()).or_default();
+        end.is_read = true;
+        let kept = &mut end.state;
         let point = |state: &SliceState| {
             state
                 .cursor
@@ -69,15 +83,51 @@ impl Ends {
         cursor: Option<&CursorPlan>,
         reserved: Vec<(Arc<str>, SliceState)>,
     ) -> StateChange {
-        let mut slices = self.slices.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut floor = self.floor.clone();
-        if self.may_fold && slices.len() > SLICES_KEPT_MAX {
-            floor = lowest(cursor, floor, &slices);
-            slices.clear();
+        let ends = self.slices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let folds = self.may_fold && ends.len() > SLICES_KEPT_MAX;
+        let (groups, ends) = match cursor {
+            Some(cursor) if folds => (self.fold(cursor, &ends), BTreeMap::new()),
+            _ => (self.groups.clone(), ends),
+        };
+        let states = ends.into_iter().map(|(key, end)| (key, end.state));
+        let told = states.filter(|(_, state)| *state != SliceState::default());
+        StateChange::Complete {
+            floor: self.floor.clone(),
+            groups,
+            slices: told.chain(reserved).collect(),
         }
-        slices.retain(|_, state| *state != SliceState::default());
-        slices.extend(reserved);
-        StateChange::Complete { floor, slices }
+    }
+
+    /// The groups of all slices of which something is known.
+    fn fold(&self, cursor: &CursorPlan, ends: &BTreeMap<Arc<str>, End>) -> Vec<SliceGroup> {
+        let member = |value: &Value, is_read| {
+            Some(Member {
+                point: cursor.formats.parse(value)?,
+                cursor: value.clone(),
+                is_read,
+            })
+        };
+        let grouped = self.groups.iter().flat_map(|group| {
+            let shared = member(&group.cursor, false);
+            let slices = group.slices.iter();
+            slices.filter_map(move |slice| Some((slice, shared.clone()?)))
+        });
+        let mut members: HashMap<SliceDigest, Member> = grouped.collect();
+        let mut empty = Vec::new();
+        for (key, end) in ends {
+            let digest = SliceDigest::of(key);
+            let own = end.state.cursor.as_ref();
+            let own = own.and_then(|value| member(value, end.is_read));
+            match (members.get_mut(&digest), own) {
+                (Some(kept), Some(own)) if !own.point.is_before(&kept.point) => *kept = own,
+                // A read that found nothing new leaves the slice where it was.
+                (Some(kept), _) => kept.is_read |= end.is_read,
+                (None, Some(own)) => drop(members.insert(digest, own)),
+                (None, None) if end.is_read && self.floor.is_none() => empty.push(digest),
+                (None, None) => {}
+            }
+        }
+        groups::of(members, empty)
     }
 }
 
@@ -87,25 +137,6 @@ fn add_edge(edge: &mut Vec<String>, others: Vec<String>) {
             edge.push(digest);
         }
     }
-}
-
-/// The oldest of all cursors: no slice is complete beyond its own.
-fn lowest(
-    cursor: Option<&CursorPlan>,
-    floor: Option<Value>,
-    slices: &BTreeMap<Arc<str>, SliceState>,
-) -> Option<Value> {
-    let cursors = slices.values().filter_map(|state| state.cursor.clone());
-    let mut lowest: Option<(Point, Value)> = None;
-    for value in floor.into_iter().chain(cursors) {
-        let Some(point) = cursor.and_then(|cursor| cursor.formats.parse(&value)) else {
-            continue;
-        };
-        if lowest.as_ref().is_none_or(|(low, _)| point.is_before(low)) {
-            lowest = Some((point, value));
-        }
-    }
-    lowest.map(|(_, value)| value)
 }
 
 /// What of a slice's state outlives the read.

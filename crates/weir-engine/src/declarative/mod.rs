@@ -6,6 +6,7 @@ mod descriptor;
 mod drive;
 mod elsewhere;
 mod fold;
+mod groups;
 mod job;
 mod page;
 mod plan;

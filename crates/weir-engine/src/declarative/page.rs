@@ -13,7 +13,7 @@ use super::context::{Oddity, ReadContext};
 use super::tracker::Tracker;
 use crate::cursor::{CursorPlan, Point};
 use crate::decode::{Decoded, Encoded, decode};
-use crate::extract::{Document, Page, find, parse};
+use crate::extract::{Document, Exact, Page, find, parse};
 use crate::http::Answer;
 use crate::interpolate::Scope;
 
@@ -105,11 +105,12 @@ impl PageReader<'_> {
         let mut filtered = 0;
         for span in &page.records {
             // What is no JSON is passed on as it is: quarantine holds it with its bytes.
-            let Ok(mut record) = serde_json::from_slice::<Value>(page.json(span)) else {
+            let mut exact = Exact::of(&[page.json(span)]);
+            let Ok(mut record) = exact.parse(page.json(span)) else {
                 kept.push(self.copy(page, span, &mut body)?);
                 continue;
             };
-            plan.transforms.apply(&mut record, self.scope)?;
+            plan.transforms.apply(&mut record, self.scope, &mut exact)?;
             if let Some(filter) = &plan.filter
                 && !filter.render_bool(&self.scope.clone().with("record", &record))?
             {
@@ -118,11 +119,7 @@ impl PageReader<'_> {
                 kept.push(span.clone());
             } else {
                 let start = offset(body.len())?;
-                serde_json::to_writer(&mut body, &record).map_err(|error| {
-                    Error::internal("a record cannot be written as JSON")
-                        .caused_by(error)
-                        .hint("report this as a bug of weir")
-                })?;
+                exact.write(&record, &mut body)?;
                 kept.push(start..offset(body.len())?);
             }
         }

@@ -16,7 +16,7 @@ use weir_protocol::{
 use super::context::{Oddity, ReadContext};
 use super::page::field_of;
 use crate::cursor::{Bounds, Format, Point};
-use crate::extract::{Path, Step, parse};
+use crate::extract::{Exact, Path, Step, parse};
 use crate::slicing::{ParentPlan, Slice, Windows, fields_of};
 
 /// First step of a parent field's path that names the parent's own slice.
@@ -139,7 +139,7 @@ impl Producer {
     ) -> Result<Option<Map<String, Value>>> {
         let json = &batch.body[whole.clone()];
         if let Some(when) = &parent.when
-            && !when.render_bool(&self.context.scope.clone().with("record", parse(json)?))?
+            && !when.render_bool(&self.context.scope.clone().with("record", looked_at(json)?))?
         {
             return Ok(None);
         }
@@ -233,6 +233,12 @@ fn to_keep(kept: SliceState, newest: &StreamState, is_held_back: bool) -> Result
             ..SliceState::default()
         }
     })
+}
+
+/// A parent's record, for its condition. It may have numbers that a value does not hold.
+fn looked_at(json: &[u8]) -> Result<Value> {
+    // Of what is no JSON at all, the other way has the error.
+    Exact::value(json).or_else(|_| parse(json))
 }
 
 /// What is done with a parent's fields.

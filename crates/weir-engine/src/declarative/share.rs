@@ -206,6 +206,8 @@ async fn read(source: Arc<Inner>, task: SliceTask, out: mpsc::Sender<Result<Even
     })?;
     let mut state = StreamState {
         floor: handed.floor,
+        // What the slice begins with is among the states.
+        groups: Vec::new(),
         slices: handed.states,
         complete: false,
     };

@@ -282,6 +282,7 @@ impl SliceReader {
         let tracking = context.tracking(self.slice.window.is_some());
         let empty = Tracker::new(tracking, None, SliceState::default());
         let state = std::mem::replace(&mut self.tracker, empty).finish();
+        let state = self.beyond_base(state);
         context
             .ends
             .add(&self.slice.base, context.plan.cursor.as_ref(), state.clone());
@@ -294,6 +295,23 @@ impl SliceReader {
                 .await;
         }
         Ok(Next::End)
+    }
+
+    /// A window that brought nothing new does not repeat what is known of the slice that it is one of: a read may have
+    /// many such windows, and the digests of a thousand records each.
+    fn beyond_base(&self, state: SliceState) -> SliceState {
+        let context = &self.context;
+        let is_window = self.slice.window.is_some() && context.is_incremental();
+        match context.state.slices.get(&self.slice.base) {
+            Some(base) if is_window && (&base.cursor, &base.edge) == (&state.cursor, &state.edge) => {
+                SliceState {
+                    cursor: None,
+                    edge: Vec::new(),
+                    ..state
+                }
+            }
+            _ => state,
+        }
     }
 
     fn advance_event(&self, state: SliceState) -> ReadEvent {

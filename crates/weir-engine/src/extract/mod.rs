@@ -1,5 +1,6 @@
 //! From an answer's text to where its records lie in it: one pass, no values are built.
 
+mod exact;
 mod path;
 mod scan;
 mod select;
@@ -13,9 +14,11 @@ use bytes::Bytes;
 use serde_json::Value;
 use weir_protocol::Result;
 
+pub use exact::Exact;
 pub use path::{Path, Step};
 pub use select::{Page, Selector};
 
+pub(crate) use exact::is_inexact;
 pub(crate) use scan::Scanner;
 use scan::key_is;
 pub(crate) use value::value_at;
@@ -92,8 +95,12 @@ pub fn without_nulls(record: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok((kept < seen).then_some(out))
 }
 
-/// A small piece of an answer as a value.
+/// A small piece of an answer as a value. A number by itself that no value holds is given as the text of its digits:
+/// a cursor, a token or an id goes back to the source as it came.
 pub fn parse(text: &[u8]) -> Result<Value> {
+    if let Some(digits) = exact::lone_inexact(text) {
+        return Ok(Value::from(digits));
+    }
     serde_json::from_slice(text).map_err(|error| {
         weir_protocol::Error::decode("a part of the answer is not valid JSON")
             .with("text", String::from_utf8_lossy(&text[..text.len().min(200)]))

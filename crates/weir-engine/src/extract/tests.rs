@@ -140,6 +140,17 @@ fn the_last_of_repeated_members_counts() {
     );
 }
 
+#[test]
+fn a_number_that_no_value_holds_is_the_text_of_its_digits() {
+    let body = Bytes::from(r#"{"next":18446744073709551617,"at":1700000000.123456789,"n":1.5,"l":[1e20]}"#);
+    let document = Document { body, list: None };
+    let at = |path: &str| document.value_at(&Path::parse(path).unwrap()).unwrap().unwrap();
+    assert_eq!(at("next"), "18446744073709551617");
+    assert_eq!(at("at"), "1700000000.123456789");
+    assert_eq!(at("n"), 1.5);
+    assert_eq!(at("l"), json!([1e20]));
+}
+
 proptest! {
     #[test]
     fn spans_are_the_values(items in prop::collection::vec(any_json(), 0..8), pretty in any::<bool>()) {

@@ -163,6 +163,7 @@ impl Reading {
         if self.is_over && !is_cut {
             events.push(ReadEvent::Advance(StateChange::Complete {
                 floor: None,
+                groups: Vec::new(),
                 slices: [(Arc::from(WHOLE), state)].into(),
             }));
         } else {
@@ -268,6 +269,17 @@ impl Source for WithInbox {
             return self.read(request);
         }
         self.inner.read_with(request, others)
+    }
+
+    fn may_be_outdated(&self, stream: &str) -> bool {
+        stream != self.stream.name && self.inner.may_be_outdated(stream)
+    }
+
+    async fn outdated(&self, stream: &str, state: &StreamState) -> Result<Option<String>> {
+        if stream == self.stream.name {
+            return Ok(None);
+        }
+        self.inner.outdated(stream, state).await
     }
 
     fn slices_at_once(&self, stream: &str) -> usize {

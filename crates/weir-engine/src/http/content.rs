@@ -20,6 +20,8 @@ use tokio_util::io::StreamReader;
 pub(super) const ACCEPTED: &str = "gzip, br, zstd, deflate";
 /// Unpacked at a time.
 const PIECE_BYTES: usize = 64 << 10;
+/// The first byte of whatever gzip packed; no text begins with it.
+const GZIP_HEAD: u8 = 0x1f;
 
 /// Why a body ended before its end. What is none of these is damage to what was packed.
 #[derive(Debug)]
@@ -75,24 +77,27 @@ impl Coding {
         }
     }
 
-    /// The coding of a body; none where it is as it is.
-    fn of(headers: &HeaderMap) -> io::Result<Option<Self>> {
+    /// The coding of a body, and whether it is named twice; none where the body is as it is.
+    fn of(headers: &HeaderMap) -> io::Result<Option<(Self, bool)>> {
         let named = headers.get_all(CONTENT_ENCODING).iter();
-        let mut codings = named
+        let codings: Vec<Self> = named
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .filter_map(Self::named);
-        let coding = codings.next();
-        match codings.next() {
-            Some(_) => Err(Broken::Nested.into()),
-            None => Ok(coding),
+            .filter_map(Self::named)
+            .collect();
+        match codings.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some((*one, false))),
+            // A proxy may repeat what a server said. Of gzip the unpacked bytes tell.
+            [Self::Gzip, Self::Gzip] => Ok(Some((Self::Gzip, true))),
+            _ => Err(Broken::Nested.into()),
         }
     }
 
     /// Whether what begins so is one more member of the same body. Only these two formats have such.
     fn goes_on_with(self, head: u8) -> bool {
         match self {
-            Self::Gzip => head == 0x1f,
+            Self::Gzip => head == GZIP_HEAD,
             // A frame, or one that is to be skipped.
             Self::Zstd => head == 0x28 || (0x50..=0x5f).contains(&head),
             Self::Brotli | Self::Deflate => false,
@@ -166,21 +171,24 @@ pub(super) struct Content {
     coding: Option<Coding>,
     /// None at the end.
     part: Option<Part>,
+    /// Until the first unpacked byte: the coding was named twice, so that another one may lie in it.
+    is_named_twice: bool,
 }
 
 impl Content {
     /// The body of `response`. No more than `wire_max` bytes are taken from the network, and none of its silences is
     /// longer than `idle`.
     pub(super) async fn of(response: reqwest::Response, wire_max: u64, idle: Duration) -> io::Result<Self> {
-        let coding = Coding::of(response.headers())?;
+        let named = Coding::of(response.headers())?;
         Self::over(
-            coding,
+            named,
             Box::pin(StreamReader::new(pieces(response, wire_max, idle))),
         )
         .await
     }
 
-    async fn over(coding: Option<Coding>, mut wire: Wire) -> io::Result<Self> {
+    async fn over(named: Option<(Coding, bool)>, mut wire: Wire) -> io::Result<Self> {
+        let (coding, is_named_twice) = named.unzip();
         let part = match coding {
             // Answers without a body name a coding, too.
             Some(coding) if !wire.fill_buf().await?.is_empty() => Part::packed(coding, wire).await?,
@@ -189,6 +197,7 @@ impl Content {
         Ok(Self {
             coding,
             part: Some(part),
+            is_named_twice: is_named_twice.unwrap_or_default(),
         })
     }
 
@@ -200,13 +209,18 @@ impl Content {
             }
             self.end_part().await?;
         }
-        match &mut self.part {
-            Some(part) => part.fill().await,
-            None => Ok(&[]),
+        let Some(part) = &mut self.part else {
+            return Ok(&[]);
+        };
+        let bytes = part.fill().await?;
+        if self.is_named_twice && bytes.first() == Some(&GZIP_HEAD) {
+            return Err(Broken::Nested.into());
         }
+        Ok(bytes)
     }
 
     pub(super) fn consume(&mut self, bytes: usize) {
+        self.is_named_twice &= bytes == 0;
         if let Some(part) = &mut self.part {
             part.consume(bytes);
         }

@@ -1,43 +1,50 @@
 //! Changing a value's type. What cannot be changed stays as it is, and the lake puts the record into
 //! quarantine: it knows the casts by the stream's policy.
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 use weir_protocol::spec::CastType;
 
 use crate::cursor::{Format, Point};
+use crate::extract::{Exact, is_inexact};
 
 /// Formats in which a moment is looked for, in order. Numbers above this many seconds are milliseconds.
 const MOMENTS: [Format; 2] = [Format::Rfc3339, Format::Date];
 const EPOCH_SECONDS_MAX: f64 = 100_000_000_000.0;
 
-pub(super) fn cast(value: &mut Value, to: CastType) {
+/// `exact` knows the numbers that values only stand for: those are cast by their digits, or not at all.
+pub(super) fn cast(value: &mut Value, to: CastType, exact: &Exact) {
     let cast = match to {
-        CastType::String => to_text(value),
-        CastType::Integer => to_integer(value),
-        CastType::Number => to_number(value),
-        CastType::Boolean => to_boolean(value),
-        CastType::Timestamp => to_timestamp(value),
-        CastType::Json => to_json(value),
+        CastType::String => to_text(value, exact),
+        CastType::Integer => to_integer(value, exact),
+        CastType::Number => to_number(value, exact),
+        CastType::Boolean => to_boolean(value, exact),
+        CastType::Timestamp => to_timestamp(value, exact),
+        CastType::Json => to_json(value, exact),
     };
     if let Some(cast) = cast {
         *value = cast;
     }
 }
 
-fn to_text(value: &Value) -> Option<Value> {
+fn to_text(value: &Value, exact: &Exact) -> Option<Value> {
     match value {
         Value::Null | Value::String(_) => None,
-        other => Some(Value::from(other.to_string())),
+        other => exact.text(other).ok().map(Value::from),
     }
 }
 
-fn to_integer(value: &Value) -> Option<Value> {
+fn to_integer(value: &Value, exact: &Exact) -> Option<Value> {
     match value {
         Value::String(text) => {
             let text = text.trim();
-            let whole = text.parse::<i64>().ok().or_else(|| whole(text.parse().ok()?));
+            let whole = text.parse::<i64>().ok().or_else(|| {
+                // Its double may be whole where the text is not.
+                let double = text.parse::<f64>().ok().filter(|_| !is_inexact(text.as_bytes()));
+                whole(double?)
+            });
             whole.map(Value::from)
         }
+        Value::Number(_) if exact.digits(value).is_some() => None,
         Value::Number(number) if number.is_f64() => whole(number.as_f64()?).map(Value::from),
         Value::Bool(truth) => Some(Value::from(i64::from(*truth))),
         _ => None,
@@ -50,24 +57,25 @@ fn whole(number: f64) -> Option<i64> {
     exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
-fn to_number(value: &Value) -> Option<Value> {
+fn to_number(value: &Value, exact: &Exact) -> Option<Value> {
     match value {
         Value::String(text) => {
-            let number: Number = serde_json::from_str(text.trim()).ok()?;
-            Some(Value::Number(number))
+            let number = exact.parse(text.trim().as_bytes()).ok()?;
+            number.is_number().then_some(number)
         }
         Value::Bool(truth) => Some(Value::from(i64::from(*truth))),
         _ => None,
     }
 }
 
-fn to_boolean(value: &Value) -> Option<Value> {
+fn to_boolean(value: &Value, exact: &Exact) -> Option<Value> {
     match value {
         Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "yes" | "y" | "t" | "on" | "1" => Some(Value::Bool(true)),
             "false" | "no" | "n" | "f" | "off" | "0" => Some(Value::Bool(false)),
             _ => None,
         },
+        Value::Number(_) if exact.digits(value).is_some() => None,
         Value::Number(number) => match number.as_f64() {
             Some(1.0) => Some(Value::Bool(true)),
             Some(0.0) => Some(Value::Bool(false)),
@@ -77,14 +85,17 @@ fn to_boolean(value: &Value) -> Option<Value> {
     }
 }
 
-fn to_timestamp(value: &Value) -> Option<Value> {
+fn to_timestamp(value: &Value, exact: &Exact) -> Option<Value> {
     let point = match value {
         Value::String(text) => MOMENTS
             .iter()
             .find_map(|format| format.parse_text(text))
             .or_else(|| epoch(value))
             .or_else(|| by_mail(text)),
-        Value::Number(_) => epoch(value),
+        Value::Number(_) => match exact.digits(value) {
+            Some(digits) => epoch(&Value::from(digits)),
+            None => epoch(value),
+        },
         _ => None,
     };
     match point {
@@ -113,9 +124,9 @@ fn epoch(value: &Value) -> Option<Point> {
     format.parse_value(value)
 }
 
-fn to_json(value: &Value) -> Option<Value> {
+fn to_json(value: &Value, exact: &Exact) -> Option<Value> {
     let Value::String(text) = value else {
         return None;
     };
-    serde_json::from_str(text).ok()
+    exact.parse(text.as_bytes()).ok()
 }

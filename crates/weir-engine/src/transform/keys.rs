@@ -1,4 +1,6 @@
-//! Changing names: flattening and case.
+//! Changing names: flattening and case. Fields that come to one name are kept apart.
+
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 use weir_protocol::name;
@@ -6,21 +8,31 @@ use weir_protocol::spec::KeyCase;
 
 use crate::extract::{Path, Step};
 
-/// Lifts members of nested objects to the top, their names joined. A name that is taken stays as it is.
+/// A field on its way to a new name.
+struct Moved {
+    name: String,
+    /// Where it was, which orders those that want one name.
+    from: String,
+    /// It had this name before.
+    stands: bool,
+    value: Value,
+}
+
+/// Lifts members of nested objects to the top, their names joined.
 pub(super) fn flatten(record: &mut Value, paths: &[Path], separator: &str) {
     let Value::Object(members) = record else {
         return;
     };
-    let mut flat = Map::with_capacity(members.len());
+    let mut flat = Vec::with_capacity(members.len());
     for (key, member) in std::mem::take(members) {
         let mut way = vec![key.clone()];
         lift(&mut flat, &mut way, key, member, paths, separator);
     }
-    *members = flat;
+    *members = apart(flat);
 }
 
 fn lift(
-    flat: &mut Map<String, Value>,
+    flat: &mut Vec<Moved>,
     way: &mut Vec<String>,
     name: String,
     value: Value,
@@ -36,9 +48,12 @@ fn lift(
                 way.pop();
             }
         }
-        other => {
-            flat.entry(name).or_insert(other);
-        }
+        other => flat.push(Moved {
+            name,
+            from: way.join("\0"),
+            stands: way.len() == 1,
+            value: other,
+        }),
     }
 }
 
@@ -54,19 +69,63 @@ pub(super) fn is_meant(way: &[String], paths: &[Path]) -> bool {
     paths.is_empty() || paths.iter().any(same)
 }
 
-/// All names at any depth. Of two that become the same the first stays.
+/// All names at any depth.
 pub(super) fn rename_all(value: &mut Value, case: KeyCase) {
     match value {
         Value::Object(members) => {
-            let mut renamed = Map::with_capacity(members.len());
-            for (key, mut member) in std::mem::take(members) {
+            let moved = std::mem::take(members).into_iter().map(|(key, mut member)| {
                 rename_all(&mut member, case);
-                renamed.entry(rename(&key, case)).or_insert(member);
-            }
-            *members = renamed;
+                let name = rename(&key, case);
+                Moved {
+                    stands: name == key,
+                    name,
+                    from: key,
+                    value: member,
+                }
+            });
+            *members = apart(moved.collect());
         }
         Value::Array(items) => items.iter_mut().for_each(|item| rename_all(item, case)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The fields by their new names, none of them lost. Of several that want one name the field that had it before keeps
+/// it, else the first by where it was; the others get the suffix `_2`, `_3` …, as columns do. The order in which a record
+/// has its fields decides nothing, so that records with the same fields come to the same names.
+fn apart(mut fields: Vec<Moved>) -> Map<String, Value> {
+    let are_distinct = {
+        let mut names = HashSet::with_capacity(fields.len());
+        fields.iter().all(|field| names.insert(field.name.as_str()))
+    };
+    if !are_distinct {
+        number(&mut fields);
+    }
+    fields
+        .into_iter()
+        .map(|field| (field.name, field.value))
+        .collect()
+}
+
+fn number(fields: &mut [Moved]) {
+    // A suffix makes no name that another field wants as it is.
+    let mut taken: HashSet<String> = fields.iter().map(|field| field.name.clone()).collect();
+    let mut given: HashMap<String, u32> = HashMap::new();
+    let mut order: Vec<&mut Moved> = fields.iter_mut().collect();
+    order.sort_by(|a, b| b.stands.cmp(&a.stands).then_with(|| a.from.cmp(&b.from)));
+    for field in order {
+        let Some(suffix) = given.get_mut(&field.name) else {
+            given.insert(field.name.clone(), 1);
+            continue;
+        };
+        let name = loop {
+            *suffix += 1;
+            let name = format!("{}_{suffix}", field.name);
+            if taken.insert(name.clone()) {
+                break name;
+            }
+        };
+        field.name = name;
     }
 }
 

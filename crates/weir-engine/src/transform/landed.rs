@@ -51,6 +51,8 @@ pub(crate) fn landed(specs: &[Transform]) -> Result<Vec<Cast>> {
                     cast.path = flattened(&cast.path, &paths, &flatten.separator);
                 }
             }
+            // Where another field has that name already, the cast one lands beside it under a suffix and the other is
+            // looked at in its place: at worst a record is held that need not be.
             Transform::Keys(case) => {
                 for step in casts.iter_mut().flat_map(|cast| &mut cast.path) {
                     if step != EVERY {

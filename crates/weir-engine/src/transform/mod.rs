@@ -14,7 +14,7 @@ use serde_json::Value;
 use weir_protocol::spec::{CastType, Flatten, KeyCase, Transform};
 use weir_protocol::{Error, Result};
 
-use crate::extract::Path;
+use crate::extract::{Exact, Path, is_inexact};
 use crate::interpolate::{Scope, Templates, Tree};
 
 /// A stream's `transform`, compiled.
@@ -45,10 +45,10 @@ impl Transforms {
         self.steps.is_empty()
     }
 
-    /// `scope` is what templates may name besides `record`.
-    pub fn apply(&self, record: &mut Value, scope: &Scope) -> Result<()> {
+    /// `scope` is what templates may name besides `record`; `exact` is what the record was parsed by and is written by.
+    pub fn apply(&self, record: &mut Value, scope: &Scope, exact: &mut Exact) -> Result<()> {
         for step in &self.steps {
-            step.apply(record, scope)?;
+            step.apply(record, scope, exact)?;
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ fn exact(text: &str) -> Result<Path> {
 }
 
 impl Step {
-    fn apply(&self, record: &mut Value, scope: &Scope) -> Result<()> {
+    fn apply(&self, record: &mut Value, scope: &Scope, exact: &mut Exact) -> Result<()> {
         match self {
             Self::Add(fields) => {
                 for (path, value) in fields {
@@ -124,11 +124,26 @@ impl Step {
             Self::Flatten { paths, separator } => keys::flatten(record, paths, separator),
             Self::Cast(types) => {
                 for (path, to) in types {
-                    place::change(record, &path.steps, &mut |value| cast::cast(value, *to));
+                    if matches!(to, CastType::Number | CastType::Json) {
+                        take_on(record, path, exact);
+                    }
+                    place::change(record, &path.steps, &mut |value| cast::cast(value, *to, exact));
                 }
             }
             Self::Keys(case) => keys::rename_all(record, *case),
         }
         Ok(())
+    }
+}
+
+/// The numbers in texts that a cast is about to parse: all of them, lest one is a double that stands for another.
+fn take_on(record: &mut Value, path: &Path, exact: &mut Exact) {
+    let mut texts = Vec::new();
+    place::change(record, &path.steps, &mut |value| match value {
+        Value::String(text) => texts.push(text.clone()),
+        _ => {}
+    });
+    if !exact.is_empty() || texts.iter().any(|text| is_inexact(text.as_bytes())) {
+        exact.widen(record, &texts);
     }
 }

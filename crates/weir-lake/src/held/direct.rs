@@ -9,6 +9,7 @@ use crate::lake::Lake;
 use crate::quarantine::{self, Decision};
 use crate::table::file_writer;
 use crate::table::{Attempt, Table};
+use crate::typed::Inexact;
 use crate::upsert::{Outcome, Rule, Upsert};
 use crate::writer::checkpoint;
 use crate::writer::gathered::Gathered;
@@ -61,7 +62,7 @@ impl Direct<'_> {
             file_writer::discard(&table.store(), &outcome.adds).boxed().await;
             return Ok(Landing::Inexact);
         }
-        let change = self.change(&outcome)?;
+        let change = self.change(&outcome, &retyped.inexact)?;
         failpoint::reach("lake.in_release")?;
         tracing::debug!(
             table = self.shape.name,
@@ -124,8 +125,9 @@ impl Direct<'_> {
     /// A sync at work must see that the table changed under it: where its rows go straight into the
     /// table, the number of the checkpoint goes on. A full refresh in its staging table is not
     /// disturbed: it is compared with the table when it is published.
-    fn change(&self, outcome: &Outcome) -> Result<crate::table::Change> {
+    fn change(&self, outcome: &Outcome, inexact: &Inexact) -> Result<crate::table::Change> {
         let mut record = self.record.clone();
+        record.inexact = record.inexact.map(|_| inexact.clone());
         if !self.shape.is_staged() {
             record.sequence += 1;
             record.run.clone_from(&self.decision.id);

@@ -17,7 +17,7 @@ use crate::quarantine::{self, Choice, Entry, Listing, Verb};
 use crate::table::widen::ATTEMPTS_MAX;
 use crate::table::{Table, columns};
 use crate::writer::shape::Shape;
-use crate::writer::state::StateRecord;
+use crate::writer::state::{self, StateRecord};
 use direct::{Direct, Landing};
 use typed::Retyped;
 
@@ -155,7 +155,8 @@ impl<'a> Release<'a> {
             Some(family) => family.open(storage, Some(&self.record)).await?,
             None => Vec::new(),
         };
-        let registered = (columns::data_schema(self.table.schema()), children);
+        let known = state::inexact(Some(&self.record), Some(&self.table), &children)?;
+        let registered = (columns::data_schema(self.table.schema()), children, known);
         let key = self.lake.pii_key.expose().as_bytes();
         let retyped = typed::retype(self.plan, self.shape, registered, key, &self.entries)?;
         if retyped.fitting.is_empty() {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use weir_protocol::{Batch, Error, Record, Result, SchemaChange, WritePlan};
 
 use crate::quarantine::Entry;
-use crate::typed::{Rejected, Typer};
+use crate::typed::{Inexact, Rejected, Typer};
 use crate::writer::lineage::with_run;
 use crate::writer::shape::Shape;
 
@@ -20,18 +20,20 @@ pub(super) struct Retyped {
     pub(super) reasons: Vec<String>,
     /// The table's columns with those of the rows.
     pub(super) schema: SchemaRef,
+    /// Long columns of the table and of the rows that are not widened.
+    pub(super) inexact: Inexact,
     pub(super) changes: Vec<SchemaChange>,
 }
 
 pub(super) fn retype(
     plan: &WritePlan,
     shape: &Shape,
-    registered: (SchemaRef, Vec<(String, SchemaRef)>),
+    registered: (SchemaRef, Vec<(String, SchemaRef)>, Inexact),
     pii_key: &[u8],
     entries: &[Entry],
 ) -> Result<Retyped> {
-    let (table, children) = registered;
-    let mut typer = Typer::with_children(plan, Some(table), &children, pii_key)?;
+    let (table, children, known) = registered;
+    let mut typer = Typer::with_children(plan, Some(table), &children, &known, pii_key)?;
     // Lists that go to child tables are there for the replay that lands such rows.
     let shape = &shape.with_lists();
     let conflicts = typer.conflicts();
@@ -40,6 +42,7 @@ pub(super) fn retype(
         fitting: BTreeSet::new(),
         reasons: Vec::new(),
         schema: typer.row_schema(),
+        inexact: known,
         changes: Vec::new(),
     };
     for page in pages(entries) {
@@ -62,6 +65,7 @@ pub(super) fn retype(
         }
     }
     retyped.schema = shape.table_schema(&typer.row_schema());
+    retyped.inexact = typer.inexact();
     Ok(retyped)
 }
 

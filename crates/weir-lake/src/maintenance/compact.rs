@@ -17,8 +17,8 @@ use crate::table::{Attempt, Change, DataFile, Table, scan};
 use crate::upsert::Keys;
 use crate::writer::shape;
 
-/// A Parquet byte is about so many in memory.
-const INFLATION: u64 = 6;
+/// Rows that are sorted stand in memory as they were read, in one piece, as keys, and in part as they are written.
+const COPIES: u64 = 4;
 const WRITE_ROWS: usize = 8192;
 
 /// What a compaction did.
@@ -77,19 +77,25 @@ fn groups(files: Vec<DataFile>) -> Vec<Vec<DataFile>> {
 
 pub(super) async fn join(table: &mut Table, group: &[DataFile], memory_bytes: u64) -> Result<u64> {
     let mut writer = FileWriter::new(Layout::of(table, table.schema().clone())?, memory_bytes);
-    let bytes: u64 = group.iter().map(|file| file.size).sum();
     let keys = shape::primary_key(&table.properties()?);
-    let mut rows = scan::read_all(table.store(), group.to_vec(), table.schema().clone());
-    if keys.is_empty() || bytes * INFLATION > memory_bytes {
-        while let Some(batch) = rows.try_next().await? {
-            writer.write(&batch).await?;
-        }
-    } else {
-        let batches: Vec<RecordBatch> = rows.try_collect().await?;
-        let all = concat_batches(table.schema(), &batches).map_err(unsorted)?;
-        drop(batches);
+    // Names of files ascend with time: keys that do so too stay in order where rows are not sorted.
+    let mut files = group.to_vec();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut rows = scan::read_all(table.store(), files, table.schema().clone());
+    let sortable = if keys.is_empty() { 0 } else { memory_bytes / COPIES };
+    let (first, are_all) = up_to(&mut rows, sortable).await?;
+    if are_all && !first.is_empty() {
+        let all = concat_batches(table.schema(), &first).map_err(unsorted)?;
+        drop(first);
         for part in sorted(&all, &Keys::new(keys, None))? {
             writer.write(&part?).await?;
+        }
+    } else {
+        for batch in first {
+            writer.write(&batch).await?;
+        }
+        while let Some(batch) = rows.try_next().await? {
+            writer.write(&batch).await?;
         }
     }
     let written = writer.finish().await?;
@@ -111,6 +117,21 @@ pub(super) async fn join(table: &mut Table, group: &[DataFile], memory_bytes: u6
     // Another writer took one of the files out: its change wins.
     file_writer::discard(&table.store(), &written).await;
     Ok(0)
+}
+
+/// The rows as far as they take no more than `bytes` of memory, one batch more perhaps, and whether they are all.
+/// Their size in files tells nothing of that: a column of one value takes no bytes there.
+async fn up_to(rows: &mut scan::Rows, bytes: u64) -> Result<(Vec<RecordBatch>, bool)> {
+    let mut held = Vec::new();
+    let mut size = 0;
+    while size <= bytes {
+        let Some(batch) = rows.try_next().await? else {
+            return Ok((held, true));
+        };
+        size += batch.get_array_memory_size() as u64;
+        held.push(batch);
+    }
+    Ok((held, false))
 }
 
 fn sorted<'a>(

@@ -72,6 +72,7 @@ pub(super) async fn record(lake: &Lake, plan: &WritePlan, shape: &Shape) -> Resu
         held: 0,
         refused: false,
         writers: Vec::new(),
+        inexact: None,
         children: std::collections::BTreeMap::new(),
         child_rows: std::collections::BTreeMap::new(),
     })

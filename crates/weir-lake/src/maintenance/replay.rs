@@ -132,6 +132,9 @@ impl<'a> Replay<'a> {
         }
         let next = record.sequence + 1;
         let run = format!("{RUN}{}", uuid::Uuid::now_v7().simple());
+        let mut typer = Typer::new(plan, None, lake.pii_key.expose().as_bytes())?;
+        // Bronze does not tell where a page ended whose later records kept a column long.
+        typer.know(&record.inexact.take().unwrap_or_default());
         record.mode = plan.mode;
         record.form = Some(TableForm::of(&shape));
         record.run.clone_from(&run);
@@ -144,7 +147,7 @@ impl<'a> Replay<'a> {
             Purpose::Compare => (format!("c{}", uuid::Uuid::now_v7().simple()), None),
         };
         Ok(Some(Self {
-            typer: Typer::new(plan, None, lake.pii_key.expose().as_bytes())?,
+            typer,
             ledger: Ledger::read(&lake.storage, source, stream, admitted, |sequence| {
                 record.is_replaced(sequence)
             })
@@ -182,6 +185,7 @@ impl<'a> Replay<'a> {
         }
         self.check_loss(accepts_loss).boxed().await?;
         self.record.lines = Some(self.guard.lines);
+        self.record.inexact = Some(self.typer.inexact());
         Ok(Replayed {
             main: self.main,
             record: self.record,

@@ -149,6 +149,7 @@ fn rested(state: StreamState) -> StreamState {
     });
     StreamState {
         floor: state.floor,
+        groups: state.groups,
         slices: slices.filter(|(_, slice)| slice.cursor.is_some()).collect(),
         complete: true,
     }

@@ -13,6 +13,7 @@ use arrow::row::{RowConverter, SortField};
 use weir_protocol::{Error, Result};
 
 use super::columns;
+use crate::typed::{rounds, text_fits_double};
 
 /// Partition column to value; none is null.
 pub(crate) type Values = BTreeMap<String, Option<String>>;
@@ -190,10 +191,15 @@ pub(crate) fn split(batch: &RecordBatch, partitions: &[String]) -> Result<Vec<(V
     Ok(parts)
 }
 
-/// A partition column as the rows of one file have it.
-pub(crate) fn constant(value: Option<&str>, kind: &DataType, rows: usize) -> Result<ArrayRef> {
+/// A partition column as the rows of one file have it. Fails where its value is an integer that a double of
+/// this type would round.
+pub(crate) fn constant(value: Option<&str>, field: &Field, rows: usize) -> Result<ArrayRef> {
+    let is_double = *field.data_type() == DataType::Float64;
+    if is_double && value.is_some_and(|text| !text_fits_double(text)) {
+        return Err(rounds(field.name()));
+    }
     let texts = StringArray::from(vec![value; rows]);
-    cast(&texts, kind).map_err(unsplit)
+    cast(&texts, field.data_type()).map_err(unsplit)
 }
 
 /// The folder of a partition's files. Only for people: the log has the exact values.

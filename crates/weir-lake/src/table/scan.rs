@@ -120,7 +120,7 @@ fn whole(batch: &RecordBatch, file: &DataFile, schema: &SchemaRef) -> Result<Rec
     let mut columns = batch.columns().to_vec();
     for (name, value) in &file.partition {
         if let Ok(field) = schema.field_with_name(name) {
-            let constant = partition::constant(value.as_deref(), field.data_type(), batch.num_rows())?;
+            let constant = partition::constant(value.as_deref(), field, batch.num_rows())?;
             fields.push(Arc::new(field.clone()));
             columns.push(constant);
         }

@@ -54,6 +54,8 @@ fn merge_types(old: &DataType, new: &DataType) -> DataType {
             true,
         ))),
         (old, new) if same(old, new) => old.clone(),
+        // What was widened stays so, whoever comes with what it was before.
+        (DataType::Float64, DataType::Int64) | (DataType::Timestamp(..), DataType::Date32) => old.clone(),
         (_, new) => new.clone(),
     }
 }

@@ -16,6 +16,7 @@ use weir_protocol::spec::Pii;
 use weir_protocol::{Error, Result};
 
 use super::decimal::{self, NotDecimal};
+use super::exact::{fits_double, text_fits_double};
 use super::kind::{Kind, element_field};
 use super::misfit::{Misfit, Problem};
 use super::object::Object;
@@ -327,12 +328,12 @@ fn widening(expected: &'static str, got: &'static str) -> Box<Misfit> {
 
 type Fitted<T> = std::result::Result<T, Box<Misfit>>;
 
-/// Integers up to here are exact in 64-bit floating point.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// From here on, two integers may be one in 64-bit floating point.
+const EXACT_END: f64 = 9_007_199_254_740_992.0;
 
 /// Whether the number is an integer that no digit was lost of.
 pub(crate) fn is_whole(value: f64) -> bool {
-    value.fract() == 0.0 && value.abs() <= EXACT_MAX
+    value.fract() == 0.0 && value.abs() < EXACT_END
 }
 
 #[inline]
@@ -356,20 +357,25 @@ fn integer(node: Node<'_>, at: usize, record: &mut Parsed<'_>) -> Fitted<i64> {
 
 #[inline]
 fn float(node: Node<'_>, at: usize, record: &mut Parsed<'_>) -> Fitted<f64> {
+    let range = |what: &str| Misfit::new(Problem::Range(what.to_owned()));
+    let too_exact = || range("the integer has more digits than a double holds");
     #[expect(
         clippy::cast_precision_loss,
-        reason = "a number column holds the nearest 64-bit number"
+        reason = "an integer that a double does not hold is refused before"
     )]
     match node {
-        Node::Static(StaticNode::F64(value)) if value.is_nan() => match record.text(at).parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(value),
-            _ => Err(Misfit::new(Problem::Range(
-                "the number does not fit 64 bits".to_owned(),
-            ))),
-        },
+        Node::Static(StaticNode::F64(value)) if value.is_nan() => {
+            let text = record.text(at);
+            match text.parse::<f64>() {
+                _ if !text_fits_double(text) => Err(too_exact()),
+                Ok(value) if value.is_finite() => Ok(value),
+                _ => Err(range("the number does not fit 64 bits")),
+            }
+        }
         Node::Static(StaticNode::F64(value)) => Ok(value),
-        Node::Static(StaticNode::I64(value)) => Ok(value as f64),
-        Node::Static(StaticNode::U64(value)) => Ok(value as f64),
+        Node::Static(StaticNode::I64(value)) if fits_double(value.unsigned_abs()) => Ok(value as f64),
+        Node::Static(StaticNode::U64(value)) if fits_double(value) => Ok(value as f64),
+        Node::Static(StaticNode::I64(_) | StaticNode::U64(_)) => Err(too_exact()),
         _ => Err(mismatch("number", at, record)),
     }
 }

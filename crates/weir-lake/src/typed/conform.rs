@@ -10,9 +10,11 @@ use arrow::datatypes::{DataType, FieldRef, Fields, SchemaRef};
 use weir_protocol::{Error, Result};
 
 use super::column::broken;
+use super::exact::{is_beyond_double, rounds};
 
 /// Gives `batch` the schema `to`: columns it lacks are null (nested ones too), widened ones are
-/// cast, columns that `to` does not have are left out.
+/// cast, columns that `to` does not have are left out. Fails where a value has no place in the wider
+/// type, as an integer that a double would round.
 pub fn conform(batch: &RecordBatch, to: &SchemaRef) -> Result<RecordBatch> {
     if batch.schema_ref() == to {
         return Ok(batch.clone());
@@ -52,6 +54,7 @@ fn fit(array: &ArrayRef, to: &FieldRef) -> Result<ArrayRef> {
             let fitted = ListArray::try_new(Arc::clone(item), offsets, values, list.nulls().cloned());
             Ok(Arc::new(fitted.map_err(|error| broken(&error))?))
         }
+        (_, DataType::Float64) if is_beyond_double(array) => Err(rounds(to.name())),
         (from, wider) => {
             let strict = CastOptions {
                 safe: false,

@@ -8,6 +8,7 @@ use weir_protocol::spec::Pii;
 
 use super::COLUMNS_MAX;
 use super::column::is_whole;
+use super::exact::{Inexact, fits_double};
 use super::kind::{Kind, Member};
 use super::naming::column_name;
 use super::pii::PiiRules;
@@ -22,6 +23,10 @@ const DECIMAL_DIGITS_MAX: u8 = 38;
 pub(crate) struct Seen {
     boolean: bool,
     integer: bool,
+    /// An integer that 64 bits hold and a double does not.
+    inexact: bool,
+    /// The column that is there, or that is made anew, holds such an integer already.
+    inexact_before: bool,
     /// An integer that 64 bits do not hold.
     big: bool,
     /// A number that no decimal holds exactly either.
@@ -57,9 +62,9 @@ impl Seen {
         match node {
             Node::Static(StaticNode::Null) => {}
             Node::Static(StaticNode::Bool(_)) => self.boolean = true,
-            Node::Static(StaticNode::I64(_)) => self.integer = true,
+            Node::Static(StaticNode::I64(value)) => self.observe_integer(value),
             Node::Static(StaticNode::U64(value)) => match i64::try_from(value) {
-                Ok(_) => self.integer = true,
+                Ok(value) => self.observe_integer(value),
                 Err(_) => self.big = true,
             },
             Node::Static(StaticNode::F64(value)) if value.is_nan() => self.observe_big(record.text(at)),
@@ -83,10 +88,15 @@ impl Seen {
         }
     }
 
+    fn observe_integer(&mut self, value: i64) {
+        self.integer = true;
+        self.inexact |= !fits_double(value.unsigned_abs());
+    }
+
     fn observe_big(&mut self, text: &str) {
         let integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-        if integer && text.parse::<i64>().is_ok() {
-            self.integer = true;
+        if let Ok(value) = text.parse::<i64>() {
+            self.observe_integer(value);
         } else if integer && text.trim_start_matches('-').len() <= usize::from(DECIMAL_DIGITS_MAX) {
             self.big = true;
         } else {
@@ -111,10 +121,13 @@ impl Seen {
 
     fn scalar_kind(&self, number: bool, text: bool) -> Kind {
         if number {
-            return match (self.huge, self.whole || self.fraction, self.big) {
+            let is_beyond_double = self.big || self.inexact;
+            return match (self.huge, self.whole || self.fraction, is_beyond_double) {
                 (true, _, _) | (_, true, true) => Kind::Scalar,
+                // The column of a table that is rebuilt: what was held then stays held.
+                (_, true, _) if self.inexact_before => Kind::Int,
                 (_, true, _) => Kind::Float,
-                (_, _, true) => Kind::Decimal {
+                _ if self.big => Kind::Decimal {
                     precision: DECIMAL_DIGITS_MAX,
                     scale: 0,
                 },
@@ -131,8 +144,9 @@ impl Seen {
     /// Grows `kind` so far as safe widening allows and notes what changed. What still does not fit
     /// afterwards is for quarantine.
     fn grow(&self, kind: &mut Kind, path: &str, changes: &mut Vec<SchemaChange>) {
+        let is_exact = !self.inexact && !self.inexact_before;
         let wider = match kind {
-            Kind::Int if self.fraction => Some(Kind::Float),
+            Kind::Int if self.fraction && is_exact => Some(Kind::Float),
             Kind::Date if self.moment => Some(Kind::Timestamp),
             _ => None,
         };
@@ -150,6 +164,19 @@ impl Seen {
             (Kind::Struct(members), Some(object), _) => object.grow(members, path, changes),
             (Kind::List(item), _, Some(list)) => list.grow(item, &format!("{path}[]"), changes),
             _ => {}
+        }
+    }
+
+    fn remember(&mut self, known: &Inexact) {
+        if known.is_empty() {
+            return;
+        }
+        self.inexact_before = known.is_here();
+        if let Some(list) = &mut self.list {
+            list.remember(&known.elements());
+        }
+        if let Some(object) = &mut self.object {
+            object.remember(known);
         }
     }
 
@@ -183,6 +210,17 @@ impl SeenObject {
         self.index.insert(key.to_owned(), self.members.len());
         self.members.push((key.to_owned(), Seen::default()));
         self.members.len() - 1
+    }
+
+    /// Takes in which of the columns that are there hold integers that a double does not: they are not
+    /// widened.
+    pub(crate) fn remember(&mut self, known: &Inexact) {
+        if known.is_empty() {
+            return;
+        }
+        for (key, seen) in &mut self.members {
+            seen.remember(&known.below(key));
+        }
     }
 
     fn kind(&self) -> Option<Kind> {

@@ -3,10 +3,11 @@
 //! # What fits
 //!
 //! Accepted as they are, under every contract: null anywhere; a whole number written as `5.0` for an
-//! integer; an integer for a number; a date for a date-time (midnight UTC); a number or its text for
-//! a decimal that holds all its digits. Under `evolve` also a number or boolean for text (its JSON
-//! text). Digits finer than microseconds of a declared date-time are cut off. Nothing else is
-//! altered: a text that looks like a number stays out of an integer column.
+//! integer; an integer for a number, where a double holds it; a date for a date-time (midnight UTC);
+//! a number or its text for a decimal that holds all its digits. Under `evolve` also a number or
+//! boolean for text (its JSON text). Digits finer than microseconds of a declared date-time are cut
+//! off. Nothing else is altered: a text that looks like a number stays out of an integer column, and
+//! an integer column with values that a double would round never becomes one of numbers.
 //!
 //! A new field whose value says nothing (null, `[]`, `{}`) is no change; its column appears when it
 //! first has a value. Without declared schema the first batch's types become the schema, whatever
@@ -17,6 +18,7 @@ mod casts;
 mod column;
 mod conform;
 mod decimal;
+mod exact;
 mod explode;
 mod infer;
 mod json_schema;
@@ -49,6 +51,7 @@ use weir_protocol::spec::Contract;
 use weir_protocol::{Batch, Error, Result, WritePlan};
 
 pub use conform::conform;
+pub(crate) use exact::{EXACT_UP_TO, Inexact, is_beyond_double, rounds, text_fits_double};
 pub(crate) use explode::{Exploder, INDEX};
 pub use lineage::lineage_fields;
 pub use mask::Mask;
@@ -88,6 +91,8 @@ pub struct Typer {
     schema: SchemaRef,
     parser: Parser,
     lineage: Lineage,
+    /// Long columns that are not widened.
+    inexact: Inexact,
     /// Changes found before the first batch: the declaration against the table.
     pending: Vec<SchemaChange>,
     /// Columns of the table as it was opened.
@@ -136,14 +141,16 @@ struct Refused {
 impl Typer {
     /// `registered` is the table's schema, none for a new table; lineage columns in it are ignored.
     pub fn new(plan: &WritePlan, registered: Option<SchemaRef>, pii_key: &[u8]) -> Result<Self> {
-        Self::with_children(plan, registered, &[], pii_key)
+        Self::with_children(plan, registered, &[], &Inexact::default(), pii_key)
     }
 
-    /// As [`Typer::new`], with the schemas of the child tables that already exist, by exploded field.
-    pub fn with_children(
+    /// As [`Typer::new`], with the schemas of the child tables that already exist, by exploded field, and
+    /// what is known of the long columns of all of them.
+    pub(crate) fn with_children(
         plan: &WritePlan,
         registered: Option<SchemaRef>,
         children: &[(String, SchemaRef)],
+        known: &Inexact,
         pii_key: &[u8],
     ) -> Result<Self> {
         let stream = &plan.stream;
@@ -161,7 +168,7 @@ impl Typer {
             Some(schema) => {
                 let mut members = registered::members(&schema, children)?;
                 registered::check_hashed(&members, &pii, "")?;
-                registered::adopt(&mut members, declared, "", &mut pending);
+                registered::adopt(&mut members, declared, "", known, &mut pending);
                 members
             }
             None => declared,
@@ -191,6 +198,7 @@ impl Typer {
             casts: Casts::new(&stream.policy.casts),
             primary_key,
             members,
+            inexact: known.clone(),
             pending,
             before,
             has_rows: false,
@@ -211,6 +219,16 @@ impl Typer {
         let lineage = lineage_fields();
         let fields: Vec<_> = self.schema.fields().iter().chain(&lineage).cloned().collect();
         Arc::new(Schema::new(fields))
+    }
+
+    /// Long columns with integers that a double does not hold: of what was typed, and known before.
+    pub(crate) fn inexact(&self) -> Inexact {
+        self.inexact.of(&self.members)
+    }
+
+    /// Takes in what is known of columns that are yet to come.
+    pub(crate) fn know(&mut self, more: &Inexact) {
+        self.inexact.join(more);
     }
 
     /// Columns whose declared type the table cannot take on; empty after the first batch.
@@ -378,7 +396,9 @@ impl Typer {
             }
         }
         let mut changes = Vec::new();
-        seen.into_object().grow(&mut self.members, "", &mut changes);
+        let mut seen = seen.into_object();
+        seen.remember(&self.inexact);
+        seen.grow(&mut self.members, "", &mut changes);
         if !changes.is_empty() {
             self.relayout()?;
         }
@@ -414,6 +434,7 @@ impl Typer {
     fn finish(&mut self, batch: &Batch) -> Result<RecordBatch> {
         let rows = self.lineage.rows();
         let mut arrays: Vec<ArrayRef> = self.root.finish_columns(rows)?;
+        self.inexact.note(&self.members, &arrays);
         arrays.extend(self.lineage.finish(batch.emitted_at.as_microsecond()));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.row_schema(), arrays, &options).map_err(|error| broken(&error))

@@ -5,17 +5,20 @@ use weir_protocol::destination::{SchemaChange, SchemaChangeKind};
 use weir_protocol::spec::Pii;
 use weir_protocol::{Error, Result, WritePlan};
 
+use super::exact::Inexact;
 use super::explode;
 use super::kind::{self, Kind, Member};
 use super::naming::{self, column_name};
 use super::pii::PiiRules;
 
 /// Takes declared members into the registered ones: new ones are added, types widened where that is
-/// safe. Where it is not, the table's type stays and the conflict is noted.
+/// safe. Where it is not, the table's type stays and the conflict is noted. `known` are the columns
+/// below `path`.
 pub(crate) fn adopt(
     registered: &mut Vec<Member>,
     declared: Vec<Member>,
     path: &str,
+    known: &Inexact,
     changes: &mut Vec<SchemaChange>,
 ) {
     for declared in declared {
@@ -24,8 +27,8 @@ pub(crate) fn adopt(
             _ => format!("{path}.{column}"),
         };
         if let Some(member) = registered.iter_mut().find(|member| member.key == declared.key) {
-            let path = below(&member.column);
-            reconcile(&mut member.kind, declared.kind, &path, changes);
+            let (path, known) = (below(&member.column), known.below(&declared.key));
+            reconcile(&mut member.kind, declared.kind, &path, &known, changes);
             continue;
         }
         let column = column_name(&declared.key, registered, path.is_empty());
@@ -39,11 +42,19 @@ pub(crate) fn adopt(
     }
 }
 
-fn reconcile(registered: &mut Kind, declared: Kind, path: &str, changes: &mut Vec<SchemaChange>) {
+fn reconcile(
+    registered: &mut Kind,
+    declared: Kind,
+    path: &str,
+    known: &Inexact,
+    changes: &mut Vec<SchemaChange>,
+) {
     let kind = match (&mut *registered, declared) {
-        (Kind::Struct(members), Kind::Struct(declared)) => return adopt(members, declared, path, changes),
+        (Kind::Struct(members), Kind::Struct(declared)) => {
+            return adopt(members, declared, path, known, changes);
+        }
         (Kind::List(item), Kind::List(declared)) => {
-            return reconcile(item, *declared, &format!("{path}[]"), changes);
+            return reconcile(item, *declared, &format!("{path}[]"), &known.elements(), changes);
         }
         // Stored alike; the declaration says how such text is read.
         (Kind::Text | Kind::Scalar | Kind::Json, text @ (Kind::Text | Kind::Scalar | Kind::Json)) => {
@@ -53,6 +64,8 @@ fn reconcile(registered: &mut Kind, declared: Kind, path: &str, changes: &mut Ve
         // The table is already as wide or wider.
         (Kind::Float, Kind::Int) | (Kind::Timestamp, Kind::Date) => return,
         (same, declared) if *same == declared => return,
+        // Its integers would be rounded.
+        (Kind::Int, double @ Kind::Float) if known.is_here() => double,
         (Kind::Int, wider @ Kind::Float) | (Kind::Date, wider @ Kind::Timestamp) => {
             changes.push(change(path, SchemaChangeKind::Widened, registered, &wider));
             *registered = wider;

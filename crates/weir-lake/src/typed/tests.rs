@@ -15,6 +15,7 @@ use weir_protocol::{Batch, Record, StreamDescriptor, SyncMode, WritePlan};
 use super::*;
 
 mod children;
+mod rounding;
 mod values;
 
 fn plan(schema: Option<Value>, contract: Contract) -> WritePlan {

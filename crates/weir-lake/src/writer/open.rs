@@ -15,7 +15,7 @@ use super::publish::Publish;
 use super::raw;
 use super::shape::Shape;
 use super::staging::{self, Published};
-use super::state::StateRecord;
+use super::state::{self, StateRecord};
 use super::stream::{LakeWriter, new_rows};
 use crate::lake::Lake;
 use crate::table::{Table, columns};
@@ -54,7 +54,8 @@ impl Lake {
             .as_ref()
             .map(|table| columns::data_schema(table.schema()));
         let key = self.pii_key.expose().as_bytes();
-        let typer = Typer::with_children(&plan, registered, &found.children, key)?;
+        let known = state::inexact(found.last.as_ref(), found.table.as_ref(), &found.children)?;
+        let typer = Typer::with_children(&plan, registered, &found.children, &known, key)?;
         let folder = match found.staging {
             Some(folder) => folder,
             None if shape.is_staged() => shape.folder.clone().join(staging::new_name(found.generation)),

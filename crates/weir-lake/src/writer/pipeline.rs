@@ -20,7 +20,7 @@ use weir_protocol::{Batch, Error, Result, SchemaChange};
 use super::gathered::Gathered;
 use super::raw::{Held, Raw};
 use super::shape::Shape;
-use crate::typed::{Decoded, Typer};
+use crate::typed::{Decoded, Inexact, Typer};
 
 /// A batch of no more bytes is typed where the task runs; a larger one on a thread of its own, so that
 /// it holds nobody up.
@@ -39,6 +39,8 @@ pub(super) struct Flushed {
     pub(super) changes: Vec<SchemaChange>,
     /// Columns that no record since the start had.
     pub(super) vanished: Vec<SchemaChange>,
+    /// Long columns that are not widened, of the table and of what was typed.
+    pub(super) inexact: Inexact,
     pub(super) quarantined: u64,
     pub(super) reasons: BTreeMap<String, u64>,
     pub(super) bronze_bytes: u64,
@@ -58,7 +60,7 @@ enum ToTyping {
 
 enum ToGathering {
     Typed(Box<Decoded>),
-    Flush(Box<Turn>, SchemaRef, Vec<SchemaChange>),
+    Flush(Box<Turn>, SchemaRef, Vec<SchemaChange>, Inexact),
 }
 
 /// A checkpoint passes the stages.
@@ -148,7 +150,7 @@ async fn type_batches(
             ToTyping::Batch(batch) => batch,
             ToTyping::Flush(turn, raw_reply) => {
                 let raw = ToBronze::Flush(turn.sequence, raw_reply);
-                let typed = ToGathering::Flush(turn, typer.row_schema(), typer.vanished());
+                let typed = ToGathering::Flush(turn, typer.row_schema(), typer.vanished(), typer.inexact());
                 if bronze.send(raw).await.is_err() || next.send(typed).await.is_err() {
                     // The next stage stopped, and says why itself.
                     return Ok(());
@@ -214,13 +216,14 @@ async fn gather(
                 changes.extend(decoded.changes);
                 rows.push(shape.rows(decoded.rows)?).await?;
             }
-            ToGathering::Flush(turn, schema, vanished) => {
+            ToGathering::Flush(turn, schema, vanished, inexact) => {
                 held.flush(turn.sequence).await?;
                 let flushed = Flushed {
                     rows: std::mem::replace(&mut rows, turn.next),
                     schema,
                     changes: std::mem::take(&mut changes),
                     vanished,
+                    inexact,
                     quarantined: std::mem::take(&mut quarantined),
                     reasons: std::mem::take(&mut reasons),
                     bronze_bytes: 0,

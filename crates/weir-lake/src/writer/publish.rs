@@ -60,7 +60,7 @@ impl Publish<'_> {
             } else {
                 self.merge(&main, children.as_mut()).await?
             };
-            let mut record = self.record(&outcome)?;
+            let mut record = self.record(&outcome, &main).boxed().await?;
             let after = self.commit_children(&main, children, &mut record).boxed().await?;
             let mut change = change("PUBLISH FULL REFRESH", &outcome, &record)?;
             if adopts && !schema::equal(main.schema(), &columns) {
@@ -249,8 +249,16 @@ impl Publish<'_> {
     }
 
     /// The refresh's record, with rows that turned out to be no news counted as such.
-    fn record(&self, outcome: &Outcome) -> Result<StateRecord> {
+    async fn record(&self, outcome: &Outcome, main: &Table) -> Result<StateRecord> {
         let mut record = self.staging.record.clone();
+        if self.shape.mode.write() != WriteMode::Replace {
+            // Held records may have been released into the table meanwhile.
+            let theirs = StateRecord::read(main, &record.connection, &record.stream).await?;
+            let theirs = theirs.and_then(|theirs| theirs.inexact);
+            if let (Some(ours), Some(theirs)) = (&mut record.inexact, theirs) {
+                ours.join(&theirs);
+            }
+        }
         let staged = outcome.landed + outcome.deduplicated;
         let known = outcome.deduplicated.min(record.books.landed).min(staged);
         record.books.landed -= known;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use weir_protocol::destination::Committed;
 use weir_protocol::{Books, Error, Result, StreamState, SyncMode, WriteMode, WritePlan};
@@ -10,7 +11,8 @@ use super::form::TableForm;
 use super::generations::{self, Generation};
 use super::shape::Shape;
 use crate::children::Children;
-use crate::table::Table;
+use crate::table::{Table, columns, stats};
+use crate::typed::Inexact;
 
 /// Runs that are remembered with their checkpoints. A process that slept through more than these comes
 /// back to nothing that it could still disturb but its own objects.
@@ -58,6 +60,10 @@ pub(crate) struct StateRecord {
     /// other run were never committed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) writers: Vec<Writer>,
+    /// Long columns of the table and its children that are not widened; none in tables written before it
+    /// was recorded, until they are rebuilt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) inexact: Option<Inexact>,
     /// Child table to the version that this checkpoint stands for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) children: BTreeMap<String, i64>,
@@ -106,6 +112,7 @@ impl StateRecord {
                 from: sequence,
                 run: String::new(),
             }],
+            inexact: Some(Inexact::default()),
             children: BTreeMap::new(),
             child_rows: BTreeMap::new(),
         }
@@ -196,6 +203,26 @@ impl StateRecord {
     pub(crate) fn remember(&mut self, generation: Generation) {
         generations::remember(&mut self.generations, generation);
     }
+}
+
+/// The long columns of a stream's table and its children that hold integers which a double does not. Where
+/// the state does not tell, all are taken for such that the files' statistics do not prove to be others.
+pub(crate) fn inexact(
+    record: Option<&StateRecord>,
+    table: Option<&Table>,
+    children: &[(String, SchemaRef)],
+) -> Result<Inexact> {
+    let known = record.and_then(|record| record.inexact.as_ref());
+    let (None, Some(table)) = (known, table) else {
+        return Ok(known.cloned().unwrap_or_default());
+    };
+    let files = table.files()?;
+    if children.is_empty() && files.iter().all(|file| file.rows == 0 && file.stats.is_some()) {
+        return Ok(Inexact::default());
+    }
+    let data = columns::data_schema(table.schema());
+    let names = data.fields().iter().map(|field| field.name().clone());
+    Inexact::unproven(&data, children, &stats::within_double(&files, names.collect()))
 }
 
 pub(crate) fn application(connection: &str, stream: &str) -> String {

@@ -26,6 +26,7 @@ use crate::children::{ChildRows, ChildRule};
 use crate::lake::{Lake, Layer, folder};
 use crate::maintenance::tidy;
 use crate::table::Table;
+use crate::typed::Inexact;
 use crate::upsert::held_max;
 
 const REASONS_MAX: usize = 10;
@@ -151,7 +152,7 @@ impl LakeWriter {
         if self.accepted == Books::default() && is_same && !publishes {
             return Ok(false);
         }
-        let record = self.record(state, sequence, self.accepted.quarantined);
+        let record = self.record(state, sequence, flushed.inexact);
         let schema = self.target.table_schema(&flushed.schema);
         if publishes && state.complete && self.publish_directly(&mut flushed.rows, &record, &schema).await? {
             return Ok(true);
@@ -259,7 +260,7 @@ impl LakeWriter {
         self.accepted.quarantined += flushed.quarantined;
     }
 
-    fn record(&self, state: &StreamState, sequence: u64, quarantined: u64) -> StateRecord {
+    fn record(&self, state: &StreamState, sequence: u64, inexact: Inexact) -> StateRecord {
         let before = self.last.as_ref().filter(|record| record.run == self.plan.run);
         let mut books = before.map(|record| record.books).unwrap_or_default();
         books += self.accepted;
@@ -291,7 +292,7 @@ impl LakeWriter {
                 .as_ref()
                 .map(|record| record.undone.clone())
                 .unwrap_or_default(),
-            held: held + quarantined,
+            held: held + self.accepted.quarantined,
             refused: false,
             children: self
                 .last
@@ -304,6 +305,10 @@ impl LakeWriter {
                 .as_ref()
                 .map(|record| record.writers.clone())
                 .unwrap_or_default(),
+            inexact: match &self.last {
+                Some(last) if last.inexact.is_none() => None,
+                _ => Some(inexact),
+            },
         };
         record.sign();
         record

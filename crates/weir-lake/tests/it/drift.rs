@@ -61,6 +61,26 @@ fn changes() -> Vec<Change> {
             r#""x":18446744073709551617"#,
         ),
         change(
+            "a whole number that a double would round is followed by a fraction",
+            r#""x":9007199254740993"#,
+            r#""x":1.5"#,
+        ),
+        change(
+            "the same in a nested field",
+            r#""x":{"a":9007199254740993}"#,
+            r#""x":{"a":1.5}"#,
+        ),
+        change(
+            "a fraction is followed by a whole number that a double would round",
+            r#""x":1.5"#,
+            r#""x":9007199254740993"#,
+        ),
+        change(
+            "a fraction is followed by a large whole number that a double holds",
+            r#""x":1.5"#,
+            r#""x":9007199254740994"#,
+        ),
+        change(
             "a fraction gets more digits than a double has",
             r#""x":1.5"#,
             r#""x":1.23456789012345678901"#,
@@ -252,7 +272,13 @@ fn is_same(given: &str, found: &str) -> bool {
     let value = |text: &str| serde_json::from_str::<Value>(text).ok();
     let (given, found) = (value(given), value(found));
     if let (Some(Value::Number(given)), Some(Value::Number(found))) = (&given, &found) {
-        return given.as_f64() == found.as_f64();
+        let double = found.as_f64().unwrap_or(f64::NAN);
+        return match (given.as_i64(), found.as_i64()) {
+            (Some(given), Some(found)) => given == found,
+            // Every digit counts of a whole number.
+            (Some(given), None) => double.fract() == 0.0 && double as i128 == i128::from(given),
+            (None, _) => given.as_f64() == Some(double),
+        };
     }
     if let (Some(Value::String(given)), Some(Value::String(found))) = (&given, &found) {
         let time = |text: &str| -> Option<jiff::Timestamp> {

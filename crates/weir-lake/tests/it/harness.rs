@@ -165,7 +165,7 @@ pub(crate) fn partly(page: usize) -> StreamState {
 pub(crate) fn complete(mark: usize) -> StreamState {
     StreamState {
         floor: Some(json!(mark)),
-        slices: BTreeMap::new(),
         complete: true,
+        ..StreamState::default()
     }
 }

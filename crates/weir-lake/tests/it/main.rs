@@ -26,5 +26,6 @@ mod release;
 #[cfg(feature = "failpoints")]
 mod release_faults;
 mod resume;
+mod rounding;
 mod schema;
 mod tidying;

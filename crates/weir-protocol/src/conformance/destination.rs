@@ -1,6 +1,5 @@
 //! [`crate::Destination`] and [`crate::StreamWriter`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -327,7 +326,7 @@ fn partly(page: u64) -> StreamState {
 fn complete(mark: u64) -> StreamState {
     StreamState {
         floor: Some(Value::from(mark)),
-        slices: BTreeMap::new(),
         complete: true,
+        ..StreamState::default()
     }
 }

@@ -16,11 +16,13 @@ pub enum Transform {
     Remove(Vec<String>),
     /// Old path to new path.
     Rename(BTreeMap<String, String>),
-    /// Lifts the members of nested objects to the top, joined by `separator`.
+    /// Lifts the members of nested objects to the top, joined by `separator`. Fields that come to one name are kept as by
+    /// `keys`; the one at the top keeps it.
     Flatten(Flatten),
     /// Path to type. A record with a value that cannot be cast waits in quarantine.
     Cast(BTreeMap<String, CastType>),
-    /// All keys to `lower`, or `snake` case.
+    /// All keys to `lower`, or `snake` case. Of several that become the same the one that was so before keeps the name, else
+    /// the first in alphabetical order; the others get the suffix `_2`, `_3` … (`userId` beside `user_id` is `user_id_2`).
     Keys(KeyCase),
 }
 

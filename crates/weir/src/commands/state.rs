@@ -143,15 +143,14 @@ fn show(found: &[states::StoredState], format: Format) -> Result<()> {
         "updated",
     ]);
     for state in found {
-        let cursor = state.state.floor.clone().or_else(|| {
-            let cursors = state
-                .state
-                .slices
-                .values()
-                .filter_map(|slice| slice.cursor.clone());
-            // Texts of one format and numbers order as they are written; this is the least one.
-            cursors.min_by_key(ToString::to_string)
-        });
+        let groups = &state.state.groups;
+        let own = state.state.slices.values();
+        let own = own.filter_map(|slice| slice.cursor.as_ref());
+        let shared = groups.iter().map(|group| &group.cursor);
+        // Texts of one format and numbers order as they are written; this is the least one.
+        let cursors = state.state.floor.iter().chain(shared).chain(own);
+        let cursor = cursors.min_by_key(ToString::to_string).cloned();
+        let grouped: usize = groups.iter().map(|group| group.slices.len()).sum();
         let next = match &state.wish {
             None => "reads on",
             Some(Wish::Reset) => "begins at the beginning",
@@ -161,7 +160,7 @@ fn show(found: &[states::StoredState], format: Format) -> Result<()> {
         sheet.push([
             state.stream.as_str().into(),
             cursor.unwrap_or_default(),
-            state.state.slices.len().into(),
+            (state.state.slices.len() + grouped).into(),
             state.state.complete.into(),
             state.sequence.into(),
             next.into(),

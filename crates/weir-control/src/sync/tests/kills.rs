@@ -17,11 +17,15 @@ fn mortal() -> Owner {
 
 /// Runs a sync that dies at a step. Gives back whether it died.
 async fn dies_at(world: &World, api: &Api, mode: SyncMode, step: i64) -> bool {
+    dies_in(world, api, step, |api| world.plan(api, &[("orders", mode)])).await
+}
+
+async fn dies_in(world: &World, api: &Api, step: i64, plan: impl FnOnce(&Api) -> SyncPlan) -> bool {
     let death = Death::at(step);
     let mut api = api.clone();
     api.death = death.clone();
     *world.lake.death.lock().unwrap() = Some(death.clone());
-    let mut plan = world.plan(&api, &[("orders", mode)]);
+    let mut plan = plan(&api);
     plan.owner = mortal();
     let died = tokio::select! {
         outcome = sync(&world.store, plan) => {
@@ -101,6 +105,53 @@ async fn a_death_at_any_step_of_any_mode_leaves_nothing_lost_and_nothing_doubled
                 }
                 assert_eq!(sorted(world.lake.rows("orders")), expected, "{case}");
                 check_books(&world, if read_again { 28 } else { 14 }, &case).await;
+            }
+        }
+    }
+}
+
+/// What a read that was cut off had landed never stands beside what is read anew, and a full read that was asked for
+/// is made.
+#[tokio::test]
+async fn a_death_at_any_step_of_a_read_that_begins_anew_leaves_nothing_doubled() {
+    let modes = [
+        SyncMode::FullRefreshReplace,
+        SyncMode::FullRefreshAppend,
+        SyncMode::IncrementalAppend,
+    ];
+    for mode in modes {
+        for step in 0.. {
+            let world = World::new().await;
+            let mut api = items(14);
+            let plan = |api: &Api| world.keyless(api, mode);
+            api.version = Some(1);
+            let mut cut = plan(&api);
+            if mode.read() == ReadMode::Incremental {
+                sync(&world.store, plan(&api)).await.unwrap();
+                cut.options.full = true;
+            }
+            api.fails_at_page = Some(4);
+            cut.source = Arc::new(api.clone());
+            assert_eq!(sync(&world.store, cut).await.unwrap().status, RunStatus::Failed);
+            (api.version, api.fails_at_page) = (Some(2), None);
+            api.items.lock().unwrap().remove(0);
+            let died = dies_in(&world, &api, step, plan).await;
+            let mut expected: Vec<u64> = (2..=14).collect();
+            if died {
+                let last = world.lake.committed("orders");
+                let was_over = last.is_some_and(|last| last.state.complete);
+                let outcome = sync(&world.store, plan(&api)).await.unwrap();
+                let error = outcome.first_error();
+                assert!(error.is_none(), "{mode}, killed at step {step}: {error:?}");
+                if was_over && mode == SyncMode::FullRefreshAppend {
+                    // Two whole reads, each appended.
+                    expected.extend_from_within(..);
+                    expected.sort_unstable();
+                }
+            }
+            assert_eq!(world.ids("orders"), expected, "{mode}, killed at step {step}");
+            if !died {
+                break;
             }
         }
     }

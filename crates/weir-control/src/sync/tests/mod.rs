@@ -2,6 +2,7 @@
 
 mod endings;
 mod kills;
+mod outdated;
 
 use tokio_util::sync::CancellationToken;
 use weir_protocol::StreamDescriptor;
@@ -58,6 +59,13 @@ impl World {
             observer: Arc::new(Silent),
             sharing: None,
         }
+    }
+
+    /// Of one stream, `orders`, whose records no key tells apart.
+    fn keyless(&self, api: &Api, mode: SyncMode) -> SyncPlan {
+        let mut plan = self.plan(api, &[("orders", mode)]);
+        plan.streams[0].primary_key.clear();
+        plan
     }
 
     async fn sync(&self, api: &Api, stream: &str, mode: SyncMode) -> SyncOutcome {

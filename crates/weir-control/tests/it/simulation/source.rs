@@ -209,6 +209,7 @@ impl Reader {
         };
         StateChange::Complete {
             floor: (!is_log).then(|| json!(self.floor)),
+            groups: Vec::new(),
             slices: is_log.then(|| (WHOLE.into(), edge)).into_iter().collect(),
         }
     }

@@ -9,10 +9,13 @@ use weir_protocol::{Error, Result};
 
 use super::super::env::Env;
 use super::super::node::Node;
-use super::super::retriever::Retriever;
+use super::super::retriever::{Page, Retriever};
 use super::super::slices::Slice;
 use super::super::template::json_is_true;
+use super::extractor::Found;
 use super::path;
+use super::texts::{Texts, parsed};
+use crate::extract::Exact;
 
 pub(crate) struct Expander {
     env: Arc<Env>,
@@ -76,37 +79,34 @@ impl Expander {
     }
 
     /// The elements of all records' lists.
-    pub(super) async fn expand(&self, records: Vec<Value>) -> Result<Vec<Value>> {
-        let mut all = Vec::with_capacity(records.len());
-        for record in records {
-            if !record.is_object() || self.path.is_empty() {
-                all.push(record);
-                continue;
+    pub(super) async fn expand(&self, found: &Found) -> Result<Found> {
+        let mut all = Texts::default();
+        for span in &found.spans {
+            let text = &found.text[span.start as usize..span.end as usize];
+            let exact = Exact::of(&[text]);
+            let record = parsed(text, &exact)?;
+            if record.is_object() && !self.path.is_empty() {
+                self.one(text, &record, &exact, &mut all).await?;
+            } else {
+                all.push(&record, &exact)?;
             }
-            self.one(record, &mut all).await?;
         }
-        Ok(all)
+        Ok(all.into())
     }
 
-    async fn one(&self, record: Value, all: &mut Vec<Value>) -> Result<()> {
-        let base = self.merges_parent.then(|| {
-            let mut base = record.clone();
-            strip(&mut base, &self.path);
-            base
-        });
+    async fn one(&self, text: &[u8], record: &Value, exact: &Exact, all: &mut Texts) -> Result<()> {
         let is_truncated =
-            !self.truncated.is_empty() && path::get(&record, &self.truncated).is_some_and(json_is_true);
+            !self.truncated.is_empty() && path::get(record, &self.truncated).is_some_and(json_is_true);
         if let Some(retriever) = self.retriever.as_ref().filter(|_| is_truncated) {
-            let whole = self.whole_list(retriever, &record).await?;
-            self.warn_of_less(&record, whole.len());
+            let pages = self.whole_list(retriever, record).await?;
+            let whole: Vec<&[u8]> = pages.iter().flat_map(Page::texts).collect();
+            self.warn_of_less(record, whole.len());
             if !whole.is_empty() {
-                for item in whole {
-                    all.push(self.element(&record, base.as_ref(), item)?);
-                }
-                return Ok(());
+                return self.all_of(text, &whole, all);
             }
         }
-        let lists: Vec<&Vec<Value>> = path::values(&record, &self.path)
+        let base = self.base(record);
+        let lists: Vec<&Vec<Value>> = path::values(record, &self.path)
             .into_iter()
             .filter_map(Value::as_array)
             .collect();
@@ -119,21 +119,44 @@ impl Expander {
             );
         }
         for item in lists.into_iter().flatten() {
-            all.push(self.element(&record, base.as_ref(), item.clone())?);
+            all.push(&self.element(record, base.as_ref(), item.clone())?, exact)?;
         }
         if count == 0 && self.emits_parent {
-            all.push(record);
+            all.push(record, exact)?;
         }
         Ok(())
+    }
+
+    /// The elements of a list that came in answers of its own. What they take along comes from another text: the record
+    /// is parsed once more, together with them.
+    fn all_of(&self, record: &[u8], list: &[&[u8]], all: &mut Texts) -> Result<()> {
+        let texts: Vec<&[u8]> = list.iter().copied().chain([record]).collect();
+        let exact = Exact::of(&texts);
+        let record = parsed(record, &exact)?;
+        let base = self.base(&record);
+        for item in list {
+            let item = parsed(item, &exact)?;
+            all.push(&self.element(&record, base.as_ref(), item)?, &exact)?;
+        }
+        Ok(())
+    }
+
+    /// What all elements of a record begin with.
+    fn base(&self, record: &Value) -> Option<Value> {
+        self.merges_parent.then(|| {
+            let mut base = record.clone();
+            strip(&mut base, &self.path);
+            base
+        })
     }
 
     fn whole_list<'e>(
         &'e self,
         retriever: &'e Retriever,
         record: &Value,
-    ) -> BoxFuture<'e, Result<Vec<Value>>> {
+    ) -> BoxFuture<'e, Result<Vec<Page>>> {
         let slice = Slice::new(json!({ "parent_record": record }), json!({}), json!({}));
-        Box::pin(retriever.of_slice(&self.env, Arc::new(slice)))
+        Box::pin(retriever.pages_of(&self.env, Arc::new(slice)))
     }
 
     /// Where the record says how many there are, and fewer came.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use serde_json::Value;
-use weir_protocol::{Error, Result};
+use weir_protocol::Result;
 
 use super::super::env::Env;
 use super::super::node::Node;
 use super::super::template::{Text, json_is_true};
-use super::decode::offset;
 use super::expand::Expander;
 use super::extract::extract;
+use super::texts::{Texts, parsed};
 use crate::decode::Decoded;
+use crate::extract::Exact;
 
 pub(crate) enum Extractor {
     Path {
@@ -30,10 +30,11 @@ pub(crate) enum Extractor {
     },
 }
 
-/// What an extractor finds: parts of a text where nothing had to be made anew.
-pub(super) enum Found {
-    Spans(Bytes, Vec<Range<u32>>),
-    Values(Vec<Value>),
+/// What an extractor finds, as parts of a text: of the answer's own where nothing had to be made anew.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) text: Bytes,
+    pub(super) spans: Vec<Range<u32>>,
 }
 
 pub(super) struct Extracted {
@@ -43,47 +44,18 @@ pub(super) struct Extracted {
 }
 
 impl Found {
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Spans(_, spans) => spans.is_empty(),
-            Self::Values(values) => values.is_empty(),
-        }
-    }
-
-    fn into_values(self) -> Result<Vec<Value>> {
-        match self {
-            Self::Values(values) => Ok(values),
-            Self::Spans(text, spans) => spans.iter().map(|span| value(&text, span)).collect(),
-        }
-    }
-
-    /// As one text and where the records lie in it.
-    pub(super) fn into_text(self) -> Result<(Bytes, Vec<Range<u32>>)> {
-        let values = match self {
-            Self::Spans(text, spans) => return Ok((text, spans)),
-            Self::Values(values) => values,
-        };
-        let mut text = Vec::new();
-        let mut spans = Vec::with_capacity(values.len());
-        for value in &values {
-            let start = offset(text.len())?;
-            serde_json::to_writer(&mut text, value).map_err(|error| {
-                Error::internal("a record cannot be written as JSON")
-                    .caused_by(error)
-                    .hint("report this as a bug of weir")
-            })?;
-            spans.push(start..offset(text.len())?);
-        }
-        Ok((text.into(), spans))
+    pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        self.spans
+            .iter()
+            .map(move |span| &self.text[span.start as usize..span.end as usize])
     }
 }
 
-fn value(text: &Bytes, span: &Range<u32>) -> Result<Value> {
-    serde_json::from_slice(&text[span.start as usize..span.end as usize]).map_err(|error| {
-        Error::decode("a record is not valid JSON")
-            .caused_by(error)
-            .hint("check what the source answers")
-    })
+impl From<Texts> for Found {
+    fn from(texts: Texts) -> Self {
+        let (text, spans) = texts.finish();
+        Self { text, spans }
+    }
 }
 
 impl Extractor {
@@ -150,7 +122,7 @@ impl Extractor {
             Self::Path { steps, expander } => {
                 let found = along(env, steps, part)?;
                 let found = match expander {
-                    Some(expander) => Found::Values(expander.expand(found.into_values()?).await?),
+                    Some(expander) => expander.expand(&found).await?,
                     None => found,
                 };
                 Ok(Extracted { found, dropped: 0 })
@@ -169,7 +141,7 @@ fn along(env: &Env, steps: &[Text], part: &Decoded) -> Result<Found> {
     let steps = steps.iter().map(|step| step.eval_text(&scope));
     let steps: Vec<String> = steps.collect::<Result<_>>()?;
     let (text, spans) = extract(part, &steps)?;
-    Ok(Found::Spans(text, spans))
+    Ok(Found { text, spans })
 }
 
 fn several<'e>(
@@ -187,9 +159,9 @@ fn several<'e>(
             let mut found = one.found;
             let mut empty = 0;
             if skips_empty {
-                (found, empty) = without_empty(found)?;
+                (found, empty) = without_empty(&found)?;
             }
-            if first_match && found.is_empty() {
+            if first_match && found.spans.is_empty() {
                 continue;
             }
             dropped += one.dropped + empty;
@@ -203,43 +175,42 @@ fn several<'e>(
     })
 }
 
-fn without_empty(found: Found) -> Result<(Found, u64)> {
-    let mut values = found.into_values()?;
-    let before = values.len();
-    values.retain(json_is_true);
-    let dropped = (before - values.len()) as u64;
+fn without_empty(found: &Found) -> Result<(Found, u64)> {
+    let mut texts = Texts::default();
+    let mut dropped = 0;
+    for text in found.texts() {
+        let exact = Exact::of(&[text]);
+        let record = parsed(text, &exact)?;
+        if json_is_true(&record) {
+            texts.push(&record, &exact)?;
+        } else {
+            dropped += 1;
+        }
+    }
     if dropped > 0 {
         tracing::warn!(
             dropped,
             "empty records were left out; the answer may tell why in a field of errors"
         );
     }
-    Ok((Found::Values(values), dropped))
+    Ok((texts.into(), dropped))
 }
 
-/// One after the other; spans stay spans where all are of the same text.
+/// One after the other; parts of one text stay parts of it.
 fn together(all: Vec<Found>) -> Result<Found> {
-    let mut texts = all.iter().map(|found| match found {
-        Found::Spans(text, _) => Some(text.as_ptr()),
-        Found::Values(_) => None,
-    });
-    let first = texts.next().flatten();
-    let is_one_text = first.is_some() && texts.all(|text| text == first);
-    let mut spans = Vec::new();
-    let mut values = Vec::new();
-    let mut body = Bytes::new();
-    for found in all {
-        match found {
-            Found::Spans(text, more) if is_one_text => {
-                body = text;
-                spans.extend(more);
-            }
-            other => values.extend(other.into_values()?),
+    let mut sources = all.iter().map(|found| found.text.as_ptr());
+    let first = sources.next();
+    if sources.all(|source| Some(source) == first) {
+        let mut one = Found::default();
+        for found in all {
+            one.text = found.text;
+            one.spans.extend(found.spans);
         }
+        return Ok(one);
     }
-    Ok(if is_one_text {
-        Found::Spans(body, spans)
-    } else {
-        Found::Values(values)
-    })
+    let mut texts = Texts::default();
+    for text in all.iter().flat_map(Found::texts) {
+        texts.copy(text)?;
+    }
+    Ok(texts.into())
 }

@@ -3,53 +3,63 @@
 use serde_json::{Number, Value};
 
 use super::super::template::{int_json, json_is_true, py_text};
+use crate::extract::Exact;
 
 /// Nesting of schemas that are followed.
 const DEPTH_MAX: usize = 64;
 
-pub(super) fn normalise(record: &mut Value, schema: &Value) {
-    descend(record, schema, schema, 0);
+/// `exact` is what the record was parsed by.
+pub(super) fn normalise(record: &mut Value, schema: &Value, exact: &Exact) {
+    let root = Root { schema, exact };
+    root.descend(record, schema, 0);
 }
 
-fn descend(value: &mut Value, schema: &Value, root: &Value, depth: usize) {
-    if depth > DEPTH_MAX {
-        return;
-    }
-    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-        let target = reference
-            .strip_prefix('#')
-            .and_then(|pointer| root.pointer(pointer));
-        if let Some(target) = target {
-            descend(value, target, root, depth + 1);
+struct Root<'r> {
+    schema: &'r Value,
+    exact: &'r Exact,
+}
+
+impl Root<'_> {
+    fn descend(&self, value: &mut Value, schema: &Value, depth: usize) {
+        if depth > DEPTH_MAX {
+            return;
         }
-        return;
-    }
-    match value {
-        Value::Object(members) => {
-            let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-                return;
-            };
-            for (name, below) in properties {
-                if let Some(member) = members.get_mut(name) {
-                    convert(member, below);
-                    descend(member, below, root, depth + 1);
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+            let target = reference
+                .strip_prefix('#')
+                .and_then(|pointer| self.schema.pointer(pointer));
+            if let Some(target) = target {
+                self.descend(value, target, depth + 1);
+            }
+            return;
+        }
+        match value {
+            Value::Object(members) => {
+                let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+                    return;
+                };
+                for (name, below) in properties {
+                    if let Some(member) = members.get_mut(name) {
+                        convert(member, below, self.exact);
+                        self.descend(member, below, depth + 1);
+                    }
                 }
             }
-        }
-        Value::Array(items) => {
-            let Some(below) = schema.get("items").filter(|items| items.is_object()) else {
-                return;
-            };
-            for item in items {
-                convert(item, below);
-                descend(item, below, root, depth + 1);
+            Value::Array(items) => {
+                let Some(below) = schema.get("items").filter(|items| items.is_object()) else {
+                    return;
+                };
+                for item in items {
+                    convert(item, below, self.exact);
+                    self.descend(item, below, depth + 1);
+                }
             }
+            _ => {}
         }
-        _ => {}
     }
 }
 
-fn convert(value: &mut Value, schema: &Value) {
+fn convert(value: &mut Value, schema: &Value, exact: &Exact) {
     let kinds: Vec<&str> = match schema.get("type") {
         Some(Value::String(kind)) => vec![kind],
         Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
@@ -65,7 +75,12 @@ fn convert(value: &mut Value, schema: &Value) {
     };
     let cast = match *kind {
         "string" if value.is_string() => None,
-        "string" => Some(Value::String(py_text(value))),
+        "string" => {
+            let digits = exact.digits(value).filter(|digits| is_integer(digits));
+            Some(Value::String(
+                digits.map_or_else(|| py_text(value), str::to_owned),
+            ))
+        }
         "number" => float(value),
         "integer" => integer(value),
         "boolean" => boolean(value),
@@ -75,6 +90,11 @@ fn convert(value: &mut Value, schema: &Value) {
     if let Some(cast) = cast {
         *value = cast;
     }
+}
+
+/// Which Python knows to the last digit, however many there are; of a fraction it knows those of a double.
+fn is_integer(digits: &str) -> bool {
+    digits.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
 }
 
 fn float(value: &Value) -> Option<Value> {

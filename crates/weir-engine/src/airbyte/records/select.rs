@@ -11,10 +11,11 @@ use super::super::env::Env;
 use super::super::node::Node;
 use super::super::slices::Slice;
 use super::super::template::Condition;
-use super::decode::offset;
-use super::extractor::{Extracted, Extractor};
+use super::extractor::{Extracted, Extractor, Found};
+use super::texts::{Texts, parsed};
 use super::{Decoder, Transform, normalise};
 use crate::decode::Decoded;
+use crate::extract::Exact;
 use crate::http::Answer;
 
 pub(crate) struct Selector {
@@ -59,14 +60,16 @@ impl<'r> Around<'r> {
 }
 
 impl Selected {
-    pub(crate) fn values(&self) -> Result<Vec<Value>> {
-        let texts = self
-            .records
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        self.records
             .iter()
-            .map(|span| &self.body[span.start as usize..span.end as usize]);
-        texts
+            .map(move |span| &self.body[span.start as usize..span.end as usize])
+    }
+
+    pub(crate) fn values(&self) -> Result<Vec<Value>> {
+        self.texts()
             .map(|text| {
-                serde_json::from_slice(text).map_err(|error| {
+                Exact::value(text).map_err(|error| {
                     Error::decode("a part of the answer is not valid JSON")
                         .caused_by(error)
                         .hint("check what the source answers")
@@ -153,7 +156,10 @@ impl Selector {
         around: &Around<'_>,
     ) -> Result<Selected> {
         let dropped = extracted.dropped;
-        let (body, records) = extracted.found.into_text()?;
+        let Found {
+            text: body,
+            spans: records,
+        } = extracted.found;
         let document = match part {
             Decoded::Document(document) if decoder.is_document() => Some(document.clone()),
             _ => None,
@@ -169,36 +175,31 @@ impl Selector {
                 document,
             });
         }
-        let mut out = Vec::with_capacity(body.len());
-        let mut kept = Vec::with_capacity(records.len());
+        let mut kept = Texts::with_capacity(body.len());
         for span in records {
             let text = &body[span.start as usize..span.end as usize];
-            let record: Value = serde_json::from_slice(text).map_err(|error| {
-                Error::decode("a record is not valid JSON")
-                    .caused_by(error)
-                    .hint("check what the source answers")
-            })?;
-            let Some(record) = self.change(record, around)? else {
-                continue;
-            };
-            let start = offset(out.len())?;
-            serde_json::to_writer(&mut out, &record).map_err(|error| {
-                Error::internal("a record cannot be written as JSON")
-                    .caused_by(error)
-                    .hint("report this as a bug of weir")
-            })?;
-            kept.push(start..offset(out.len())?);
+            let exact = Exact::of(&[text]);
+            let record = parsed(text, &exact)?;
+            if let Some(record) = self.change(record, around, &exact)? {
+                kept.push(&record, &exact)?;
+            }
         }
+        let (body, records) = kept.finish();
         Ok(Selected {
-            body: out.into(),
-            records: kept,
+            body,
+            records,
             extracted,
             document,
         })
     }
 
-    /// None where a filter leaves the record out.
-    pub(crate) fn change(&self, mut record: Value, around: &Around<'_>) -> Result<Option<Value>> {
+    /// None where a filter leaves the record out. `exact` is what it was parsed by.
+    pub(crate) fn change(
+        &self,
+        mut record: Value,
+        around: &Around<'_>,
+        exact: &Exact,
+    ) -> Result<Option<Value>> {
         if self.transforms_first {
             self.transform(&mut record, around)?;
         }
@@ -209,7 +210,7 @@ impl Selector {
             self.transform(&mut record, around)?;
         }
         if let Some(schema) = around.schema.filter(|_| self.normalises) {
-            normalise::normalise(&mut record, schema);
+            normalise::normalise(&mut record, schema, exact);
         }
         Ok(Some(record))
     }

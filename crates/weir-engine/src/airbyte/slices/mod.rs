@@ -14,5 +14,5 @@ pub(crate) use migrate::{NO_CURSOR, migrations};
 pub(crate) use partitioned::Partitioned;
 pub(crate) use plan::CursorPlan;
 pub(crate) use router::{Router, Routing};
-pub(crate) use slice::{Slice, canonical};
+pub(crate) use slice::{CHILD_RESPONSE, CHILD_TEXT, Slice, canonical};
 pub(crate) use windows::Windows;

@@ -4,6 +4,11 @@ use serde_json::{Map, Value};
 
 use super::super::template::SliceView;
 
+/// Field of a slice's `extra` with the first page of a child, which came with its parent's record.
+pub(crate) const CHILD_RESPONSE: &str = "child_response";
+/// That page as it came, where values do not hold all of its numbers.
+pub(crate) const CHILD_TEXT: &str = "child_response_text";
+
 /// A part of a stream that is read on its own.
 #[derive(Debug, Default)]
 pub(crate) struct Slice {

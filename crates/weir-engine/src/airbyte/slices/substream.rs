@@ -12,7 +12,8 @@ use super::super::records::path;
 use super::super::stream::{Stream, StreamRead};
 use super::super::template::{Text, py_text};
 use super::router::Routing;
-use super::{NO_CURSOR, Slice};
+use super::{CHILD_RESPONSE, CHILD_TEXT, NO_CURSOR, Slice};
+use crate::extract::Exact;
 
 /// A parent of a stream.
 pub(crate) struct Parent {
@@ -96,7 +97,7 @@ pub(super) struct Substream {
     parents: Vec<(Arc<Parent>, StreamRead)>,
     at: usize,
     slice: Option<(Arc<Slice>, super::super::retriever::Pages)>,
-    records: std::vec::IntoIter<Value>,
+    records: std::vec::IntoIter<(Value, Exact)>,
 }
 
 impl Substream {
@@ -148,7 +149,7 @@ impl Substream {
 impl Routing for Substream {
     async fn next(&mut self) -> Result<Option<Slice>> {
         loop {
-            let Some(record) = self.records.next() else {
+            let Some((record, exact)) = self.records.next() else {
                 if self.more().await? {
                     continue;
                 }
@@ -170,12 +171,18 @@ impl Routing for Substream {
                 let steps = pointer.iter().map(|step| step.eval_text(&scope));
                 let steps: Vec<String> = steps.collect::<Result<_>>()?;
                 let response = path::get(&record, &steps).cloned().unwrap_or_else(|| json!([]));
-                extra.insert("child_response".to_owned(), response);
+                // Records are written from it: where it does not hold their numbers its text goes along.
+                if !exact.is_empty() {
+                    extra.insert(CHILD_TEXT.to_owned(), Value::from(exact.text(&response)?));
+                }
+                extra.insert(CHILD_RESPONSE.to_owned(), response);
             }
             for steps in &parent.extra {
                 let value = path::get(&record, steps).cloned().unwrap_or(Value::Null);
                 extra.insert(steps.join("."), value);
             }
+            // As all numbers of templates that are larger than JSON's values.
+            let key = exact.digits(key).map_or_else(|| key.clone(), Value::from);
             let partition = json!({ &parent.field: key, "parent_slice": slice.view.partition });
             return Ok(Some(Slice::new(partition, json!({}), Value::Object(extra))));
         }

@@ -1,3 +1,4 @@
+mod digits;
 mod edges;
 mod exports;
 mod workshop;

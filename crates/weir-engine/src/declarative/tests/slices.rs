@@ -113,14 +113,10 @@ async fn incremental_parents_are_asked_for_changes_only() {
     assert_eq!(second.state, first.state);
 }
 
-#[tokio::test]
-async fn many_slices_fold_into_a_floor() {
-    let count: i64 = 250;
-    let mut lists = serde_json::Map::new();
-    for id in 1..=count {
-        lists.insert(format!("/l/{id}"), json!([record(id, 10 + id)]));
-    }
-    let api = Api::start(Value::Object(lists), 10).await;
+/// A source of one record a slice, with the cursor that `at` says.
+async fn many(count: i64, at: impl Fn(i64) -> i64) -> (Api, Arc<dyn Source>) {
+    let lists = (1..=count).map(|id| (format!("/l/{id}"), json!([record(id, at(id))])));
+    let api = Api::start(Value::Object(lists.collect()), 10).await;
     let values: Vec<i64> = (1..=count).collect();
     let source = source(
         &api.uri(),
@@ -128,18 +124,70 @@ async fn many_slices_fold_into_a_floor() {
             "cursor": { "field": "at", "request": { "param": "since" } },
             "slices": [{ "by": "list", "name": "n", "values": values }] }]),
     );
+    (api, source)
+}
+
+#[tokio::test]
+async fn many_slices_share_cursors_with_those_that_are_near() {
+    let (api, source) = many(250, |id| 10 + id).await;
     let out = read(source.as_ref(), incremental(None)).await.fine();
     assert_eq!(out.id_set().len(), 250);
-    assert_eq!(
-        out.state.floor,
-        Some(record(1, 11)["at"].clone()),
-        "never newer than any slice's cursor"
-    );
-    assert!(out.state.slices.is_empty());
+    assert!(out.state.slices.is_empty() && out.state.floor.is_none());
+    assert_eq!(out.state.groups.len(), 50);
+    for id in 1..=250 {
+        let key = format!("{{\"n\":{id}}}");
+        let cursor = out.state.cursor_of(&key).unwrap().as_str().unwrap();
+        let at = |id: i64| record(id, 10 + id)["at"].as_str().unwrap().to_owned();
+        assert!(
+            *cursor <= *at(id) && *cursor >= *at(id - 4),
+            "{id} is read from {cursor}"
+        );
+    }
     api.log();
-    let again = read(source.as_ref(), incremental(Some(out.state))).await.fine();
+    let again = read(source.as_ref(), incremental(Some(out.state.clone())))
+        .await
+        .fine();
     assert_eq!(again.id_set().len(), 250);
+    assert_eq!(again.state, out.state);
     assert!(api.log()[0].ends_with("?since=2024-01-11T00%3A00%3A00Z"));
+}
+
+#[tokio::test]
+async fn a_slice_that_appears_among_many_is_read_from_the_start() {
+    let (_api, source) = many(250, |id| 10 + id).await;
+    let out = read(source.as_ref(), incremental(None)).await.fine();
+    let (api, source) = many(251, |id| if id == 251 { 1 } else { 10 + id }).await;
+    let after = read(source.as_ref(), incremental(Some(out.state))).await.fine();
+    assert_eq!(
+        after.id_set().len(),
+        251,
+        "its records are older than those of the others"
+    );
+    assert!(api.log().contains(&"/l/251".to_owned()));
+    let since = |id: i64| {
+        let cursor = after.state.cursor_of(&format!("{{\"n\":{id}}}"));
+        cursor.unwrap().as_str().unwrap().to_owned()
+    };
+    assert_eq!(since(251), "2024-01-01T00:00:00Z");
+    assert!(
+        *since(250) > *record(0, 250)["at"].as_str().unwrap(),
+        "no other one goes back for it"
+    );
+}
+
+#[tokio::test]
+async fn a_floor_that_was_set_holds_for_slices_that_appear() {
+    let (_api, source) = many(250, |id| 10 + id).await;
+    let set = StreamState {
+        floor: Some(record(0, 100)["at"].clone()),
+        complete: true,
+        ..StreamState::default()
+    };
+    let out = read(source.as_ref(), incremental(Some(set))).await.fine();
+    assert_eq!(out.id_set().len(), 161, "from the 100th day on");
+    let (_api, source) = many(251, |id| if id == 251 { 1 } else { 10 + id }).await;
+    let after = read(source.as_ref(), incremental(Some(out.state))).await.fine();
+    assert!(!after.id_set().contains(&251));
 }
 
 #[tokio::test]

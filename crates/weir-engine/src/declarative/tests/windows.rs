@@ -1,5 +1,7 @@
 //! Records without a key that are appended window by window: each comes once.
 
+use weir_protocol::state::WHOLE;
+
 use super::api::{Api, record};
 use super::*;
 
@@ -114,5 +116,40 @@ async fn windows_of_a_read_that_was_given_up_hide_nothing() {
             .fine();
         let ids = sorted([cut.ids(), rest.ids()].concat());
         assert_eq!(ids, (1..=10).collect::<Vec<_>>(), "cut after {advances}");
+    }
+}
+
+#[tokio::test]
+async fn a_window_that_brought_nothing_repeats_nothing_of_the_state() {
+    let api = Api::start(json!({ "/items": ties() }), 10).await;
+    let source = source(&api.uri(), streams());
+    let before = read(source.as_ref(), keyless(incremental(None))).await.fine();
+    let base = &before.state.slices[WHOLE];
+    assert_eq!(base.edge.len(), 3);
+    let next = read(source.as_ref(), keyless(incremental(Some(before.state.clone())))).await;
+    assert_eq!(next.fine().state, before.state);
+    // Into the second of six windows; the first one has the three.
+    put(&api, [ties(), vec![record(11, 300)]].concat());
+    let done = SliceState {
+        done: true,
+        ..SliceState::default()
+    };
+    for advances in 2.. {
+        let request = keyless(incremental(Some(before.state.clone())));
+        let cut = read_until(source.as_ref(), request, Some(advances)).await.fine();
+        if cut.state.complete {
+            assert_eq!(cut.state.slices[WHOLE].edge.len(), 1);
+            assert!(advances > 6);
+            break;
+        }
+        let is_window = |key: &str| key.starts_with("@2");
+        let windows = cut.state.slices.iter().filter(|(key, _)| is_window(key));
+        let told = windows.filter(|(_, state)| **state != done).count();
+        assert_eq!(told, cut.ids().len(), "of {:?}", cut.state.slices);
+        assert_eq!(&cut.state.slices[WHOLE], base);
+        let rest = read(source.as_ref(), keyless(incremental(Some(cut.state.clone())))).await;
+        let rest = rest.fine();
+        assert_eq!([cut.ids(), rest.ids()].concat(), [11], "cut after {advances}");
+        assert_eq!(rest.state.slices[WHOLE].edge.len(), 1);
     }
 }

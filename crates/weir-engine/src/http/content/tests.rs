@@ -37,13 +37,17 @@ fn packed(coding: Coding, is_bare: bool, text: &[u8]) -> Vec<u8> {
 }
 
 fn unpacked(coding: Coding, bytes: &[u8], piece: usize) -> io::Result<Vec<u8>> {
+    unpacked_as((coding, false), bytes, piece)
+}
+
+fn unpacked_as(named: (Coding, bool), bytes: &[u8], piece: usize) -> io::Result<Vec<u8>> {
     let pieces: Vec<io::Result<Bytes>> = bytes
         .chunks(piece)
         .map(|piece| Ok(Bytes::copy_from_slice(piece)))
         .collect();
     futures::executor::block_on(async {
         let wire: Wire = Box::pin(StreamReader::new(futures::stream::iter(pieces)));
-        let mut content = Content::over(Some(coding), wire).await?;
+        let mut content = Content::over(Some(named), wire).await?;
         let mut text = Vec::new();
         loop {
             let piece = content.piece().await?;
@@ -117,10 +121,45 @@ fn a_coding_is_found_among_names_that_are_none() {
         }
         Coding::of(&headers)
     };
-    assert_eq!(coding(&["identity, x-gzip"]).unwrap(), Some(Coding::Gzip));
-    assert_eq!(coding(&["utf-8", "BR"]).unwrap(), Some(Coding::Brotli));
+    assert_eq!(
+        coding(&["identity, x-gzip"]).unwrap(),
+        Some((Coding::Gzip, false))
+    );
+    assert_eq!(coding(&["utf-8", "BR"]).unwrap(), Some((Coding::Brotli, false)));
     assert_eq!(coding(&["utf-8"]).unwrap(), None);
-    assert!(coding(&["gzip", "br"]).is_err() && coding(&["gzip,gzip"]).is_err());
+    for twice in [&["gzip", "x-gzip"][..], &["gzip,gzip"]] {
+        assert_eq!(coding(twice).unwrap(), Some((Coding::Gzip, true)));
+    }
+    for nested in [
+        &["gzip", "br"][..],
+        &["br", "br"],
+        &["zstd, zstd"],
+        &["gzip", "gzip, gzip"],
+    ] {
+        assert!(coding(nested).is_err(), "{nested:?}");
+    }
+}
+
+#[test]
+fn what_is_named_twice_is_packed_once_or_refused() {
+    let twice = (Coding::Gzip, true);
+    let pack = |bytes: &[u8]| packed(Coding::Gzip, false, bytes);
+    let once = pack(b"{\"items\":[]}");
+    // A member that holds nothing hides no other.
+    let padded = [pack(b""), once.clone()].concat();
+    for piece in [1, 7, 4096] {
+        for bytes in [&once, &padded] {
+            assert_eq!(unpacked_as(twice, bytes, piece).unwrap(), b"{\"items\":[]}");
+        }
+        assert_eq!(unpacked_as(twice, &pack(b""), piece).unwrap(), b"");
+        assert_eq!(unpacked_as(twice, b"", piece).unwrap(), b"");
+        for packed_twice in [pack(&once), [pack(b""), pack(&once)].concat()] {
+            let error = unpacked_as(twice, &packed_twice, piece).unwrap_err();
+            assert!(matches!(error.downcast::<Broken>(), Ok(Broken::Nested)));
+        }
+        // Named once, it is given as it is: whoever asked for a packed file gets it.
+        assert_eq!(unpacked(Coding::Gzip, &pack(&once), piece).unwrap(), once);
+    }
 }
 
 #[test]

@@ -261,7 +261,11 @@ impl Job {
     }
 
     async fn complete(&mut self, slices: BTreeMap<Arc<str>, SliceState>) -> Result<(), End> {
-        let change = StateChange::Complete { floor: None, slices };
+        let change = StateChange::Complete {
+            floor: None,
+            groups: Vec::new(),
+            slices,
+        };
         Ok(self.send(ReadEvent::Advance(change)).await?)
     }
 

@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 use weir_protocol::connection::{ConnectionSpec, StreamChoice};
 use weir_protocol::spec::StreamPolicy;
-use weir_protocol::{ReadEvent, ReadRequest, Result, Source, StreamDescriptor, SyncMode};
+use weir_protocol::{ReadEvent, ReadRequest, Result, Source, StreamDescriptor, StreamState, SyncMode};
 
 use super::documents::Reader;
 use crate::clock::Clock;
@@ -127,6 +127,17 @@ impl Source for FilesSource {
             incoming.recv().await.map(|event| (event, incoming))
         })
         .boxed()
+    }
+
+    fn may_be_outdated(&self, _stream: &str) -> bool {
+        true
+    }
+
+    async fn outdated(&self, stream: &str, state: &StreamState) -> Result<Option<String>> {
+        let streams = streams::find(&self.place, &self.config).await?;
+        let stream = streams::pick(streams, stream)?;
+        let changed = read::changed(&stream, state);
+        Ok(changed.map(|(file, now)| format!("{file} is not as it was read (now: {now})")))
     }
 }
 

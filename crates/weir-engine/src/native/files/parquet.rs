@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use object_store::ObjectStoreExt;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+use parquet::file::serialized_reader::ReadOptionsBuilder;
 use parquet::record::reader::RowIter;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -14,7 +15,7 @@ use weir_protocol::Result;
 
 use super::failure;
 use super::jsonl::find;
-use super::parquet_kind::Kind;
+use super::parquet_kind::{Kind, whole_int96};
 use super::place::{File, Place};
 use super::sink::Sink;
 
@@ -120,21 +121,29 @@ impl Read for WindowReader {
     }
 }
 
-fn open(runtime: &Handle, place: &Place, file: &File) -> Result<SerializedFileReader<Windows>> {
+/// A file, and what its rows are made of.
+fn open(runtime: &Handle, place: &Place, file: &File) -> Result<(SerializedFileReader<Windows>, Kind)> {
+    let broken = |error| failure::parquet(error, &file.name);
     let windows = Windows(Arc::new(Inner {
         runtime: runtime.clone(),
         place: place.clone(),
         file: file.clone(),
         kept: Mutex::new(Vec::new()),
     }));
-    SerializedFileReader::new(windows).map_err(|error| failure::parquet(error, &file.name))
+    let reader = SerializedFileReader::new(windows.clone()).map_err(broken)?;
+    let schema = reader.metadata().file_metadata().schema_descr_ptr();
+    let kind = Kind::of_root(schema.root_schema()).map_err(|error| error.with("file", &file.name))?;
+    let Some(schema) = whole_int96(&schema) else {
+        return Ok((reader, kind));
+    };
+    let options = ReadOptionsBuilder::new().with_parquet_schema(schema).build();
+    let reader = SerializedFileReader::new_with_options(windows, options).map_err(broken)?;
+    Ok((reader, kind))
 }
 
 /// JSON Schema of a file's rows.
 pub(super) fn schema(runtime: &Handle, place: &Place, file: &File) -> Result<Value> {
-    let reader = open(runtime, place, file)?;
-    let kind = Kind::of_root(reader.metadata().file_metadata().schema())
-        .map_err(|error| error.with("file", &file.name))?;
+    let (_, kind) = open(runtime, place, file)?;
     Ok(json!({ "type": "object", "properties": kind.schema()["properties"] }))
 }
 
@@ -155,9 +164,7 @@ pub(super) fn read(
     sink: &mut Sink,
 ) -> Result<()> {
     let broken = |error| failure::parquet(error, &file.name);
-    let reader = open(runtime, place, file)?;
-    let kind = Kind::of_root(reader.metadata().file_metadata().schema())
-        .map_err(|error| error.with("file", &file.name))?;
+    let (reader, kind) = open(runtime, place, file)?;
     for number in from.row_group..reader.num_row_groups() {
         let group = reader.get_row_group(number).map_err(broken)?;
         let skip = if number == from.row_group { from.row } else { 0 };

@@ -1,5 +1,7 @@
 //! Types of Parquet columns: as JSON Schema, and how their values are written as JSON.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
@@ -7,7 +9,7 @@ use jiff::civil::Date;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::data_type::Decimal;
 use parquet::record::{Field, Row};
-use parquet::schema::types::Type;
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use serde_json::{Map, Value, json};
 use weir_protocol::{Error, Result};
 
@@ -16,6 +18,11 @@ use super::column::write_text;
 /// Digits of the largest unsigned 64-bit number.
 const U64_DIGITS: i32 = 20;
 const NS_PER_S: i64 = 1_000_000_000;
+const NS_PER_DAY: i128 = 86_400 * 1_000_000_000;
+/// Bytes of an INT96: nanoseconds of the day (8), number of the day (4).
+const INT96_BYTES: i32 = 12;
+/// The Julian day of 1970-01-01.
+const JULIAN_EPOCH: i128 = 2_440_588;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Kind {
@@ -33,8 +40,11 @@ pub(super) enum Kind {
     /// Nanoseconds a unit.
     Time(i64),
     Timestamp(i64),
+    /// A moment of the old type, as its bytes.
+    Int96,
     List(Box<Self>),
-    Map(Box<Self>),
+    /// Of its keys and its values.
+    Map(Box<Self>, Box<Self>),
     Struct(Vec<(String, Self)>),
 }
 
@@ -71,9 +81,11 @@ impl Kind {
             Self::Binary => json!({ "type": ["string", "null"], "contentEncoding": "base64" }),
             Self::Uuid => json!({ "type": ["string", "null"], "format": "uuid" }),
             Self::Date => json!({ "type": ["string", "null"], "format": "date" }),
-            Self::Timestamp(_) => json!({ "type": ["string", "null"], "format": "date-time" }),
+            Self::Timestamp(_) | Self::Int96 => json!({ "type": ["string", "null"], "format": "date-time" }),
             Self::List(element) => json!({ "type": ["array", "null"], "items": element.schema() }),
-            Self::Map(value) => json!({ "type": ["object", "null"], "additionalProperties": value.schema() }),
+            Self::Map(_, value) => {
+                json!({ "type": ["object", "null"], "additionalProperties": value.schema() })
+            }
             Self::Struct(members) => {
                 let members: Map<String, Value> = members
                     .iter()
@@ -114,13 +126,16 @@ impl Kind {
                 }
                 out.push(b']');
             }
-            (Self::Map(kind), Field::MapInternal(map)) => {
+            (Self::Map(key_kind, kind), Field::MapInternal(map)) => {
                 out.push(b'{');
                 for (index, (key, value)) in map.entries().iter().enumerate() {
                     if index > 0 {
                         out.push(b',');
                     }
-                    write_text(&plain(key), out);
+                    match (&**key_kind, key) {
+                        (Self::Int96, Field::Bytes(bytes)) => write_text(&int96(bytes.data()), out),
+                        _ => write_text(&plain(key), out),
+                    }
                     out.push(b':');
                     kind.write(value, out);
                 }
@@ -132,6 +147,7 @@ impl Kind {
             (_, Field::Double(value)) => write_float(*value, out),
             (Self::Time(unit), _) if whole(field).is_some() => write_text(&time(field, *unit), out),
             (Self::Timestamp(unit), _) if whole(field).is_some() => write_text(&instant(field, *unit), out),
+            (Self::Int96, Field::Bytes(bytes)) => write_text(&int96(bytes.data()), out),
             (Self::Uuid, Field::Bytes(bytes)) => write_text(&uuid(bytes.data()), out),
             (Self::Text, Field::Bytes(bytes)) => match std::str::from_utf8(bytes.data()) {
                 Ok(text) => write_text(text, out),
@@ -161,12 +177,15 @@ fn group(group: &Type) -> Result<Kind> {
     match (info.converted_type(), repeated) {
         (ConvertedType::LIST, Some(repeated)) => list(repeated),
         (ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE, Some(entry)) if entry.is_group() => {
-            let value = entry
-                .get_fields()
-                .get(1)
-                .map(|value| Kind::of(value))
-                .transpose()?;
-            Ok(Kind::Map(Box::new(value.unwrap_or(Kind::Text))))
+            let of = |at: usize| {
+                entry
+                    .get_fields()
+                    .get(at)
+                    .map(|field| Kind::of(field))
+                    .transpose()
+            };
+            let (key, value) = (of(0)?.unwrap_or(Kind::Text), of(1)?.unwrap_or(Kind::Text));
+            Ok(Kind::Map(Box::new(key), Box::new(value)))
         }
         _ => fields(group),
     }
@@ -187,6 +206,10 @@ fn list(repeated: &Type) -> Result<Kind> {
 
 fn primitive(field: &Type) -> Result<Kind> {
     let info = field.get_basic_info();
+    // Whatever else a file says of it: it is read as `whole_int96` has it.
+    if field.get_physical_type() == Physical::INT96 {
+        return Ok(Kind::Int96);
+    }
     if let Some(kind) = info.logical_type_ref().and_then(logical) {
         return Ok(kind);
     }
@@ -215,10 +238,44 @@ fn primitive(field: &Type) -> Result<Kind> {
         }
         (_, Physical::BOOLEAN) => Kind::Boolean,
         (_, Physical::INT32 | Physical::INT64) => Kind::Integer,
-        (_, Physical::INT96) => Kind::Timestamp(1),
+        (_, Physical::INT96) => Kind::Int96,
         (_, Physical::FLOAT | Physical::DOUBLE) => Kind::Number,
         (_, Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY) => Kind::Binary,
     })
+}
+
+/// The schema by which a file with columns of the type INT96 is read: as bytes, since the library that reads rows gives
+/// their milliseconds only. None for a file without such columns.
+pub(super) fn whole_int96(schema: &SchemaDescriptor) -> Option<SchemaDescPtr> {
+    let mut columns = schema.columns().iter();
+    if !columns.any(|column| column.physical_type() == Physical::INT96) {
+        return None;
+    }
+    let root = as_bytes(schema.root_schema());
+    Some(Arc::new(SchemaDescriptor::new(Arc::new(root))))
+}
+
+/// In a file both types are the same twelve bytes.
+fn as_bytes(field: &Type) -> Type {
+    let mut field = field.clone();
+    match &mut field {
+        Type::PrimitiveType {
+            physical_type,
+            type_length,
+            ..
+        } => {
+            if *physical_type == Physical::INT96 {
+                *physical_type = Physical::FIXED_LEN_BYTE_ARRAY;
+                *type_length = INT96_BYTES;
+            }
+        }
+        Type::GroupType { fields, .. } => {
+            for below in fields {
+                *below = Arc::new(as_bytes(below));
+            }
+        }
+    }
+    field
 }
 
 /// What the newer annotation says where the older one cannot.
@@ -271,6 +328,23 @@ fn instant(field: &Field, unit: i64) -> String {
     nanoseconds(field, unit)
         .and_then(|ns| Timestamp::from_nanosecond(ns).ok())
         .map_or_else(|| plain(field), |instant| instant.to_string())
+}
+
+/// Taken as UTC, as Spark and Impala write it. A moment outside of the years that a timestamp may have is the number of
+/// its nanoseconds since 1970, as it is with the newer types.
+fn int96(bytes: &[u8]) -> String {
+    let Some(ns) = int96_nanoseconds(bytes) else {
+        return BASE64_STANDARD.encode(bytes);
+    };
+    Timestamp::from_nanosecond(ns).map_or_else(|_| ns.to_string(), |instant| instant.to_string())
+}
+
+/// Since 1970.
+fn int96_nanoseconds(bytes: &[u8]) -> Option<i128> {
+    let (of_day, day) = bytes.split_first_chunk::<8>()?;
+    let day = i32::from_le_bytes(day.try_into().ok()?);
+    let of_day = i64::from_le_bytes(*of_day);
+    Some((i128::from(day) - JULIAN_EPOCH) * NS_PER_DAY + i128::from(of_day))
 }
 
 fn time(field: &Field, unit: i64) -> String {
@@ -356,7 +430,125 @@ fn decimal_text(decimal: &Decimal) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use parquet::data_type::{Int96, Int96Type};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::file::serialized_reader::ReadOptionsBuilder;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::record::reader::RowIter;
+    use parquet::schema::parser::parse_message_type;
+
     use super::*;
+
+    /// An INT96 of so many nanoseconds on a Julian day.
+    fn old_moment(of_day: i64, day: i32) -> Int96 {
+        let of_day = of_day.cast_unsigned();
+        let mut moment = Int96::new();
+        moment.set_data(
+            u32::try_from(of_day & 0xffff_ffff).unwrap(),
+            u32::try_from(of_day >> 32).unwrap(),
+            day.cast_unsigned(),
+        );
+        moment
+    }
+
+    fn old_text(of_day: i64, day: i32) -> String {
+        let bytes = [&of_day.to_le_bytes()[..], &day.to_le_bytes()].concat();
+        int96(&bytes)
+    }
+
+    #[test]
+    fn moments_of_the_old_type_keep_every_digit() {
+        assert_eq!(old_text(0, 2_440_588), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            old_text(14_706_123_456_789, 2_461_075),
+            "2026-02-03T04:05:06.123456789Z"
+        );
+        assert_eq!(
+            old_text(86_399_999_999_999, 2_440_587),
+            "1969-12-31T23:59:59.999999999Z"
+        );
+        assert_eq!(old_text(1, 2_299_161), "1582-10-15T00:00:00.000000001Z");
+        // Nanoseconds beyond their day, and before it, are the next one's and the last one's.
+        assert_eq!(
+            old_text(86_400_000_000_001, 2_440_587),
+            "1970-01-01T00:00:00.000000001Z"
+        );
+        assert_eq!(old_text(-1, 2_440_588), "1969-12-31T23:59:59.999999999Z");
+    }
+
+    #[test]
+    fn moments_that_no_timestamp_holds_are_their_nanoseconds() {
+        assert_eq!(old_text(7, i32::MAX), "185331720297600000000007".to_owned());
+        assert_eq!(old_text(0, i32::MIN), "-185753453990400000000000".to_owned());
+        assert_eq!(int96(b"short"), "c2hvcnQ=");
+    }
+
+    /// As they come out of a file: plain, missing, in lists, and as a map's keys.
+    #[test]
+    fn columns_of_the_old_type_are_read_whole() {
+        let message = "message rows {
+            optional int96 at;
+            optional group seen (LIST) { repeated group list { optional int96 element; } }
+            optional group by (MAP) { repeated group key_value { required int96 key; optional int32 value; } }
+        }";
+        let root = parse_message_type(message).unwrap();
+        let properties = Arc::new(WriterProperties::builder().build());
+        let mut file = SerializedFileWriter::new(Vec::<u8>::new(), Arc::new(root), properties).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        let first = old_moment(14_706_123_456_789, 2_461_075);
+        let early = old_moment(86_399_999_999_999, 2_440_587);
+        let mut column = group.next_column().unwrap().unwrap();
+        let at = column.typed::<Int96Type>();
+        at.write_batch(&[first, early], Some(&[1, 0, 1]), None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let seen = column.typed::<Int96Type>();
+        seen.write_batch(&[early, first], Some(&[3, 3, 0, 1]), Some(&[0, 1, 0, 0]))
+            .unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let keys = column.typed::<Int96Type>();
+        keys.write_batch(&[first], Some(&[2, 0, 0]), Some(&[0, 0, 0]))
+            .unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = column.typed::<parquet::data_type::Int32Type>();
+        values
+            .write_batch(&[5], Some(&[3, 0, 0]), Some(&[0, 0, 0]))
+            .unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        let bytes = Bytes::from(file.into_inner().unwrap());
+
+        let reader = SerializedFileReader::new(bytes.clone()).unwrap();
+        let schema = reader.metadata().file_metadata().schema_descr_ptr();
+        let kind = Kind::of_root(schema.root_schema()).unwrap();
+        assert_eq!(kind.schema()["properties"]["at"]["format"], "date-time");
+        let schema = whole_int96(&schema).unwrap();
+        assert!(whole_int96(&schema).is_none(), "none is left");
+        let options = ReadOptionsBuilder::new().with_parquet_schema(schema).build();
+        let reader = SerializedFileReader::new_with_options(bytes, options).unwrap();
+        let group = reader.get_row_group(0).unwrap();
+        let rows = RowIter::from_row_group(None, group.as_ref()).unwrap();
+        let rows: Vec<String> = rows
+            .map(|row| {
+                let mut out = Vec::new();
+                kind.write_row(&row.unwrap(), &mut out);
+                String::from_utf8(out).unwrap()
+            })
+            .collect();
+        let (first, early) = ("2026-02-03T04:05:06.123456789Z", "1969-12-31T23:59:59.999999999Z");
+        assert_eq!(
+            rows,
+            [
+                format!(r#"{{"at":"{first}","seen":["{early}","{first}"],"by":{{"{first}":5}}}}"#),
+                r#"{"at":null,"seen":null,"by":null}"#.to_owned(),
+                format!(r#"{{"at":"{early}","seen":[],"by":null}}"#),
+            ]
+        );
+    }
 
     fn decimal(value: i64, scale: i32) -> String {
         decimal_text(&Decimal::from_i64(value, 18, scale))

@@ -1,6 +1,6 @@
 //! Reading one stream: file after file, each from where its state says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -81,32 +81,20 @@ impl Job {
         if sink.stopped() { Ok(()) } else { result }
     }
 
-    /// A whole read that was cut off goes on only with the files as they were: rows of a version that is no more have
-    /// been read already, and where no key tells them apart they would stand there beside those of the new one.
+    /// A whole read that was cut off goes on only with the files as they were. Whoever asks for it has looked, but a
+    /// file may have changed since.
     fn refuse_changed(&self, stream: &Stream) -> Result<()> {
         let is_whole = self.request.mode == ReadMode::FullRefresh && self.request.skip_edge;
-        let state = self
-            .request
-            .state
-            .as_ref()
-            .filter(|state| is_whole && !state.complete);
-        for (key, slice) in state.iter().flat_map(|state| &state.slices) {
-            let read = slice.cursor.as_ref().or(slice.pending.as_ref());
-            let Some(version) = read.and_then(Value::as_str) else {
-                continue;
-            };
-            let mut files = stream.files.iter().map(|typed| &typed.file);
-            let now = files.find(|file| **key == key_of(file));
-            if now.is_none_or(|file| file.version != version) {
-                return Err(
-                    Error::source_failed("a file changed while a whole read of it was interrupted")
-                        .with("file", key)
-                        .with("now", if now.is_some() { "another version" } else { "gone" })
-                        .hint("begin the read anew: weir sync CONNECTION --full --restart"),
-                );
-            }
+        let state = self.request.state.as_ref().filter(|_| is_whole);
+        match state.and_then(|state| changed(stream, state)) {
+            None => Ok(()),
+            Some((file, now)) => Err(Error::source_failed(
+                "a file changed while a whole read of it was interrupted",
+            )
+            .with("file", file)
+            .with("now", now)
+            .hint("sync again: the next run begins the read anew")),
         }
-        Ok(())
     }
 
     fn read_files(&self, runtime: &Handle, stream: &Stream, sink: &mut Sink) -> Result<()> {
@@ -127,7 +115,11 @@ impl Job {
             }
             slices.insert(key, state);
         }
-        sink.complete(StateChange::Complete { floor: None, slices })
+        sink.complete(StateChange::Complete {
+            floor: None,
+            groups: Vec::new(),
+            slices,
+        })
     }
 
     fn plan(&self, key: &str, file: &File) -> Plan {
@@ -189,6 +181,26 @@ impl Job {
         }
         .map_err(|error| describe(error, typed))
     }
+}
+
+/// The first file that a whole read which was cut off at `state` had read, or begun to, and that is not as it was:
+/// its key, and how it is now. Rows of a version that is no more have been read already, and where no key tells them
+/// apart they would stand there beside those of the new one.
+pub(super) fn changed<'a>(stream: &Stream, state: &'a StreamState) -> Option<(&'a str, &'static str)> {
+    if state.complete {
+        return None;
+    }
+    let files = stream.files.iter().map(|typed| &typed.file);
+    let files: HashMap<String, &str> = files.map(|file| (key_of(file), file.version.as_str())).collect();
+    state.slices.iter().find_map(|(key, slice)| {
+        let read = slice.cursor.as_ref().or(slice.pending.as_ref());
+        let version = read.and_then(Value::as_str)?;
+        match files.get(&**key) {
+            Some(now) if *now == version => None,
+            Some(_) => Some((&**key, "another version")),
+            None => Some((&**key, "gone")),
+        }
+    })
 }
 
 /// The slice that a file is.

@@ -189,7 +189,20 @@ async fn a_whole_read_does_not_go_on_in_files_that_changed() {
         ..ReadRequest::full("t")
     };
     let (_, state) = read(&source, request(None, true), 1).await.unwrap();
+    let why = async |state: &StreamState| source.outdated("t", state).await.unwrap();
+    assert!(source.may_be_outdated("t") && !state.complete);
+    assert_eq!(why(&state).await, None);
+    // A file that comes to it is read with the others.
+    std::fs::write(folder.path().join("t/z.jsonl"), b"{\"id\":9}\n").unwrap();
+    assert_eq!(why(&state).await, None);
+    std::fs::remove_file(folder.path().join("t/z.jsonl")).unwrap();
     std::fs::write(folder.path().join("t/a.jsonl"), b"{\"id\":1}\n").unwrap();
+    let complete = StreamState {
+        complete: true,
+        ..state.clone()
+    };
+    assert_eq!(why(&complete).await, None);
+    insta::assert_snapshot!(why(&state).await.unwrap(), @r#"{"file":"t/a.jsonl"} is not as it was read (now: another version)"#);
     let error = read(&source, request(Some(state.clone()), true), usize::MAX)
         .await
         .unwrap_err();
@@ -204,6 +217,7 @@ async fn a_whole_read_does_not_go_on_in_files_that_changed() {
     assert_eq!(records, [r#"{"id":1}"#]);
     std::fs::remove_file(folder.path().join("t/a.jsonl")).unwrap();
     std::fs::write(folder.path().join("t/b.jsonl"), b"{\"id\":1}\n").unwrap();
+    assert!(why(&state).await.unwrap().contains("now: gone"));
     assert!(
         read(&source, request(Some(state), true), usize::MAX)
             .await

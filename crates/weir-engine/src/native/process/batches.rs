@@ -134,7 +134,11 @@ impl Batches {
             Some(_) if keeps_state => [(Arc::from(WHOLE), self.slice())].into(),
             _ => std::collections::BTreeMap::new(),
         };
-        let change = StateChange::Complete { floor: None, slices };
+        let change = StateChange::Complete {
+            floor: None,
+            groups: Vec::new(),
+            slices,
+        };
         self.send(ReadEvent::Advance(change)).await
     }
 

@@ -1,5 +1,6 @@
 //! File statistics as the Delta log keeps them, gathered while rows are written.
 
+mod exact;
 mod group;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -9,6 +10,8 @@ use arrow::datatypes::{
 };
 use parquet::file::metadata::ParquetMetaData;
 use serde_json::{Map, Value, json};
+
+pub(crate) use exact::within_double;
 
 /// Text is cut to so many characters; a cut maximum gets the largest character appended.
 const TEXT_CHARS_MAX: usize = 32;

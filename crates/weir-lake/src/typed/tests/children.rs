@@ -55,7 +55,14 @@ fn elements_become_rows_with_their_parents_key() {
 
     // A later run finds the same columns again, from the tables alone.
     let children = [("lines".to_owned(), columns::data_schema(&child.schema()))];
-    let later = Typer::with_children(&exploding(&["key.id"]), Some(parents), &children, b"key").unwrap();
+    let later = Typer::with_children(
+        &exploding(&["key.id"]),
+        Some(parents),
+        &children,
+        &Inexact::default(),
+        b"key",
+    )
+    .unwrap();
     let none = RecordBatch::new_empty(later.row_schema());
     let again = exploder.explode(&none, "lines", false).unwrap();
     assert_eq!(again.schema(), child.schema());
