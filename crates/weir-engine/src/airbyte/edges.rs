@@ -373,6 +373,7 @@ mod tests {
         assert!(edges.stored().iter().all(|entry| !entry.contains("newest\"}")));
         // Of what came, the oldest cursor goes first, in part.
         give(&edges, "new", 7, 10);
+        edges.settle();
         let again = Arc::new(Edges::new(&edges.stored()));
         let known = |partition: &str, at, count| {
             let known = give(&again, partition, at, count);

@@ -20,6 +20,8 @@ use weir_protocol::{Error, Result};
 
 /// Integers of so many bytes are within 64 bits.
 const INTEGER_BYTES_SAFE_MAX: usize = 18;
+/// Numbers of so many digits are in a double what they are in text.
+const DIGITS_SAFE_MAX: usize = 15;
 /// A double is told from every other one by so many digits.
 const FRACTION_DIGITS_MAX: usize = 17;
 const SIGN: u64 = 1 << 63;
@@ -268,13 +270,16 @@ fn is_suspect(number: &[u8]) -> bool {
     if memchr2(b'e', b'E', number).is_some() {
         return true;
     }
-    if number.len() <= INTEGER_BYTES_SAFE_MAX {
+    if number.len() <= DIGITS_SAFE_MAX {
         return false;
+    }
+    if !number.contains(&b'.') {
+        return number.len() > INTEGER_BYTES_SAFE_MAX;
     }
     let from = number.iter().position(|byte| matches!(byte, b'1'..=b'9'));
     let significant = number.get(from.unwrap_or(number.len())..).unwrap_or_default();
     let digits = significant.iter().filter(|byte| byte.is_ascii_digit()).count();
-    digits > FRACTION_DIGITS_MAX
+    digits > FRACTION_DIGITS_MAX || (digits > DIGITS_SAFE_MAX && number.ends_with(b"0"))
 }
 
 /// A number that is no integer of 64 bits.
@@ -309,7 +314,13 @@ impl<'t> Float<'t> {
     }
 
     fn way(&self) -> Way {
-        let near = Number::from_f64(self.near).and_then(|near| Decimal::of(&near.to_string()));
+        // The shortest text of a double is what a fraction is that it holds; of an integer all digits count.
+        let near = if self.digits.contains(['.', 'e', 'E']) {
+            Number::from_f64(self.near).map(|near| near.to_string())
+        } else {
+            Some(format!("{:.0}", self.near))
+        };
+        let near = near.and_then(|near| Decimal::of(&near));
         let is_more = match (self.decimal(), near) {
             (Some(came), Some(near)) => came.size() > near.size(),
             _ => false,
@@ -342,9 +353,10 @@ fn is_held(came: &str, number: &Number) -> bool {
     }
     let (came, written) = (Decimal::of(came), Decimal::of(&written));
     let is_lost = number.as_f64() == Some(0.0);
+    // One that is whole is taken for an integer by whoever wants one.
     let is_short = came
         .as_ref()
-        .is_some_and(|came| came.digits.len() <= FRACTION_DIGITS_MAX);
+        .is_some_and(|came| came.digits.len() <= FRACTION_DIGITS_MAX && came.exponent < 0);
     came == written || (is_short && !is_lost)
 }
 

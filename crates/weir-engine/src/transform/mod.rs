@@ -139,9 +139,10 @@ impl Step {
 /// The numbers in texts that a cast is about to parse: all of them, lest one is a double that stands for another.
 fn take_on(record: &mut Value, path: &Path, exact: &mut Exact) {
     let mut texts = Vec::new();
-    place::change(record, &path.steps, &mut |value| match value {
-        Value::String(text) => texts.push(text.clone()),
-        _ => {}
+    place::change(record, &path.steps, &mut |value| {
+        if let Value::String(text) = value {
+            texts.push(text.clone());
+        }
     });
     if !exact.is_empty() || texts.iter().any(|text| is_inexact(text.as_bytes())) {
         exact.widen(record, &texts);
