@@ -1,4 +1,8 @@
 //! How the program is linked.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script its target by environment variables"
+)]
 
 use std::env::var;
 use std::process::Command;

@@ -30,6 +30,86 @@ struct Change {
     schema: Option<Value>,
 }
 
+/// Name, and the members before and after.
+const CHANGES: &[(&str, &str, &str)] = &[
+    ("a new field", "", r#""x":1"#),
+    ("a field is gone", r#""x":1"#, ""),
+    ("a whole number becomes a fraction", r#""x":1"#, r#""x":1.5"#),
+    ("a fraction becomes a whole number", r#""x":1.5"#, r#""x":2"#),
+    ("a number becomes text", r#""x":1"#, r#""x":"one""#),
+    ("text becomes a number", r#""x":"one""#, r#""x":1"#),
+    (
+        "a number outgrows 64 bits",
+        r#""x":1"#,
+        r#""x":18446744073709551617"#,
+    ),
+    (
+        "a whole number that a double would round is followed by a fraction",
+        r#""x":9007199254740993"#,
+        r#""x":1.5"#,
+    ),
+    (
+        "the same in a nested field",
+        r#""x":{"a":9007199254740993}"#,
+        r#""x":{"a":1.5}"#,
+    ),
+    (
+        "a fraction is followed by a whole number that a double would round",
+        r#""x":1.5"#,
+        r#""x":9007199254740993"#,
+    ),
+    (
+        "a fraction is followed by a large whole number that a double holds",
+        r#""x":1.5"#,
+        r#""x":9007199254740994"#,
+    ),
+    (
+        "a fraction gets more digits than a double has",
+        r#""x":1.5"#,
+        r#""x":1.23456789012345678901"#,
+    ),
+    ("an object becomes a list", r#""x":{"a":1}"#, r#""x":[1]"#),
+    ("a list becomes a single value", r#""x":[1]"#, r#""x":1"#),
+    ("a single value becomes an object", r#""x":1"#, r#""x":{"a":1}"#),
+    (
+        "a field that was always null gets a value",
+        r#""x":null"#,
+        r#""x":5"#,
+    ),
+    (
+        "a date is written in another format",
+        r#""x":"2026-01-01""#,
+        r#""x":"01/02/2026""#,
+    ),
+    (
+        "a time becomes a date",
+        r#""x":"2026-01-01T00:00:00Z""#,
+        r#""x":"2026-01-02""#,
+    ),
+    ("true or false becomes text", r#""x":true"#, r#""x":"yes""#),
+    ("a nested field is new", r#""x":{"a":1}"#, r#""x":{"a":1,"b":2}"#),
+    ("a nested field is gone", r#""x":{"a":1,"b":2}"#, r#""x":{"a":1}"#),
+    (
+        "a nested number becomes text",
+        r#""x":{"a":1}"#,
+        r#""x":{"a":"one"}"#,
+    ),
+    ("elements of a list become text", r#""x":[1]"#, r#""x":["one"]"#),
+    (
+        "the key becomes text",
+        BEFORE,
+        r#""id":"two","at":"2026-01-02T00:00:00Z""#,
+    ),
+    ("the cursor becomes a number", BEFORE, r#""id":2,"at":1767312000"#),
+    ("a field's name changes its case", r#""x":1"#, r#""X":1"#),
+    (
+        "a field has the name of a column of weir's",
+        "",
+        r#""_run":"mine""#,
+    ),
+    ("a field has an odd name", "", r#""a b;{c}=":1"#),
+];
+
 fn change(name: &'static str, before: &'static str, after: &'static str) -> Change {
     Change {
         name,
@@ -48,83 +128,11 @@ fn declared(x: Value, required: &[&str]) -> Option<Value> {
 }
 
 fn changes() -> Vec<Change> {
-    vec![
-        change("a new field", "", r#""x":1"#),
-        change("a field is gone", r#""x":1"#, ""),
-        change("a whole number becomes a fraction", r#""x":1"#, r#""x":1.5"#),
-        change("a fraction becomes a whole number", r#""x":1.5"#, r#""x":2"#),
-        change("a number becomes text", r#""x":1"#, r#""x":"one""#),
-        change("text becomes a number", r#""x":"one""#, r#""x":1"#),
-        change(
-            "a number outgrows 64 bits",
-            r#""x":1"#,
-            r#""x":18446744073709551617"#,
-        ),
-        change(
-            "a whole number that a double would round is followed by a fraction",
-            r#""x":9007199254740993"#,
-            r#""x":1.5"#,
-        ),
-        change(
-            "the same in a nested field",
-            r#""x":{"a":9007199254740993}"#,
-            r#""x":{"a":1.5}"#,
-        ),
-        change(
-            "a fraction is followed by a whole number that a double would round",
-            r#""x":1.5"#,
-            r#""x":9007199254740993"#,
-        ),
-        change(
-            "a fraction is followed by a large whole number that a double holds",
-            r#""x":1.5"#,
-            r#""x":9007199254740994"#,
-        ),
-        change(
-            "a fraction gets more digits than a double has",
-            r#""x":1.5"#,
-            r#""x":1.23456789012345678901"#,
-        ),
-        change("an object becomes a list", r#""x":{"a":1}"#, r#""x":[1]"#),
-        change("a list becomes a single value", r#""x":[1]"#, r#""x":1"#),
-        change("a single value becomes an object", r#""x":1"#, r#""x":{"a":1}"#),
-        change(
-            "a field that was always null gets a value",
-            r#""x":null"#,
-            r#""x":5"#,
-        ),
-        change(
-            "a date is written in another format",
-            r#""x":"2026-01-01""#,
-            r#""x":"01/02/2026""#,
-        ),
-        change(
-            "a time becomes a date",
-            r#""x":"2026-01-01T00:00:00Z""#,
-            r#""x":"2026-01-02""#,
-        ),
-        change("true or false becomes text", r#""x":true"#, r#""x":"yes""#),
-        change("a nested field is new", r#""x":{"a":1}"#, r#""x":{"a":1,"b":2}"#),
-        change("a nested field is gone", r#""x":{"a":1,"b":2}"#, r#""x":{"a":1}"#),
-        change(
-            "a nested number becomes text",
-            r#""x":{"a":1}"#,
-            r#""x":{"a":"one"}"#,
-        ),
-        change("elements of a list become text", r#""x":[1]"#, r#""x":["one"]"#),
-        change(
-            "the key becomes text",
-            BEFORE,
-            r#""id":"two","at":"2026-01-02T00:00:00Z""#,
-        ),
-        change("the cursor becomes a number", BEFORE, r#""id":2,"at":1767312000"#),
-        change("a field's name changes its case", r#""x":1"#, r#""X":1"#),
-        change(
-            "a field has the name of a column of weir's",
-            "",
-            r#""_run":"mine""#,
-        ),
-        change("a field has an odd name", "", r#""a b;{c}=":1"#),
+    let mut changes: Vec<Change> = CHANGES
+        .iter()
+        .map(|(name, before, after)| change(name, before, after))
+        .collect();
+    changes.extend([
         Change {
             schema: declared(json!({"type": "integer"}), &["x"]),
             ..change("a required field is null", r#""x":1"#, r#""x":null"#)
@@ -137,7 +145,8 @@ fn changes() -> Vec<Change> {
                 r#""x":"c""#,
             )
         },
-    ]
+    ]);
+    changes
 }
 
 fn record(base: &str, members: &str) -> String {

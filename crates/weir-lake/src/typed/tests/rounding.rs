@@ -217,11 +217,12 @@ proptest! {
             let column = rows.column_by_name("n").unwrap();
             for (row, given) in given.iter().enumerate() {
                 let shown = arrow::util::display::array_value_to_string(column, row).unwrap();
+                let said = given.to_string();
                 let same = match (given.as_i64(), shown.parse::<f64>()) {
                     (Some(given), Ok(shown)) if column.as_primitive_opt::<Float64Type>().is_some() => {
                         shown as i128 == i128::from(given)
                     }
-                    _ => shown == given.to_string(),
+                    _ => said == shown,
                 };
                 prop_assert!(same, "{given} became {shown}");
             }
