@@ -270,7 +270,7 @@ def test_whoever_does_not_fit_is_refused_at_once(project, control, workers, own,
         assert hint in worker.log.read_text()
     plain = workers.start("http://weir.example.com", token, ca=own / "ca.pem", ready=False)
     assert plain.wait(ANSWER_S_MAX) == 3 and "not encrypted" in plain.log.read_text()
-    for protocol, hint in [(1, "upgrade the worker"), (3, "upgrade the server")]:
+    for protocol, hint in [(1, "upgrade the worker"), (99, "upgrade the server")]:
         hello = {"protocol": protocol, "version": "9.9.9", "name": "old", "session": "01890a5d-ac96-774b-bcce-b302099a8057", "call": {}}
         status, refused = control.ask(token, "/hello", "POST", hello, base="/worker/v1")
         assert status == 400 and refused["next_step"].startswith(hint), refused
