@@ -4,6 +4,7 @@
 //! `docs/decisions/20261121-bronze-object-names.md`), so a repeated write overwrites itself and what a
 //! checkpoint that never happened left behind can be told apart and removed.
 
+mod frame;
 mod line;
 mod object;
 mod reader;

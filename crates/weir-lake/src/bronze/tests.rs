@@ -75,6 +75,48 @@ async fn what_was_written_is_read_back_byte_for_byte() {
     assert_eq!(read_all(&storage, &folder).await, records);
 }
 
+/// Lines of a block are compressed together, blocks are one frame, and an object ends at its limit; a record larger than
+/// a block is one block.
+#[tokio::test]
+async fn blocks_of_lines_are_one_frame_and_full_objects_are_put() {
+    let folder_on_disk = tempfile::tempdir().unwrap();
+    let storage = Storage::open(folder_on_disk.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
+    let of = |id: usize, len: usize| format!("{{\"id\":{id},\"t\":\"{}\"}}", "x".repeat(len)).into_bytes();
+    let records: Vec<Vec<u8>> = (0..210)
+        .map(|id| of(id, if id % 70 == 9 { 3 << 20 } else { 60_000 + id }))
+        .collect();
+    let mut writer = BronzeWriter::new(storage.clone(), &plan(), 1).unwrap();
+    for part in records.chunks(8) {
+        let part: Vec<&[u8]> = part.iter().map(Vec::as_slice).collect();
+        writer.write(&batch(&part), &[]).await.unwrap();
+    }
+    writer.flush(2).await.unwrap();
+    writer.write(&batch(&[b"{}"]), &[]).await.unwrap();
+    writer.flush(3).await.unwrap();
+    let folder = folder("demo", "things");
+    let names: Vec<String> = objects(&storage, &folder)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(name, _)| name.to_string())
+        .collect();
+    insta::assert_debug_snapshot!(names, @r#"
+    [
+        "0000000001-run-1-0000.jsonl.zst",
+        "0000000001-run-1-0001.jsonl.zst",
+        "0000000002-run-1-0000.jsonl.zst",
+    ]
+    "#);
+    for (_, meta) in objects(&storage, &folder).await.unwrap() {
+        let body = storage.get(&meta.location).await.unwrap();
+        // One frame: a reader that ends at the first one's end misses nothing.
+        assert_eq!(zstd::zstd_safe::find_frame_compressed_size(&body), Ok(body.len()));
+    }
+    let mut all = records;
+    all.push(b"{}".to_vec());
+    assert!(read_all(&storage, &folder).await == all);
+}
+
 #[tokio::test]
 async fn a_pretty_printed_record_becomes_one_line() {
     let folder_on_disk = tempfile::tempdir().unwrap();

@@ -1,26 +1,23 @@
 //! Writes the records of one stream into objects, one zstd frame each.
 
-use std::cell::RefCell;
-
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use object_store::path::Path;
-use weir_protocol::{Batch, Error, Result, WritePlan};
-use zstd::bulk::Compressor;
+use weir_protocol::{Batch, Result, WritePlan};
 
+use super::frame::Frame;
 use super::line::{Held, append_json};
 use super::{ObjectName, Parts, folder};
 use crate::failpoint;
 use crate::storage::Storage;
 
-/// Bytes of lines in one object, before compression. They stand in memory until they are compressed
-/// at once, which costs less than bit by bit.
+/// Bytes of lines in one object, before compression.
 const OBJECT_BYTES_MAX: usize = 16 << 20;
+/// Lines wait until they are so many bytes, and are compressed together.
+const LINES_BYTES_MAX: usize = 512 << 10;
 /// What a line has beside its beginning and its record, roughly: the cursor and punctuation.
 const LINE_BYTES_MORE: usize = 64;
-/// Fast: storage is cheaper than the time of a sync, and Silver compresses again.
-const COMPRESSION_LEVEL: i32 = 1;
 
 pub(crate) struct BronzeWriter {
     storage: Storage,
@@ -33,12 +30,9 @@ pub(crate) struct BronzeWriter {
     /// The day of the lines that wait.
     day: String,
     lines: Vec<u8>,
+    /// The lines before them of the same object.
+    frame: Frame,
     bytes_written: u64,
-}
-
-thread_local! {
-    /// Making a context costs more than a small object.
-    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
 }
 
 impl BronzeWriter {
@@ -58,6 +52,7 @@ impl BronzeWriter {
             parts: Parts::default(),
             day: String::new(),
             lines: Vec::new(),
+            frame: Frame::default(),
             bytes_written: 0,
         })
     }
@@ -74,7 +69,7 @@ impl BronzeWriter {
         start.extend_from_slice(&self.middle);
         let records: usize = batch.records.iter().map(|record| record.len as usize).sum();
         let lines = records + batch.records.len() * (start.len() + LINE_BYTES_MORE);
-        self.lines.reserve(lines.min(OBJECT_BYTES_MAX));
+        self.lines.reserve(lines.min(LINES_BYTES_MAX));
         let mut unreadable = unreadable.iter().peekable();
         for (place, record) in batch.records.iter().enumerate() {
             self.lines.extend_from_slice(&start);
@@ -88,7 +83,10 @@ impl BronzeWriter {
             };
             held.append(&mut self.lines)?;
             self.lines.extend_from_slice(b"}\n");
-            if self.lines.len() >= OBJECT_BYTES_MAX {
+            if self.lines.len() >= LINES_BYTES_MAX {
+                self.frame.write(&mut self.lines)?;
+            }
+            if self.frame.bytes() >= OBJECT_BYTES_MAX {
                 self.put().await?;
             }
         }
@@ -99,18 +97,15 @@ impl BronzeWriter {
     /// belongs to checkpoint `next`.
     pub(crate) async fn flush(&mut self, next: u64) -> Result<u64> {
         self.put().await?;
-        // What comes next is the merge, which needs the memory more.
-        self.lines = Vec::new();
         self.parts.turn(&mut self.sequence, next);
         Ok(self.bytes_written)
     }
 
     async fn put(&mut self) -> Result<()> {
-        if self.lines.is_empty() {
+        if self.lines.is_empty() && self.frame.bytes() == 0 {
             return Ok(());
         }
-        let body = compress(&self.lines).map_err(compression)?;
-        self.lines.clear();
+        let body = self.frame.finish(&mut self.lines)?;
         let name = ObjectName {
             sequence: self.sequence,
             part: self.parts.next(),
@@ -128,20 +123,6 @@ impl BronzeWriter {
     }
 }
 
-fn compress(lines: &[u8]) -> std::io::Result<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|compressor| {
-        let compressor = match compressor {
-            Some(compressor) => compressor,
-            none => none.insert(Compressor::new(COMPRESSION_LEVEL)?),
-        };
-        compressor.compress(lines)
-    })
-}
-
 fn day_of(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).date().to_string()
-}
-
-fn compression(error: std::io::Error) -> Error {
-    Error::internal("cannot compress a Bronze object").caused_by(error)
 }

@@ -56,6 +56,7 @@ use std::sync::Arc;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use weir_protocol::{Error, Result};
 
+use crate::allocator;
 use crate::config::{LogFormat, Settings, variable};
 use crate::failpoint;
 use crate::output::Format;
@@ -254,6 +255,7 @@ impl Context {
 
 /// Runs to the end what needs a runtime. Commands that need none start without one.
 fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    allocator::keep_small();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
