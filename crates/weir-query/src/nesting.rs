@@ -9,22 +9,38 @@ use weir_protocol::{Error, Result};
 
 /// What two megabytes of stack, a worker's, hold several times over.
 const DEPTH_MAX: usize = 200;
+/// Of words that the parser reads a second time, as names, when what follows them cannot be read: each that is open doubles
+/// the time that bad SQL takes. So many cost half a second at the most.
+const RETRIES_MAX: usize = 12;
 
 /// Refuses SQL that chains too many operators or queries. SQL that has no tokens is the parser's to refuse.
 pub(crate) fn check(sql: &str) -> Result<()> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else {
         return Ok(());
     };
-    let depth = depth(&tokens);
-    if depth <= DEPTH_MAX {
-        return Ok(());
+    let Nesting { depth, retries } = nesting(&tokens);
+    if depth > DEPTH_MAX {
+        return Err(Error::limit(format!(
+            "the SQL chains operators or queries {depth} deep, at most {DEPTH_MAX} are read"
+        ))
+        .hint(
+            "write IN (…) instead of many ORs, concat(…) instead of many ||, or join the values of a VALUES list",
+        ));
     }
-    Err(Error::limit(format!(
-        "the SQL chains operators or queries {depth} deep, at most {DEPTH_MAX} are read"
-    ))
-    .hint(
-        "write IN (…) instead of many ORs, concat(…) instead of many ||, or join the values of a VALUES list",
-    ))
+    if retries > RETRIES_MAX {
+        return Err(Error::limit(format!(
+            "the SQL has {retries} of CASE, CAST, INTERVAL and their like within each other, at most {RETRIES_MAX} are read"
+        ))
+        .hint("end each CASE with END, or compute the inner ones in a WITH query"));
+    }
+    Ok(())
+}
+
+/// How deep it gets.
+#[derive(Default)]
+struct Nesting {
+    depth: usize,
+    retries: usize,
 }
 
 /// What is open at one level of brackets.
@@ -34,6 +50,10 @@ struct Level {
     queries: usize,
     /// Operators of the expression so far.
     operators: usize,
+    /// Words that the parser may read twice, of the expression so far.
+    retries: usize,
+    /// Whether what opened this level was one of them.
+    is_retry: bool,
 }
 
 impl Level {
@@ -42,31 +62,82 @@ impl Level {
     }
 }
 
-fn depth(tokens: &[Token]) -> usize {
+fn nesting(tokens: &[Token]) -> Nesting {
     let (mut level, mut outer) = (Level::default(), Vec::new());
     // Of the outer levels together.
-    let (mut below, mut deepest) = (0, 0);
-    for token in tokens {
+    let mut below = Nesting::default();
+    let mut deepest = Nesting::default();
+    let mut is_after_retry = false;
+    let tokens = tokens
+        .iter()
+        .filter(|token| !matches!(token, Token::Whitespace(_)));
+    let mut tokens = tokens.peekable();
+    while let Some(token) = tokens.next() {
+        let is_retry = may_be_read_twice(token, tokens.peek().copied());
+        level.retries += usize::from(is_retry);
         match part(token) {
             Part::Opens => {
                 level.operators += 1;
-                below += level.depth();
-                outer.push(std::mem::take(&mut level));
+                below.depth += level.depth();
+                below.retries += level.retries;
+                let inner = Level {
+                    is_retry: is_retry || is_after_retry,
+                    ..Level::default()
+                };
+                outer.push(std::mem::replace(&mut level, inner));
             }
             Part::Closes => {
                 if let Some(around) = outer.pop() {
+                    below.depth -= around.depth();
+                    below.retries -= around.retries;
+                    // What is read to its end is not read again.
+                    let ended = usize::from(level.is_retry).min(around.retries);
                     level = around;
-                    below -= level.depth();
+                    level.retries -= ended;
                 }
             }
-            Part::Separates => level.operators = 0,
+            Part::Separates => (level.operators, level.retries) = (0, 0),
             Part::Joins => level.queries += 1,
             Part::Chains => level.operators += 1,
             Part::Other => {}
         }
-        deepest = deepest.max(below + level.depth());
+        deepest.depth = deepest.depth.max(below.depth + level.depth());
+        deepest.retries = deepest.retries.max(below.retries + level.retries);
+        is_after_retry = is_retry;
     }
     deepest
+}
+
+/// Words that begin an expression of their own and may be names as well.
+fn may_be_read_twice(token: &Token, next: Option<&Token>) -> bool {
+    let Token::Word(word) = token else { return false };
+    match word.keyword {
+        Keyword::CASE
+        | Keyword::CONVERT
+        | Keyword::TRY_CONVERT
+        | Keyword::CAST
+        | Keyword::TRY_CAST
+        | Keyword::SAFE_CAST
+        | Keyword::EXISTS
+        | Keyword::EXTRACT
+        | Keyword::CEIL
+        | Keyword::FLOOR
+        | Keyword::POSITION
+        | Keyword::SUBSTR
+        | Keyword::SUBSTRING
+        | Keyword::OVERLAY
+        | Keyword::TRIM
+        | Keyword::INTERVAL
+        | Keyword::ARRAY
+        | Keyword::STRUCT
+        | Keyword::MATCH
+        | Keyword::PRIOR
+        | Keyword::MAP
+        | Keyword::LAMBDA => true,
+        // As a name it would be followed by an operator.
+        Keyword::NOT => matches!(next, Some(Token::Plus | Token::Minus)),
+        _ => false,
+    }
 }
 
 enum Part {
@@ -159,6 +230,53 @@ mod tests {
             let times = (SQL_BYTES_MAX - begin.len()) / each.len();
             let error = read_only(&chained(begin, each, times)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Limit, "{each}: {error:?}");
+        }
+    }
+
+    /// The parser reads what follows each of them twice where it cannot be read: 40 of them took hours.
+    #[test]
+    fn words_that_double_the_time_of_bad_sql_are_bounded() {
+        for each in [
+            "case + ",
+            "not - ",
+            "interval - ",
+            "cast(",
+            "coalesce(cast(",
+            "(case ",
+            "case when a then ",
+            "position(",
+            "substring(",
+            "array[",
+            "convert(",
+            "ceil(",
+            "case(",
+        ] {
+            let error = read_only(&chained("select ", each, 40)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Limit, "{each}: {error:?}");
+            let error = read_only(&chained("select ", each, 6)).unwrap_err();
+            assert_ne!(error.kind(), ErrorKind::Limit, "{each}: {error:?}");
+        }
+        for sql in [
+            format!(
+                "select {} 1",
+                "case when not a then cast(b as int) end + ".repeat(30)
+            ),
+            format!("select {}a{}", "cast(trim(".repeat(5), ") as varchar)".repeat(5)),
+            format!(
+                "select {}a{}",
+                "case when a then b else ".repeat(10),
+                " end".repeat(10)
+            ),
+            format!(
+                "select a from t where not a{}",
+                " and not exists (select 1)".repeat(40)
+            ),
+            format!(
+                "select cast(a as int){}",
+                ", cast(a as int), interval '1 day'".repeat(100)
+            ),
+        ] {
+            read_only(&sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         }
     }
 
