@@ -97,8 +97,7 @@ def test_a_worker_and_a_command_together_keep_the_rate_and_reach_it(
     with capsys.disabled():
         print(f"\n{windows * RATE} requests in {took:.1f} s: {share:.1%} of the rate, {most} of {RATE} in the busiest window")
     assert most <= RATE
-    # 97 % on a quiet machine; half of it would be processes that wait for each other's permits.
-    assert share >= 0.6
+    assert share >= 0.9
 
 
 def test_what_the_vendor_asks_of_one_process_the_other_keeps_too(project, source, store):  # noqa: F811

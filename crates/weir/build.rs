@@ -24,7 +24,7 @@ fn may_pack_relocations() -> bool {
     let is = |name: &str, value: &str| var(name).is_ok_and(|found| found == value);
     let is_own_glibc = is("CARGO_CFG_TARGET_OS", "linux")
         && is("CARGO_CFG_TARGET_ENV", "gnu")
-        && var("HOST").ok() == var("TARGET").ok();
+        && var("HOST").is_ok_and(|host| is("TARGET", &host));
     is_own_glibc && var("WEIR_OLD_GLIBC").is_err() && glibc().is_some_and(|version| version >= GLIBC_MIN)
 }
 

@@ -1,9 +1,11 @@
 //! Records as values without loss of digits.
 //!
-//! A value has 64 bits for a number. An integer beyond them, a fraction of more than 17 digits, or `1e400` would be written as another number than the one that was read. (A fraction of no more digits is its nearest double to whoever wrote it.)
-//! `serde_json` can keep the digits of all numbers
-//! (`arbitrary_precision`), but then for the whole program, at a cost for each number, and with another meaning of a value
-//! for everybody. So a text is looked through before it is parsed. Where it has such a number, a double stands for it
+//! A value has 64 bits for a number. An integer beyond them, a fraction of more than 17 digits, or `1e400` would be
+//! written as another number than the one that was read. (A fraction of no more digits is its nearest double to
+//! whoever wrote it.) `serde_json` can keep the digits of all numbers (`arbitrary_precision`), but then for the whole
+//! program, at a cost for each number, and with another meaning of a value for everybody.
+//!
+//! So a text is looked through before it is parsed. Where it has such a number, a double stands for it
 //! that no other number of the text is: it has nearly the same size for whoever looks, goes wherever a step takes it,
 //! and becomes the digits that came when the value is written. Other texts go the usual way.
 
@@ -73,8 +75,7 @@ impl Exact {
         let mut other = Vec::with_capacity(text.len());
         let mut copied = 0;
         for at in Numbers::of(text) {
-            let standing = std::str::from_utf8(&text[at.clone()]).ok();
-            let standing = standing.and_then(|digits| self.standing.get(digits));
+            let standing = ascii(&text[at.clone()]).and_then(|digits| self.standing.get(digits));
             if let Some(number) = standing.and_then(|bits| Number::from_f64(f64::from_bits(*bits))) {
                 other.extend_from_slice(&text[copied..at.start]);
                 other.extend_from_slice(number.to_string().as_bytes());
@@ -252,9 +253,14 @@ pub(super) fn lone_inexact(text: &[u8]) -> Option<&str> {
     let is_alone =
         matches!(text.first(), Some(b'-' | b'0'..=b'9')) && Numbers::of(text).next() == Some(0..text.len());
     if is_alone && is_inexact(text) {
-        return std::str::from_utf8(text).ok();
+        return ascii(text);
     }
     None
+}
+
+/// A number's text. Of what [`Numbers`] finds there is always one: its bytes are digits, signs, `.` and `e`.
+fn ascii(number: &[u8]) -> Option<&str> {
+    std::str::from_utf8(number).ok()
 }
 
 /// Whether a text has a number that its value does not hold.
@@ -292,7 +298,7 @@ struct Float<'t> {
 
 impl<'t> Float<'t> {
     fn of(text: &'t [u8]) -> Option<Self> {
-        let digits = std::str::from_utf8(text).ok()?;
+        let digits = ascii(text)?;
         let (near, is_held) = match digits.parse::<Number>() {
             Ok(number) if !number.is_f64() => return None,
             Ok(number) => (number.as_f64()?, is_held(digits, &number)),
