@@ -6,11 +6,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, path::Path};
 use url::Url;
 use weir_protocol::{Error, Result};
 
+use super::local::Local;
 use super::unusable;
 
 type Opened = (Url, Arc<dyn ObjectStore>, Path);
@@ -36,7 +36,7 @@ fn local(folder: PathBuf) -> Result<Opened> {
             let url = Url::from_directory_path(&folder).map_err(|()| unusable(&shown))?;
             let prefix =
                 Path::from_absolute_path(&folder).map_err(|error| unusable(&shown).caused_by(error))?;
-            let root: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
+            let root: Arc<dyn ObjectStore> = Arc::new(Local::new());
             Ok((url, root, prefix))
         })
 }

@@ -1,5 +1,6 @@
 //! Where the lake lies: a local folder or a bucket, and nothing above this module knows which.
 
+mod local;
 mod location;
 
 use std::collections::BTreeMap;

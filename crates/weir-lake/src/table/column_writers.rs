@@ -136,7 +136,7 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let place = Path::from("f");
         let schema = groups[0].schema();
-        let properties = properties(Purpose::Table, Size::Any, &schema);
+        let properties = properties(Purpose::Table, Size::Any, &schema, groups);
         let sink = BufWriter::new(store.clone(), place.clone());
         let mut writer = ParquetWriter::new(sink, schema, properties).unwrap();
         for group in groups {

@@ -197,7 +197,7 @@ impl OpenFile {
             };
             let sink = BufWriter::with_capacity(layout.store.clone(), Path::from(path.as_str()), PART_BYTES)
                 .with_max_concurrency(PARTS_AT_ONCE);
-            let properties = properties(layout.purpose, size, &schema);
+            let properties = properties(layout.purpose, size, &schema, &batches);
             let writer = ParquetWriter::new(sink, schema, properties);
             let mut writer = writer.map_err(|error| failed(path, error))?;
             for batch in batches {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{ObjectStore, path::Path};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::Result;
@@ -20,9 +20,19 @@ pub(crate) struct ParquetObject {
     pub(crate) size: u64,
 }
 
+/// A part of an object. Of a local file in one step, where `get_range` opens it in one and reads it in another.
+pub(crate) async fn read_range(
+    store: &dyn ObjectStore,
+    path: &Path,
+    range: Range<u64>,
+) -> object_store::Result<Bytes> {
+    let parts = store.get_ranges(path, std::slice::from_ref(&range)).await?;
+    Ok(parts.into_iter().next().unwrap_or_default())
+}
+
 impl AsyncFileReader for ParquetObject {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
-        async move { Ok(self.store.get_range(&self.path, range).await?) }.boxed()
+        async move { Ok(read_range(&self.store, &self.path, range).await?) }.boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {

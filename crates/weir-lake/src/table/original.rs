@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use bytes::{Buf, Bytes, buf::Reader};
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::column::writer::ColumnCloseResult;
@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use weir_protocol::{Error, Result};
 
 use super::DataFile;
-use super::object::ParquetObject;
+use super::object::{ParquetObject, read_range};
 use super::parquet_writer::GROUP_ROWS_MAX;
 
 /// Row groups with fewer rows are written anew with others: else many changes would leave many small ones.
@@ -110,7 +110,7 @@ impl Original {
             let (start, length) = chunk.byte_range();
             (first.min(start), end.max(start + length))
         });
-        let bytes = self.store.get_range(&self.file.location(), start..end).await;
+        let bytes = read_range(&self.store, &self.file.location(), start..end).await;
         let bytes = bytes.map_err(|error| unread(&self.file, ParquetError::External(Box::new(error))))?;
         let chunks = group
             .columns()
