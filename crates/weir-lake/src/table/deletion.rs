@@ -16,7 +16,6 @@ use roaring::RoaringTreemap;
 use weir_protocol::{Error, Result};
 
 use super::DataFile;
-use super::object::read_range;
 use crate::storage::failed;
 
 /// Table property under which changed rows are marked instead of written away with their file.
@@ -203,7 +202,7 @@ async fn stored(
     let offset = u64::try_from(descriptor.offset.unwrap_or_default()).unwrap_or_default();
     let size = u64::try_from(descriptor.size_in_bytes).unwrap_or_default();
     let frame = offset..offset + size + 2 * FRAME_BYTES;
-    let bytes = match read_range(store, &path, frame).await {
+    let bytes = match store.get_range(&path, frame).await {
         Ok(bytes) => bytes,
         Err(object_store::Error::NotFound { .. }) => {
             return Err(damaged(file).with("missing", &path));

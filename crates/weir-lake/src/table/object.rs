@@ -20,7 +20,8 @@ pub(crate) struct ParquetObject {
     pub(crate) size: u64,
 }
 
-/// A part of an object. Of a local file in one step, where `get_range` opens it in one and reads it in another.
+/// A part of an object. Of a local file in one step, where `get_range` opens it in one and reads it in another. A part
+/// that reaches beyond the end is an error there.
 pub(crate) async fn read_range(
     store: &dyn ObjectStore,
     path: &Path,
