@@ -26,7 +26,10 @@ PARTS = {
     "select": ["weir_engine::extract::select::Selector::select"],
     "page": ["weir_engine::declarative::page::PageReader::read"],
     "type": ["weir_lake::typed::Typer::decode"],
-    "bronze": ["weir_lake::bronze::writer::BronzeWriter::put"],
+    "bronze": [
+        "weir_lake::bronze::writer::BronzeWriter::write::{{closure}}",
+        "weir_lake::bronze::writer::BronzeWriter::put",
+    ],
     "parquet": [
         "weir_lake::table::file_writer::FileWriter::write::{{closure}}",
         "weir_lake::table::file_writer::FileWriter::finish::{{closure}}",
