@@ -24,24 +24,26 @@ struct Beyond {
     strays: Vec<Path>,
     /// Of the next checkpoint, by the run that opens the stream: it is being tried again.
     leftovers: Vec<Path>,
-    /// Of the next checkpoint, by other runs. They died before its commit, or may still come to it.
+    /// Of a checkpoint that the main table has not, by other runs. They died before its commit, or may still
+    /// come to it.
     open: Vec<Path>,
     /// Of checkpoints that happened, in a table that is not there any more.
     unknown: Vec<(ObjectName, Path)>,
 }
 
 impl Lake {
-    /// Readies the folders of a stream whose table stands at `last`: what was written for checkpoints
-    /// that never happened is removed. Answers with what other runs wrote for the next one; it is done
-    /// with once that checkpoint is another's. Refuses, and changes nothing, where there is more that
-    /// the table does not know.
+    /// Readies the folders of a stream whose table stands at `last`, and its main table at the checkpoint
+    /// `settled`: what was written for checkpoints that never happened is removed. Answers with what other
+    /// runs wrote for later ones; it is done with once the main table has those checkpoints of another run.
+    /// Refuses, and changes nothing, where there is more that the table does not know.
     pub(super) async fn clear_folders(
         &self,
         plan: &WritePlan,
         last: Option<&StateRecord>,
+        settled: u64,
     ) -> Result<Vec<Path>> {
         let committed = last.map_or(0, |record| record.sequence);
-        let found = self.beyond(plan, last).await?;
+        let found = self.beyond(plan, last, settled).await?;
         if found.iter().any(|folder| !folder.unknown.is_empty()) {
             return Err(unknown(plan, committed, &found));
         }
@@ -55,7 +57,7 @@ impl Lake {
 
     /// Removes what was written for checkpoints that another run then committed.
     pub(crate) async fn clear_strays(&self, plan: &WritePlan, record: &StateRecord) -> Result<()> {
-        for folder in self.beyond(plan, Some(record)).await? {
+        for folder in self.beyond(plan, Some(record), record.sequence).await? {
             for path in &folder.strays {
                 tracing::info!(object = %path, "removing an object that no checkpoint took");
                 self.storage.delete(path).await?;
@@ -74,7 +76,8 @@ impl Lake {
             None => None,
         };
         let mut moved = 0;
-        for folder in self.beyond(plan, last.as_ref()).await? {
+        let settled = last.as_ref().map_or(0, |record| record.sequence);
+        for folder in self.beyond(plan, last.as_ref(), settled).await? {
             let unknown = folder.unknown.into_iter().map(|(_, path)| path);
             for path in unknown.chain(folder.leftovers).chain(folder.open) {
                 failpoint::reach("lake.in_set_aside")?;
@@ -85,12 +88,17 @@ impl Lake {
         Ok(moved)
     }
 
-    async fn beyond(&self, plan: &WritePlan, last: Option<&StateRecord>) -> Result<Vec<Beyond>> {
+    async fn beyond(
+        &self,
+        plan: &WritePlan,
+        last: Option<&StateRecord>,
+        settled: u64,
+    ) -> Result<Vec<Beyond>> {
         let (source, stream) = (&plan.source, &plan.stream.name);
         let mut found = Vec::new();
         for folder in [bronze::folder(source, stream), quarantine::folder(source, stream)] {
             let objects = bronze::objects(&self.storage, &folder).await?;
-            found.push(sorted(folder, objects, last, plan));
+            found.push(sorted(folder, objects, (last, settled), plan));
         }
         Ok(found)
     }
@@ -101,7 +109,7 @@ impl Lake {
 fn sorted(
     folder: Path,
     objects: Vec<(ObjectName, ObjectMeta)>,
-    last: Option<&StateRecord>,
+    (last, settled): (Option<&StateRecord>, u64),
     plan: &WritePlan,
 ) -> Beyond {
     let committed = last.map_or(0, |record| record.sequence);
@@ -115,8 +123,11 @@ fn sorted(
     for (name, meta) in objects {
         if name.sequence <= committed {
             let writer = last.and_then(|record| record.writer_of(name.sequence));
-            if writer.is_some_and(|run| run != name.run) {
-                found.strays.push(meta.location);
+            match writer.is_some_and(|run| run != name.run) {
+                true if name.sequence <= settled => found.strays.push(meta.location),
+                // A staging table took the number, and the main table may yet give it to a run that sleeps.
+                true => found.open.push(meta.location),
+                false => {}
             }
         } else if name.sequence > committed + 1 || name.sequence <= plan.known_sequence {
             found.unknown.push((name, meta.location));

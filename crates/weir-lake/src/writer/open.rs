@@ -46,7 +46,8 @@ impl Lake {
         let memory_bytes = (plan.memory_bytes / MEMORY_PARTS).max(1 << 20);
         let found = self.recover(&plan, &shape, memory_bytes).boxed().await?;
         let sequence = found.last.as_ref().map_or(0, |record| record.sequence);
-        let open = self.clear_folders(&plan, found.last.as_ref()).boxed().await?;
+        let last = found.last.as_ref();
+        let open = self.clear_folders(&plan, last, found.settled).boxed().await?;
         let raw = raw::Raw::new(self, &plan, sequence)?;
         let held = raw::Held::new(self, &plan, sequence);
         let registered = found
@@ -116,6 +117,7 @@ impl Lake {
             staging: None,
             generations: generations(published.record.as_ref()),
             last: published.record.clone(),
+            settled: sequence,
         };
         let Some(staged) = staged else {
             return Ok(found);
@@ -147,7 +149,8 @@ impl Lake {
             staging::find(&self.storage, shape, plan, &mut published)
                 .boxed()
                 .await?;
-            found.generation = published.record.as_ref().map_or(0, |record| record.sequence) + 1;
+            found.settled = published.record.as_ref().map_or(0, |record| record.sequence);
+            found.generation = found.settled + 1;
             found.table = published.main;
             found.last = published.record;
             return Ok(found);
@@ -156,10 +159,12 @@ impl Lake {
         let main = Table::find(&self.storage, &shape.folder).await?;
         let last = Some(written.record);
         let children = self.children(shape, last.as_ref()).boxed().await?;
+        let settled = last.as_ref().map_or(0, |record| record.sequence);
         Ok(Found {
             children,
             table: main,
-            generation: last.as_ref().map_or(0, |record| record.sequence) + 1,
+            settled,
+            generation: settled + 1,
             staging: None,
             generations: generations(last.as_ref()),
             last,
@@ -200,6 +205,8 @@ struct Found {
     /// The table that the newest checkpoint is in: the staging one, if there is one.
     table: Option<Table>,
     last: Option<StateRecord>,
+    /// The checkpoints up to this one are the main table's, and nobody else's any more.
+    settled: u64,
     generation: u64,
     /// The folder of the staging table that goes on.
     staging: Option<Path>,
