@@ -46,8 +46,10 @@ impl Lake {
         let memory_bytes = (plan.memory_bytes / MEMORY_PARTS).max(1 << 20);
         let found = self.recover(&plan, &shape, memory_bytes).boxed().await?;
         let sequence = found.last.as_ref().map_or(0, |record| record.sequence);
+        // A full refresh begins with the number after the main table's last one.
+        let settled = found.generation.saturating_sub(1);
         let last = found.last.as_ref();
-        let open = self.clear_folders(&plan, last, found.settled).boxed().await?;
+        let open = self.clear_folders(&plan, last, settled).boxed().await?;
         let raw = raw::Raw::new(self, &plan, sequence)?;
         let held = raw::Held::new(self, &plan, sequence);
         let registered = found
@@ -117,7 +119,6 @@ impl Lake {
             staging: None,
             generations: generations(published.record.as_ref()),
             last: published.record.clone(),
-            settled: sequence,
         };
         let Some(staged) = staged else {
             return Ok(found);
@@ -149,8 +150,7 @@ impl Lake {
             staging::find(&self.storage, shape, plan, &mut published)
                 .boxed()
                 .await?;
-            found.settled = published.record.as_ref().map_or(0, |record| record.sequence);
-            found.generation = found.settled + 1;
+            found.generation = published.record.as_ref().map_or(0, |record| record.sequence) + 1;
             found.table = published.main;
             found.last = published.record;
             return Ok(found);
@@ -159,12 +159,10 @@ impl Lake {
         let main = Table::find(&self.storage, &shape.folder).await?;
         let last = Some(written.record);
         let children = self.children(shape, last.as_ref()).boxed().await?;
-        let settled = last.as_ref().map_or(0, |record| record.sequence);
         Ok(Found {
             children,
             table: main,
-            settled,
-            generation: settled + 1,
+            generation: last.as_ref().map_or(0, |record| record.sequence) + 1,
             staging: None,
             generations: generations(last.as_ref()),
             last,
@@ -205,8 +203,6 @@ struct Found {
     /// The table that the newest checkpoint is in: the staging one, if there is one.
     table: Option<Table>,
     last: Option<StateRecord>,
-    /// The checkpoints up to this one are the main table's, and nobody else's any more.
-    settled: u64,
     generation: u64,
     /// The folder of the staging table that goes on.
     staging: Option<Path>,
