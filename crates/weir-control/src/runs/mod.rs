@@ -4,6 +4,7 @@ mod figures;
 mod maintenance;
 pub mod queue;
 mod queue_sql;
+mod reached;
 mod records;
 mod rows;
 mod rules;
@@ -32,6 +33,7 @@ use crate::{backfills, connections};
 
 pub use figures::{Figures, figures};
 pub(crate) use maintenance::start_maintenance;
+pub use reached::reached;
 pub use records::{Failure, Run, RunFilter, RunStatus, StoredNotice, StoredReceipt, StreamRun, Trigger};
 pub(crate) use rules::overall;
 pub use sweep::sweep;

@@ -1,8 +1,10 @@
 //! A stream of which Bronze alone is left: its table was removed, or lost.
 
+use std::collections::BTreeMap;
+
 use weir_protocol::{Books, Error, ReadMode, Result, StreamState, WriteMode, WritePlan};
 
-use crate::bronze;
+use crate::bronze::{self, ObjectName};
 use crate::lake::Lake;
 use crate::quarantine;
 use crate::writer::form::TableForm;
@@ -13,23 +15,30 @@ use crate::writer::state::StateRecord;
 /// What is known of such a stream: how its declaration writes, and the numbers of Bronze. Its state
 /// is none. Lines tell neither slices nor whether their run came to its end, and a state that claims
 /// too much would miss records, while one that claims too little only reads them again.
-pub(super) async fn record(lake: &Lake, plan: &WritePlan, shape: &Shape) -> Result<StateRecord> {
+///
+/// What a run wrote beyond the checkpoint that it is known to have `reached` is no part of it: one that
+/// failed before its commit leaves the beginning of a read, and the next begins it again.
+pub(super) async fn record(
+    lake: &Lake,
+    plan: &WritePlan,
+    shape: &Shape,
+    reached: &BTreeMap<String, u64>,
+) -> Result<StateRecord> {
     let (source, stream) = (&plan.source, &plan.stream.name);
-    let objects = bronze::objects(&lake.storage, &bronze::folder(source, stream)).await?;
+    let committed = |name: &ObjectName| {
+        reached
+            .get(&name.run)
+            .is_none_or(|newest| name.sequence <= *newest)
+    };
+    let mut objects = bronze::objects(&lake.storage, &bronze::folder(source, stream)).await?;
+    objects.retain(|(name, _)| committed(name));
     let Some((last, _)) = objects.last() else {
-        return Err(Error::not_found(format!(
-            "there is neither a table '{}' nor Bronze of stream '{stream}'",
-            shape.name
-        ))
-        .hint(format!(
-            "`weir sync {} --stream {stream}` reads it",
-            plan.connection
-        )));
+        return Err(nothing(plan, shape));
     };
     // A line that is held stands in Bronze too, but the run of a rebuild has held records alone.
     let held = bronze::objects(&lake.storage, &quarantine::folder(source, stream)).await?;
-    let held = held.last().map_or(0, |(name, _)| name.sequence);
-    let sequence = last.sequence.max(held);
+    let held = held.iter().rev().find(|(name, _)| committed(name));
+    let sequence = last.sequence.max(held.map_or(0, |(name, _)| name.sequence));
     let from = objects
         .iter()
         .rev()
@@ -73,7 +82,19 @@ pub(super) async fn record(lake: &Lake, plan: &WritePlan, shape: &Shape) -> Resu
         refused: false,
         writers: Vec::new(),
         inexact: None,
-        children: std::collections::BTreeMap::new(),
-        child_rows: std::collections::BTreeMap::new(),
+        children: BTreeMap::new(),
+        child_rows: BTreeMap::new(),
     })
+}
+
+fn nothing(plan: &WritePlan, shape: &Shape) -> Error {
+    let stream = &plan.stream.name;
+    Error::not_found(format!(
+        "there is neither a table '{}' nor Bronze of stream '{stream}' that a run committed",
+        shape.name
+    ))
+    .hint(format!(
+        "`weir sync {} --stream {stream}` reads it",
+        plan.connection
+    ))
 }

@@ -4,7 +4,7 @@
 //! Every line of Bronze lands that fits and was not discarded. Held records whose lines land are
 //! released by that, lines that no longer fit are held (`docs/decisions/20261121-rebuild-and-quarantine.md`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::FutureExt;
 use futures::StreamExt;
@@ -19,6 +19,8 @@ use crate::failpoint;
 use crate::lake::Lake;
 use crate::quarantine::{self, Decision, Verb};
 use crate::storage::Storage;
+use crate::table::Table;
+use crate::writer::shape::Shape;
 
 /// A batch as Bronze holds it.
 #[derive(Debug, Clone)]
@@ -53,6 +55,13 @@ pub(crate) struct Admission<'a> {
     pub(crate) why: &'a str,
 }
 
+/// Of a rebuild.
+const ALL: Admission<'static> = Admission {
+    only: None,
+    by: "rebuild",
+    why: "fits the schema of today",
+};
+
 impl Lake {
     /// Rebuilds a stream's Silver table from its Bronze objects. `plan` tells the stream's schema,
     /// mode and key as they are today. Where retention took Bronze away, rows that came from it would
@@ -61,12 +70,32 @@ impl Lake {
     /// A table that is gone is made anew from all of Bronze. Its stream then has no state, because
     /// Bronze does not tell it: the next sync reads everything.
     pub async fn rebuild(&self, plan: &WritePlan, accepts_loss: bool) -> Result<Rebuilt> {
-        let all = Admission {
-            only: None,
-            by: "rebuild",
-            why: "fits the schema of today",
-        };
-        self.replay(plan, all, accepts_loss).boxed().await
+        self.rebuild_known(plan, accepts_loss, &BTreeMap::new()).await
+    }
+
+    /// As [`Self::rebuild`], where somebody knows how far runs came: what one of `reached` wrote beyond
+    /// its newest checkpoint is no part of a table that is gone. It failed before the commit, and the
+    /// next sync reads it again.
+    pub async fn rebuild_known(
+        &self,
+        plan: &WritePlan,
+        accepts_loss: bool,
+        reached: &BTreeMap<String, u64>,
+    ) -> Result<Rebuilt> {
+        let replay = Replay::for_rebuild(self, plan, None, reached).boxed().await?;
+        self.replay_bronze(plan, replay, ALL, accepts_loss).boxed().await
+    }
+
+    /// The runs of a stream's Bronze, if its table is gone: nothing in the lake tells then how far each
+    /// of them came.
+    pub async fn orphaned_runs(&self, plan: &WritePlan) -> Result<BTreeSet<String>> {
+        let shape = Shape::new(plan)?;
+        if Table::find(&self.storage, &shape.folder).await?.is_some() {
+            return Ok(BTreeSet::new());
+        }
+        let folder = bronze::folder(&plan.source, &plan.stream.name);
+        let objects = bronze::objects(&self.storage, &folder).await?;
+        Ok(objects.into_iter().map(|(name, _)| name.run).collect())
     }
 
     /// Rebuilds a stream's table from batches in the order of their checkpoints. `plan` tells its
@@ -77,13 +106,10 @@ impl Lake {
         batches: BoxStream<'_, Result<RawBatch>>,
         accepts_loss: bool,
     ) -> Result<Rebuilt> {
-        let replay = Replay::for_rebuild(self, plan, None).boxed().await?;
-        let all = Admission {
-            only: None,
-            by: "rebuild",
-            why: "fits the schema of today",
-        };
-        self.finish_replay(plan, replay, batches, all, accepts_loss)
+        let replay = Replay::for_rebuild(self, plan, None, &BTreeMap::new())
+            .boxed()
+            .await?;
+        self.finish_replay(plan, replay, batches, ALL, accepts_loss)
             .boxed()
             .await
     }
@@ -95,7 +121,19 @@ impl Lake {
         admission: Admission<'_>,
         accepts_loss: bool,
     ) -> Result<Rebuilt> {
-        let mut replay = Replay::for_rebuild(self, plan, admission.only).boxed().await?;
+        let replay = Replay::for_rebuild(self, plan, admission.only, &BTreeMap::new())
+            .boxed()
+            .await?;
+        self.replay_bronze(plan, replay, admission, accepts_loss).await
+    }
+
+    async fn replay_bronze(
+        &self,
+        plan: &WritePlan,
+        mut replay: Replay<'_>,
+        admission: Admission<'_>,
+        accepts_loss: bool,
+    ) -> Result<Rebuilt> {
         let folder = bronze::folder(&plan.source, &plan.stream.name);
         let objects = bronze::objects(&self.storage, &folder).await?;
         if let Some((first, _)) = objects.first() {

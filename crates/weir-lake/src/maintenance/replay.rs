@@ -1,6 +1,6 @@
 //! The records of Bronze on their way into a scratch table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::FutureExt;
 use futures::stream::{BoxStream, TryStreamExt};
@@ -55,9 +55,12 @@ struct Open {
 
 /// What a replay is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum Purpose<'a> {
     /// Its rows take the place of the table's.
-    Rebuild,
+    Rebuild {
+        /// Newest checkpoints of runs, where somebody but the table knows them.
+        reached: &'a BTreeMap<String, u64>,
+    },
     /// Its rows are looked at, and nothing is changed.
     Compare,
 }
@@ -77,8 +80,11 @@ impl<'a> Replay<'a> {
         lake: &'a Lake,
         plan: &WritePlan,
         admitted: Option<&BTreeSet<String>>,
+        reached: &BTreeMap<String, u64>,
     ) -> Result<Self> {
-        let found = Self::open(lake, plan, admitted, Purpose::Rebuild).boxed().await?;
+        let found = Self::open(lake, plan, admitted, Purpose::Rebuild { reached })
+            .boxed()
+            .await?;
         found.ok_or_else(|| {
             Error::internal("a rebuild found nothing to begin with").hint("report this defect")
         })
@@ -89,23 +95,25 @@ impl<'a> Replay<'a> {
         lake: &'a Lake,
         plan: &WritePlan,
         admitted: Option<&BTreeSet<String>>,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
     ) -> Result<Option<Self>> {
         let shape = Shape::new(plan)?;
         let (source, stream) = (&plan.source, &plan.stream.name);
         let main = Table::find(&lake.storage, &shape.folder).await?;
-        let record = match &main {
-            Some(main) => {
+        let record = match (&main, purpose) {
+            (Some(main), _) => {
                 let found = StateRecord::read(main, &plan.connection, stream).await?;
                 checkpoint::check_partitions(main, &shape)?;
                 found.ok_or_else(|| never_synced(&shape))?
             }
-            None if purpose == Purpose::Compare => return Ok(None),
+            (None, Purpose::Compare) => return Ok(None),
             // Its rows wait there: to take them away before there is a table would strand its Bronze.
-            None if staging::is_any_begun(&lake.storage, &shape).await? => {
+            (None, _) if staging::is_any_begun(&lake.storage, &shape).await? => {
                 return Err(unfinished(&shape, plan));
             }
-            None => orphan::record(lake, plan, &shape).boxed().await?,
+            (None, Purpose::Rebuild { reached }) => {
+                orphan::record(lake, plan, &shape, reached).boxed().await?
+            }
         };
         let (main, mut record) = match (purpose, &record.form) {
             (Purpose::Compare, Some(form)) => {
@@ -113,7 +121,7 @@ impl<'a> Replay<'a> {
                 (main, record)
             }
             (Purpose::Compare, None) => (main, record),
-            (Purpose::Rebuild, _) => {
+            (Purpose::Rebuild { .. }, _) => {
                 let published = Published {
                     main,
                     record: Some(record),
@@ -139,7 +147,7 @@ impl<'a> Replay<'a> {
         record.form = Some(TableForm::of(&shape));
         record.run.clone_from(&run);
         let (name, held) = match purpose {
-            Purpose::Rebuild => {
+            Purpose::Rebuild { .. } => {
                 let held = QuarantineWriter::new(lake.storage.clone(), plan, run, next);
                 (format!("r{next:010}"), Some(held))
             }

@@ -422,3 +422,38 @@ async fn a_table_that_is_gone_is_made_anew_from_bronze_alone() {
             .contains("weir sync shop --stream orders")
     );
 }
+
+/// A run that fails before its first commit leaves the beginning of a read in Bronze: of a table that is
+/// gone that is no part, if somebody knows how far the run came.
+#[tokio::test]
+async fn a_rebuild_leaves_out_what_was_never_committed() {
+    let lake = TestLake::new();
+    let of = |run: &str| plan(SyncMode::FullRefreshAppend, run);
+    let page = [lined(1, "01-01", &["a"])];
+    lake.sync(&of("r1"), &[&page]).await;
+    lake.sync(&of("r2"), &[&page]).await;
+    std::fs::remove_dir_all(lake.dir.path().join("silver")).unwrap();
+    let runs = lake.lake.orphaned_runs(&of("x")).await.unwrap();
+    assert_eq!(runs, ["r1", "r2"].map(str::to_owned).into());
+
+    let reached = |of_second| [("r1".to_owned(), 0), ("r2".to_owned(), of_second)].into();
+    let error = lake
+        .lake
+        .rebuild_known(&of("x"), false, &reached(0))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let last = [("r2".to_owned(), 1)].into();
+    assert_eq!(
+        lake.lake
+            .rebuild_known(&of("x"), false, &last)
+            .await
+            .unwrap()
+            .rows,
+        1
+    );
+
+    assert!(lake.lake.orphaned_runs(&of("x")).await.unwrap().is_empty());
+    lake.sync(&of("r3"), &[&page]).await;
+    assert_eq!(lake.rows(TABLE, &["id"]).await.len(), 2);
+}

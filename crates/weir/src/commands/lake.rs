@@ -2,7 +2,7 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use weir_control::maintenance::Kind;
-use weir_control::{Connection, DEFAULT_TENANT, states};
+use weir_control::{Connection, DEFAULT_TENANT, runs, states};
 use weir_lake::{AsOf, Lake, LakeConfig, Layer, NextRead, Storage};
 use weir_protocol::units::{ByteSize, Span};
 use weir_protocol::{Error, ErrorKind, ReadMode, Result, Secret, SyncMode, WritePlan};
@@ -138,7 +138,12 @@ pub(crate) async fn run(args: &LakeArgs, context: &Context) -> Result<()> {
             let connection = wiring.connection(connection)?;
             let wiring = wiring.with_production(&connection.connector).await?;
             let plan = super::quarantine::plan(&wiring, &connection, stream).await?;
-            let work = lake.rebuild(&plan, *accept_loss);
+            let store = wiring.store().await?;
+            let work = async {
+                let runs = lake.orphaned_runs(&plan).await?;
+                let reached = runs::reached(&store, DEFAULT_TENANT, stream, &runs).await?;
+                lake.rebuild_known(&plan, *accept_loss, &reached).await
+            };
             let done = wiring
                 .hold(&registered(&connection), stream, Kind::Rebuild, work)
                 .await?;

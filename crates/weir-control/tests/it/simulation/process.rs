@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use weir_control::maintenance::{self, Kind};
-use weir_control::runs::{Begin, Trigger};
+use weir_control::runs::{self, Begin, Trigger};
 use weir_control::sync::{Bounds, Silent};
 use weir_control::{Connection, Owner, RunStatus, Store, SyncOptions, SyncPlan, states, sync};
 use weir_lake::AsOf;
@@ -75,7 +75,9 @@ impl Task {
                     let known = states::list(&store, weir_control::DEFAULT_TENANT, CONNECTION).await?;
                     let mut plan = plan;
                     plan.known_sequence = known.first().map_or(0, |known| known.sequence);
-                    lake.rebuild(&plan, true).await
+                    let runs = lake.orphaned_runs(&plan).await?;
+                    let reached = runs::reached(&store, weir_control::DEFAULT_TENANT, STREAM, &runs).await?;
+                    lake.rebuild_known(&plan, true, &reached).await
                 };
                 let done = held(&place, Kind::Rebuild, work).await?;
                 Ok(format!("rebuilt with {} rows", done.rows))
