@@ -6,7 +6,7 @@ use sqlx::AnyConnection;
 use weir_protocol::Result;
 
 use crate::Store;
-use crate::store::Scope;
+use crate::store::{Scope, count};
 
 /// Of those of the runs that the store knows, the number of the newest checkpoint of a stream; 0 where
 /// it made none.
@@ -22,7 +22,7 @@ pub async fn reached(
                 let mut reached = BTreeMap::new();
                 for run in runs {
                     if let Some(newest) = newest(db, (tenant, run), stream).await? {
-                        reached.insert(run.clone(), newest.unsigned_abs());
+                        reached.insert(run.clone(), count(newest));
                     }
                 }
                 Ok(reached)

@@ -340,3 +340,20 @@ async fn lists_page_by_page() {
         ErrorKind::Usage
     );
 }
+
+#[tokio::test]
+async fn how_far_runs_came_is_told_of_those_that_the_store_knows() {
+    let world = world().await;
+    let (run, leases) = world
+        .start(&["issues", "users"], &Owner::this_process())
+        .await
+        .unwrap();
+    world.checkpoint(&leases[0], 1, 10).await.unwrap();
+    world.checkpoint(&leases[0], 2, 20).await.unwrap();
+    let runs = [run.clone(), "another".to_owned()].into();
+    let told = async |tenant, stream| reached(&world.store, tenant, stream, &runs).await.unwrap();
+    assert_eq!(told(DEFAULT_TENANT, "issues").await, [(run.clone(), 2)].into());
+    assert_eq!(told(DEFAULT_TENANT, "users").await, [(run, 0)].into());
+    assert!(told(DEFAULT_TENANT, "labels").await.is_empty());
+    assert!(told("somebody", "issues").await.is_empty());
+}

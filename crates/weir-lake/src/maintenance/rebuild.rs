@@ -86,16 +86,20 @@ impl Lake {
         self.replay_bronze(plan, replay, ALL, accepts_loss).boxed().await
     }
 
-    /// The runs of a stream's Bronze, if its table is gone: nothing in the lake tells then how far each
+    /// The runs of a stream's Bronze and quarantine, if its table is gone: nothing in the lake tells then how far each
     /// of them came.
     pub async fn orphaned_runs(&self, plan: &WritePlan) -> Result<BTreeSet<String>> {
         let shape = Shape::new(plan)?;
         if Table::find(&self.storage, &shape.folder).await?.is_some() {
             return Ok(BTreeSet::new());
         }
-        let folder = bronze::folder(&plan.source, &plan.stream.name);
-        let objects = bronze::objects(&self.storage, &folder).await?;
-        Ok(objects.into_iter().map(|(name, _)| name.run).collect())
+        let (source, stream) = (&plan.source, &plan.stream.name);
+        let mut runs = BTreeSet::new();
+        for folder in [bronze::folder(source, stream), quarantine::folder(source, stream)] {
+            let objects = bronze::objects(&self.storage, &folder).await?;
+            runs.extend(objects.into_iter().map(|(name, _)| name.run));
+        }
+        Ok(runs)
     }
 
     /// Rebuilds a stream's table from batches in the order of their checkpoints. `plan` tells its

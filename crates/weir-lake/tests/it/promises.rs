@@ -7,7 +7,7 @@ use weir_protocol::{ErrorKind, SyncMode, WritePlan};
 
 use crate::children::{CHILD, exploding, order as lined};
 use crate::harness::{TestLake, batch, complete, order, partly, plan};
-use crate::release::{TABLE, fill, held, mended, table};
+use crate::release::{TABLE, bronze_bytes, fill, held, mended, table};
 
 /// The plan of `sync --full` and of the runs around it.
 fn keyed(mode: SyncMode, run: &str, keyed: bool) -> WritePlan {
@@ -430,30 +430,66 @@ async fn a_rebuild_leaves_out_what_was_never_committed() {
     let lake = TestLake::new();
     let of = |run: &str| plan(SyncMode::FullRefreshAppend, run);
     let page = [lined(1, "01-01", &["a"])];
-    lake.sync(&of("r1"), &[&page]).await;
-    lake.sync(&of("r2"), &[&page]).await;
+    for run in ["r1", "r2", "r3", "r4"] {
+        lake.sync(&of(run), &[&page]).await;
+    }
+    let newest = |run: &str| -> u64 { if run == "r1" { 1 } else { 0 } };
+    let reached = |runs: &[&str]| runs.iter().map(|run| ((*run).to_owned(), newest(run))).collect();
+    let rebuild = async |runs: &[&str]| lake.lake.rebuild_known(&of("x"), false, &reached(runs)).await;
     std::fs::remove_dir_all(lake.dir.path().join("silver")).unwrap();
     let runs = lake.lake.orphaned_runs(&of("x")).await.unwrap();
-    assert_eq!(runs, ["r1", "r2"].map(str::to_owned).into());
+    assert_eq!(runs, ["r1", "r2", "r3", "r4"].map(str::to_owned).into());
 
-    let reached = |of_second| [("r1".to_owned(), 0), ("r2".to_owned(), of_second)].into();
+    // The second and the last failed, of the third nothing is known.
+    assert_eq!(rebuild(&["r1", "r2", "r4"]).await.unwrap().rows, 2);
+    assert!(lake.lake.orphaned_runs(&of("x")).await.unwrap().is_empty());
+    assert_eq!(bronze_bytes(&lake).len(), 4);
+    lake.sync(&of("r5"), &[&page]).await;
+    assert_eq!(
+        (lake.rows(TABLE, &["id"]).await.len(), bronze_bytes(&lake).len()),
+        (3, 5)
+    );
+    assert_eq!(lake.lake.rebuild(&of("x"), false).await.unwrap().rows, 3);
+
+    // All of them failed: there is nothing to make a table of, and the way on is told.
+    let lake = TestLake::new();
+    lake.sync(&of("r2"), &[&page]).await;
+    lake.sync(&of("r3"), &[&page]).await;
+    std::fs::remove_dir_all(lake.dir.path().join("silver")).unwrap();
+    let known = reached(&["r2", "r3"]);
     let error = lake
         .lake
-        .rebuild_known(&of("x"), false, &reached(0))
+        .rebuild_known(&of("x"), false, &known)
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    let last = [("r2".to_owned(), 1)].into();
+    assert!(error.next_step().unwrap().contains("set-aside"), "{error:?}");
     assert_eq!(
         lake.lake
-            .rebuild_known(&of("x"), false, &last)
+            .set_aside(&WritePlan {
+                known_sequence: 2,
+                ..of("x")
+            })
             .await
-            .unwrap()
-            .rows,
-        1
+            .unwrap(),
+        2
     );
+    lake.sync(&of("r4"), &[&page]).await;
+}
 
-    assert!(lake.lake.orphaned_runs(&of("x")).await.unwrap().is_empty());
-    lake.sync(&of("r3"), &[&page]).await;
-    assert_eq!(lake.rows(TABLE, &["id"]).await.len(), 2);
+/// Two runs may have written under one number: that of the one which failed is removed.
+#[tokio::test]
+async fn a_rebuild_removes_what_stands_under_a_number_of_another_run() {
+    let lake = TestLake::new();
+    let of = |run: &str| plan(SyncMode::FullRefreshAppend, run);
+    lake.sync(&of("r2"), &[&[lined(1, "01-01", &["a"])]]).await;
+    let own = bronze_bytes(&lake);
+    let (folder, name) = own[0].0.rsplit_once('/').unwrap();
+    std::fs::copy(&own[0].0, format!("{folder}/{}", name.replace("r2", "r1"))).unwrap();
+    assert_eq!(bronze_bytes(&lake).len(), 2);
+    std::fs::remove_dir_all(lake.dir.path().join("silver")).unwrap();
+    let reached = [("r1".to_owned(), 0), ("r2".to_owned(), 1)].into();
+    let done = lake.lake.rebuild_known(&of("x"), false, &reached).await.unwrap();
+    assert_eq!(done.rows, 1);
+    assert_eq!(bronze_bytes(&lake), own);
 }

@@ -79,7 +79,7 @@ impl Task {
                     let reached = runs::reached(&store, weir_control::DEFAULT_TENANT, STREAM, &runs).await?;
                     lake.rebuild_known(&plan, true, &reached).await
                 };
-                let done = held(&place, Kind::Rebuild, work).await?;
+                let done = Box::pin(held(&place, Kind::Rebuild, work)).await?;
                 Ok(format!("rebuilt with {} rows", done.rows))
             }
             Self::Restore(version) => {
