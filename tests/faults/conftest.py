@@ -18,7 +18,8 @@ def seeds():
     if one := os.environ.get("WEIR_FAULT_SEED"):
         return [int(one)]
     if count := os.environ.get("WEIR_FAULT_SEEDS"):
-        base = int(os.environ.get("WEIR_FAULT_BASE") or int.from_bytes(os.urandom(4), "big"))
+        # Test processes beside each other (pytest -n) begin with the same seed: they inherit it.
+        base = int(os.environ.setdefault("WEIR_FAULT_BASE", str(int.from_bytes(os.urandom(4), "big"))))
         return list(range(base, base + int(count)))
     return [SEED_OF_THE_SHORT_FORM]
 
