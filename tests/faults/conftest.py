@@ -27,8 +27,9 @@ def seeds():
 SEEDS = seeds()
 
 
-def pytest_report_header():
-    return f"fault seeds: {SEEDS[0]} and the {len(SEEDS) - 1} after it (WEIR_FAULT_SEED=N replays one)"
+def pytest_terminal_summary(terminalreporter):
+    """At the end: a quiet run has no header."""
+    terminalreporter.write_line(f"fault seeds: {SEEDS[0]} to {SEEDS[-1]} (WEIR_FAULT_SEED=N replays one)")
 
 
 def pytest_generate_tests(metafunc):
