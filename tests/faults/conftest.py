@@ -27,9 +27,10 @@ def seeds():
 SEEDS = seeds()
 
 
-def pytest_terminal_summary(terminalreporter):
-    """At the end: a quiet run has no header."""
-    terminalreporter.write_line(f"fault seeds: {SEEDS[0]} to {SEEDS[-1]} (WEIR_FAULT_SEED=N replays one)")
+def pytest_sessionstart(session):
+    """Before anything runs, for a run may be stopped; not as a header, which a quiet run has not."""
+    if terminal := session.config.pluginmanager.get_plugin("terminalreporter"):
+        terminal.write_line(f"fault seeds: {SEEDS[0]} to {SEEDS[-1]} (WEIR_FAULT_SEED=N replays one)")
 
 
 def pytest_generate_tests(metafunc):
